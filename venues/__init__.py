@@ -1,0 +1,1 @@
+"""The world outside: vocabulary, the venue port, venue rules, costs, protocol adapters."""
