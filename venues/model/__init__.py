@@ -1,0 +1,1 @@
+"""The vocabulary every floor shares: instruments, orders, fills, positions, accounts, books."""
