@@ -1,0 +1,1 @@
+"""What the desk does, as synchronous state machines without I/O, clock or randomness."""

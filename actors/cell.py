@@ -1,0 +1,187 @@
+"""What a cell does when one of its actors fails: quarantine the input, rebuild from the snapshot, or halt."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from actors.base import Actor, TimerFired
+from actors.dispatcher import (
+    Dispatcher,
+    DispatchError,
+    HandlerFailedError,
+    Intent,
+    Limits,
+    MessageStormError,
+    NoSink,
+    Sink,
+)
+from venues.port import Lane, Message, message
+
+QUARANTINE_WINDOW_NS = 60_000_000_000
+
+
+@message(lane=Lane.CONTROL)
+class CellRestarted(Message):
+    """The cell was rebuilt without input `seq`, on which `actor` failed. Nothing is trusted until reconciled."""
+
+    ts: int
+    seq: int
+    actor: str
+    error: str
+
+
+@frozen
+class Quarantine:
+    """One input set aside: its sequence number, when, which actor failed on it and how."""
+
+    seq: int
+    now: int
+    actor: str
+    error: str
+
+
+@frozen
+class Halt:
+    """Why the cell stopped for good. `chain` is the causal chain of a message storm, oldest first."""
+
+    now: int
+    seq: int
+    why: str
+    chain: tuple[str, ...] = ()
+
+
+_Taken = tuple[int, int, bool, Message]
+"""An input as it was taken: sequence number, now, whether views were held back, the message."""
+
+
+class Cell:
+    """A dispatcher that survives a failing handler.
+
+    `build` makes the actors afresh; it is called once at the start and once for each rebuild. Inputs since the last
+    snapshot are kept in memory (at most about `snapshot_every`). Once `halt` is set nothing is dispatched any more:
+    the caller cancels all orders and exits non-zero.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Sequence[Actor]],
+        *,
+        sink: Sink | None = None,
+        limits: Limits | None = None,
+        snapshot_every: int = 20_000,
+    ) -> None:
+        self._build = build
+        self._sink = sink
+        self._limits = limits
+        self._snapshot_every = snapshot_every
+        self._tail: list[_Taken] = []
+        self._set_aside: set[int] = set()
+        self.quarantined: list[Quarantine] = []
+        self.halt: Halt | None = None
+        self.dispatcher = Dispatcher(build(), sink=self, limits=limits)
+        self._snapshot: dict[str, Any] = {}
+
+    def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
+        """Note an input as taken and pass it on to the log (the dispatcher's sink)."""
+        self._tail.append((seq, now, is_held, message))
+        if self._sink is not None:
+            self._sink.input(seq, now, is_held, message)
+
+    def start(self, now: int, snapshot: dict[str, Any] | None = None) -> list[Intent]:
+        """Begin afresh at `now`, or from a snapshot; return what the actors want sent."""
+        if snapshot is None:
+            self.dispatcher.start(now)
+            self.dispatcher.drain_views()
+        else:
+            self.dispatcher.restore(snapshot)
+        self._snapshot = self.dispatcher.snapshot()
+        return self.dispatcher.take_effects()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state of dispatcher and actors; only between runs."""
+        return self.dispatcher.snapshot()
+
+    def offer(self, message: Message) -> None:
+        """Put an input into its lane; ignored once halted."""
+        if self.halt is None:
+            self.dispatcher.offer(message)
+
+    def offer_due(self, now: int) -> None:
+        if self.halt is None:
+            self.dispatcher.offer_due(now)
+
+    def next_timer(self) -> int | None:
+        return None if self.halt is not None else self.dispatcher.next_timer()
+
+    def run(self, now: int) -> list[Intent]:
+        """Take everything that waits and return the commands to journal and send, in order."""
+        while self.halt is None:
+            try:
+                self.dispatcher.run(now)
+            except DispatchError as error:
+                self._fail(now, error)
+            else:
+                break
+        if self.halt is None and len(self._tail) >= self._snapshot_every:
+            self._snapshot = self.dispatcher.snapshot()
+            self._tail.clear()
+            self._set_aside.clear()
+        return self.dispatcher.take_effects()
+
+    def replay(self, now: int, message: Message, is_held: bool) -> list[Intent]:
+        """Take one logged input just as it was taken then, and return the commands that follow from it.
+
+        Messages that the cell makes itself (CellRestarted) are not fed: it makes them again.
+        """
+        if self.halt is None:
+            try:
+                if isinstance(message, TimerFired):
+                    self.dispatcher.forget_timer(message)
+                self.dispatcher.take(now, message, is_held=is_held)
+            except DispatchError as error:
+                self._fail(now, error)
+        return self.dispatcher.take_effects()
+
+    def finish_replay(self) -> list[Intent]:
+        """Deliver the views that waited when the log ended."""
+        if self.halt is None:
+            self.dispatcher.drain_views()
+        return self.dispatcher.take_effects()
+
+    def _fail(self, now: int, error: DispatchError) -> None:
+        if isinstance(error, MessageStormError):
+            self.halt = Halt(now, error.seq, str(error), error.chain)
+            return
+        actor = error.actor if isinstance(error, HandlerFailedError) else "?"
+        previous = self.quarantined[-1] if self.quarantined else None
+        self.quarantined.append(Quarantine(error.seq, now, actor, str(error)))
+        if previous is not None and now - previous.now < QUARANTINE_WINDOW_NS:
+            self.halt = Halt(now, error.seq, f"second quarantine within a minute: {error}")
+            return
+        try:
+            self._rebuild(error.seq)
+            # Taken directly, past the lanes: a replay rebuilds at the same input and makes the same message.
+            held = bool(self.dispatcher.depths["views"])
+            self.dispatcher.take(now, CellRestarted(now, error.seq, actor, str(error)), is_held=held)
+        except DispatchError as again:
+            self.halt = Halt(now, again.seq, f"the cell cannot be rebuilt: {again}")
+
+    def _rebuild(self, without: int) -> None:
+        """Make the actors anew from the snapshot and the inputs since, leaving out input `without`.
+
+        Commands that the repeated inputs emit are dropped: they were emitted, journaled and sent the first time.
+        """
+        old = self.dispatcher
+        fresh = Dispatcher(self._build(), sink=NoSink(), limits=self._limits)
+        fresh.restore(self._snapshot)
+        self._set_aside.add(without)
+        for seq, now, is_held, taken in self._tail:
+            fresh.seq = seq - 1
+            if isinstance(taken, TimerFired):
+                fresh.forget_timer(taken)
+            if seq not in self._set_aside:
+                fresh.take(now, taken, is_held=is_held)
+        fresh.take_over(old)
+        fresh.sink = self
+        self.dispatcher = fresh

@@ -1,0 +1,487 @@
+"""In which order messages reach actors, and what happens to what they emit."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
+
+from attrs import define, frozen
+
+from actors.base import Actor, Handler, Outbox, TimerFired, WiringError
+from venues.port import Command, FeedGap, Lane, Message, message
+
+_Item = tuple[Message, Any, str]
+"""A queued message, the item that caused it (None for an input) and who emitted it."""
+
+
+@frozen
+class Limits:
+    """Bounds of a cell: messages caused by one input, queued market inputs, queued order-path inputs."""
+
+    messages_per_input: int = 10_000
+    feed_depth: int = 65_536
+    orders_high_water: int = 4_096
+
+
+@message(lane=Lane.CONTROL)
+class InboxHighWater(Message):
+    """The orders lane grew past its high water (`is_over`), or was drained again."""
+
+    ts: int
+    depth: int
+    is_over: bool
+
+
+class View(Message):
+    """What feed handlers publish. A view still waiting is overtaken by a newer one of the same class and key."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str:
+        """Return what the view is of, the instrument as a rule."""
+        raise NotImplementedError
+
+    def over(self, waiting: Any) -> Message:
+        """Return what replaces `waiting`: this view, or both summed."""
+        return self
+
+
+@frozen
+class Intent:
+    """A command an actor sent. `cause` is the message that made it send, `root` the input that started it all."""
+
+    seq: int
+    cause: int
+    root: int
+    command: Command
+
+
+class Sink(Protocol):
+    """Where a dispatcher writes down what it took. `is_held` says that views were waiting and stayed so."""
+
+    def input(self, seq: int, now: int, is_held: bool, message: Message) -> None: ...
+
+
+class NoSink:
+    """A sink for tests and benchmarks that need no log."""
+
+    def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
+        pass
+
+
+class DispatchError(Exception):
+    """The cell cannot go on with the input `seq`."""
+
+    def __init__(self, seq: int, why: str) -> None:
+        super().__init__(f"input {seq}: {why}")
+        self.seq = seq
+
+
+class HandlerFailedError(DispatchError):
+    """A handler raised (the cause is chained); what the input had staged so far is discarded."""
+
+    def __init__(self, seq: int, actor: str, failed: str, error: Exception) -> None:
+        super().__init__(seq, f"{actor} failed on {failed}: {type(error).__name__}: {error}")
+        self.actor = actor
+
+
+class MessageStormError(DispatchError):
+    """One input caused more messages than allowed. `chain` names them from the input to the last, oldest first."""
+
+    def __init__(self, seq: int, chain: Sequence[str], limit: int) -> None:
+        super().__init__(seq, f"more than {limit} messages; the last: {' <- '.join(reversed(chain[-12:]))}")
+        self.chain = tuple(chain)
+
+
+@message(lane=Lane.CONTROL)
+class _Start(Message):
+    ts: int
+    actor: str
+
+
+@define
+class Slot:
+    """One subscription: an actor's handler of one message type, and how often it ran.
+
+    `publishes` tells for each type the actor may emit whether it is a view.
+    """
+
+    actor: str
+    handler: Handler
+    publishes: dict[type[Message], bool]
+    sends: frozenset[type[Command]]
+    handled: int = 0
+
+
+_Route = tuple[tuple[Slot, Handler, Callable[[type[Message]], bool | None], str], ...]
+"""A type's subscriptions, taken apart once so that the loop over messages need not: slot, handler, views, actor."""
+
+
+def _route(slots: Sequence[Slot]) -> _Route:
+    return tuple((slot, slot.handler, slot.publishes.get, slot.actor) for slot in slots)
+
+
+@define
+class Counters:
+    """Plain integers that a metrics edge may read at any time."""
+
+    inputs: int = 0
+    messages: int = 0
+    intents: int = 0
+    timers: int = 0
+    views_overwritten: int = 0
+    feed_discarded: int = 0
+    feed_gaps: int = 0
+
+
+class Dispatcher:
+    """Delivers messages between the actors of one cell, in FIFO order, until nothing is left to do.
+
+    External inputs wait in lanes (control, orders, feed; see venues.port.Lane); views wait until those are empty.
+    `run` takes them in that order. Whatever a handler emits is published only when it returns; commands collect in
+    `effects`, to be journaled and sent as one batch once `run` returns.
+    """
+
+    def __init__(self, actors: Sequence[Actor], *, sink: Sink | None = None, limits: Limits | None = None) -> None:
+        self.actors = {actor.name: actor for actor in actors}
+        if len(self.actors) != len(actors):
+            raise WiringError("two actors have the same name")
+        self.sink: Sink = sink or NoSink()
+        self.limits = limits or Limits()
+        self.counters = Counters()
+        self.seq = 0
+        self._root = 0
+        self.effects: list[Intent] = []
+        self._queue: deque[_Item] = deque()
+        self._staged: list[Message] = []
+        self._staged_commands: list[Command] = []
+        self._control: deque[Message] = deque()
+        self._orders: deque[Message] = deque()
+        self._feed: deque[Message] = deque()
+        self._staged_timers: list[tuple[str, str, int | None]] = []
+        self._views: dict[tuple[type[Message], str], tuple[_Item, int]] = {}
+        self._last_now = 0
+        self._is_over_high_water = False
+        self._timers: dict[tuple[str, str], tuple[int, int]] = {}
+        self._timer_heap: list[tuple[int, int, str, str]] = []
+        self._timer_count = 0
+        self._routes: dict[type[Message], _Route] = {}
+        self._own_routes: dict[str, _Route] = {}
+        self._wire()
+
+    def _wire(self) -> None:
+        routes: dict[type[Message], list[Slot]] = {}
+        for name, actor in self.actors.items():
+            actor.out = Outbox(
+                name, self._staged.append, self._staged_commands.append, self._staged_timers.append, self._current_seq
+            )
+            publishes = {kind: kind.lane is Lane.VIEWS for kind in actor.publishes}
+            sends = frozenset(actor.sends)
+            for kind, method in actor.handlers().items():
+                routes.setdefault(kind, []).append(Slot(name, getattr(actor, method), publishes, sends))
+            self._own_routes[name] = _route([Slot(name, _own_handler(actor), publishes, sends)])
+        self._routes = {kind: _route(slots) for kind, slots in routes.items()}
+
+    def _current_seq(self) -> int:
+        return self.seq
+
+    # Inbox
+
+    def offer(self, message: Message) -> None:
+        """Put an external input into its lane. A full feed lane discards the fullest instrument and marks its gap."""
+        lane = message.lane
+        if lane is Lane.FEED:
+            if len(self._feed) >= self.limits.feed_depth:
+                self._discard_fullest(message.ts)
+            self._feed.append(message)
+        elif lane is Lane.ORDERS:
+            self._orders.append(message)
+            if not self._is_over_high_water and len(self._orders) > self.limits.orders_high_water:
+                self._is_over_high_water = True
+                self._control.append(InboxHighWater(message.ts, len(self._orders), True))
+        elif lane is Lane.CONTROL:
+            self._control.append(message)
+        else:
+            raise WiringError(f"{type(message).__name__} is a view; only feed handlers publish views")
+
+    def _discard_fullest(self, ts: int) -> None:
+        depths: dict[str, int] = {}
+        for waiting in self._feed:
+            instrument: str = waiting.instrument  # type: ignore[attr-defined]
+            depths[instrument] = depths.get(instrument, 0) + 1
+        fullest = max(sorted(depths), key=depths.__getitem__)
+        kept = [waiting for waiting in self._feed if waiting.instrument != fullest]  # type: ignore[attr-defined]
+        self.counters.feed_discarded += len(self._feed) - len(kept)
+        self.counters.feed_gaps += 1
+        self._feed.clear()
+        self._feed.extend(kept)
+        self._feed.append(FeedGap(ts, fullest, f"inbox overflow, {depths[fullest]} frames discarded"))
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """How many messages wait in each lane."""
+        return {
+            "control": len(self._control),
+            "orders": len(self._orders),
+            "feed": len(self._feed),
+            "views": len(self._views),
+        }
+
+    # Timers
+
+    def next_timer(self) -> int | None:
+        """Return when the earliest pending timer is due (ns), None without one."""
+        heap = self._timer_heap
+        while heap:
+            at, number, actor, key = heap[0]
+            if self._timers.get((actor, key)) == (at, number):
+                return at
+            heappop(heap)
+        return None
+
+    def offer_due(self, now: int) -> None:
+        """Move the timers due at or before `now` into the control lane, earliest first."""
+        heap = self._timer_heap
+        while heap and heap[0][0] <= now:
+            at, number, actor, key = heappop(heap)
+            if self._timers.get((actor, key)) == (at, number):
+                self._control.append(TimerFired(at, actor, key))
+
+    def _take_timer(self, fired: TimerFired) -> bool:
+        pending = self._timers.get((fired.actor, fired.key))
+        if pending is None or pending[0] != fired.ts:
+            return False
+        del self._timers[fired.actor, fired.key]
+        self.counters.timers += 1
+        return True
+
+    # Dispatch
+
+    def start(self, now: int) -> None:
+        """Let every actor begin, in wiring order, and deliver what they emit."""
+        self._last_now = now
+        for name in self.actors:
+            self._queue.append((_Start(now, name), None, "input"))
+        self._deliver(now, only_queued=True)
+
+    def run(self, now: int) -> None:
+        """Take inputs until every lane is empty.
+
+        Raises HandlerFailedError or MessageStormError; the lanes then still hold the inputs behind the failed one.
+        """
+        self._deliver(now, only_queued=False)
+
+    def take(self, now: int, message: Message, *, is_held: bool = False) -> None:
+        """Deliver one input and everything it causes. Replays call this with the logged `is_held`."""
+        if not is_held:
+            self.drain_views()
+        self._queue.append(self._log_input(now, message, is_held))
+        self._deliver(now, only_queued=True)
+
+    def forget_timer(self, fired: TimerFired) -> bool:
+        """Take a logged timer off the pending ones before a replay delivers it; False when none was pending."""
+        return self._take_timer(fired)
+
+    def drain_views(self) -> None:
+        """Deliver the waiting views, oldest first; `run` does it when every lane is empty."""
+        while self._views:
+            self._queue.append(self._next_view())
+            self._deliver(self._last_now, only_queued=True)
+
+    def _next_view(self) -> _Item:
+        item, self._root = self._views.pop(next(iter(self._views)))
+        return item
+
+    def _next(self, now: int) -> _Item | None:
+        """Return the next input from the lanes, logged, or a waiting view, or None when nothing is left."""
+        if self._control:
+            message = self._control.popleft()
+            if isinstance(message, TimerFired) and not self._take_timer(message):
+                return self._next(now)
+        elif self._orders:
+            message = self._orders.popleft()
+            if self._is_over_high_water and not self._orders:
+                self._is_over_high_water = False
+                self._control.append(InboxHighWater(now, 0, False))
+        elif self._feed:
+            message = self._feed.popleft()
+        else:
+            return self._next_view() if self._views else None
+        return self._log_input(now, message, bool(self._views))
+
+    def _log_input(self, now: int, message: Message, is_held: bool) -> _Item:
+        self.counters.inputs += 1
+        self._root = root = self.seq + 1
+        self._last_now = now
+        self.sink.input(root, now, is_held, message)
+        return message, None, "input"
+
+    def _deliver(self, now: int, *, only_queued: bool) -> None:
+        """Deliver what is queued and all it causes; then, unless `only_queued`, the next input, until none is left."""
+        queue, routes = self._queue, self._routes
+        staged, commands, timers = self._staged, self._staged_commands, self._staged_timers
+        seq = first = self.seq
+        slot: Slot | None = None
+        message: Message | None = None
+        mark = len(self.effects)
+        try:
+            while True:
+                ceiling = seq + self.limits.messages_per_input
+                while queue:
+                    item = queue.popleft()
+                    message = item[0]
+                    self.seq = seq = seq + 1
+                    for slot, handler, published_as_view, actor in routes.get(message.__class__) or self._own(message):
+                        slot.handled += 1
+                        handler(now, message)
+                        if staged:
+                            for emitted in staged:
+                                if published_as_view(emitted.__class__) is False:
+                                    queue.append((emitted, item, actor))
+                                else:
+                                    self._publish_view(slot, emitted, item)
+                            staged.clear()
+                        if commands or timers:
+                            seq = self._stage_effects(slot, seq)
+                    if seq > ceiling:
+                        raise MessageStormError(self._root, _chain(item), self.limits.messages_per_input)
+                self.seq = seq
+                following = None if only_queued else self._next(now)
+                if following is None:
+                    return
+                mark = len(self.effects)
+                queue.append(following)
+        except DispatchError:
+            self._abandon(mark)
+            raise
+        except Exception as error:
+            self._abandon(mark)
+            failed = slot.actor if slot is not None else "?"
+            raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
+        finally:
+            self.counters.messages += seq - first
+            self.seq = seq
+
+    def _stage_effects(self, slot: Slot, seq: int) -> int:
+        """Collect commands and timers a handler staged; return the last number used: intents take one each."""
+        cause = self.seq
+        for command in self._staged_commands:
+            if command.__class__ not in slot.sends:
+                raise WiringError(f"{slot.actor} sends undeclared {type(command).__name__}")
+            seq += 1
+            self.effects.append(Intent(seq, cause, self._root, command))
+        self.counters.intents += len(self._staged_commands)
+        self._staged_commands.clear()
+        for actor, key, at in self._staged_timers:
+            if at is None:
+                self._timers.pop((actor, key), None)
+            else:
+                self._timer_count += 1
+                self._timers[actor, key] = (at, self._timer_count)
+                heappush(self._timer_heap, (at, self._timer_count, actor, key))
+        self._staged_timers.clear()
+        return seq
+
+    def _publish_view(self, slot: Slot, view: Any, cause: _Item) -> None:
+        kind = view.__class__
+        if kind not in slot.publishes:
+            raise WiringError(f"{slot.actor} emits undeclared {kind.__name__}")
+        key = (kind, view.key)
+        waiting = self._views.get(key)
+        if waiting is not None:
+            self.counters.views_overwritten += 1
+            view = view.over(waiting[0][0])
+        # Cut the chain behind the cause: a view may be replaced for ever and must not keep its ancestors alive.
+        self._views[key] = ((view, (cause[0], None, cause[2]), slot.actor), self._root)
+
+    def _own(self, message: Message) -> "_Route":
+        """Return the addressee of a message that is for one actor alone; nobody, for what nobody handles."""
+        return self._own_routes[message.actor] if isinstance(message, TimerFired | _Start) else ()
+
+    def _abandon(self, mark: int) -> None:
+        self._queue.clear()
+        self._staged.clear()
+        self._staged_commands.clear()
+        self._staged_timers.clear()
+        del self.effects[mark:]
+
+    def take_effects(self) -> list[Intent]:
+        """Return the commands collected since the last call, in order, and forget them."""
+        effects = self.effects[:]
+        self.effects.clear()
+        return effects
+
+    # Snapshot
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return sequence number, timers and every actor's snapshot. Only between runs: nothing may be waiting."""
+        if self._queue or self._views or self._control or self._orders or self._feed:
+            raise WiringError("a snapshot is taken when nothing is left to do")
+        return {
+            "seq": self.seq,
+            "now": self._last_now,
+            "timer_count": self._timer_count,
+            "timers": [[actor, key, at, number] for (actor, key), (at, number) in self._timers.items()],
+            "actors": {name: actor.snapshot() for name, actor in self.actors.items()},
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Continue from a snapshot. Raises SnapshotError when an actor cannot read its part."""
+        for name, actor in self.actors.items():
+            if name in snapshot["actors"]:
+                actor.restore(snapshot["actors"][name])
+        self.seq = snapshot["seq"]
+        self._last_now = snapshot["now"]
+        self._timer_count = snapshot["timer_count"]
+        self._timers = {(actor, key): (at, number) for actor, key, at, number in snapshot["timers"]}
+        self._timer_heap = [(at, number, actor, key) for (actor, key), (at, number) in self._timers.items()]
+        heapify(self._timer_heap)
+
+    def take_over(self, old: "Dispatcher") -> None:
+        """Continue where `old` stopped: its waiting inputs, unsent commands, counters and sequence number."""
+        self._control, self._orders, self._feed = old._control, old._orders, old._feed
+        self._is_over_high_water = old._is_over_high_water
+        self.effects = old.effects
+        self.counters = old.counters
+        self.seq = old.seq
+
+    # Inspection
+
+    def subscriptions(self) -> dict[type[Message], tuple[Slot, ...]]:
+        """Return who handles what, with counts."""
+        return {kind: tuple(slot for slot, *_ in route) for kind, route in self._routes.items()}
+
+
+def _chain(item: _Item | None) -> list[str]:
+    chain: list[str] = []
+    while item is not None:
+        message, item, emitter = item
+        chain.append(f"{type(message).__name__} from {emitter}")
+    return chain[::-1]
+
+
+def _own_handler(actor: Actor) -> Handler:
+    def receive(now: int, message: TimerFired | _Start) -> None:
+        if isinstance(message, TimerFired):
+            actor.on_timer(now, message.key)
+        else:
+            actor.start(now)
+
+    return receive
+
+
+__all__ = [
+    "Counters",
+    "DispatchError",
+    "Dispatcher",
+    "HandlerFailedError",
+    "InboxHighWater",
+    "Intent",
+    "Limits",
+    "MessageStormError",
+    "NoSink",
+    "Sink",
+    "Slot",
+    "View",
+]

@@ -1,0 +1,50 @@
+"""How an actor's state becomes plain data and comes back unchanged."""
+
+from collections.abc import MutableSet, Set
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from cattrs import Converter
+from cattrs.errors import BaseValidationError
+from cattrs.v import transform_error
+
+from venues.model.book import Book
+from venues.model.money import parse_decimal
+
+_T = TypeVar("_T")
+
+
+class SnapshotError(ValueError):
+    """A snapshot of an unknown schema, or one whose data does not fit it."""
+
+
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, MutableSet: sorted})
+    converter.register_unstructure_hook(Decimal, str)
+    converter.register_structure_hook(Decimal, lambda value, _: parse_decimal(value, "decimal"))
+    converter.register_unstructure_hook(Book, lambda book: [sorted(book.bids.items()), sorted(book.asks.items())])
+    converter.register_structure_hook(Book, _structure_book)
+    return converter
+
+
+def _structure_book(plain: list[list[tuple[int, int]]], _: type[Book]) -> Book:
+    book = Book()
+    bids, asks = plain
+    book.load(((int(t), int(q)) for t, q in bids), ((int(t), int(q)) for t, q in asks))
+    return book
+
+
+_CONVERTER = _converter()
+
+
+def to_plain(state: object) -> Any:
+    """Return `state` as dicts, lists, strings and numbers."""
+    return _CONVERTER.unstructure(state)
+
+
+def from_plain(plain: Any, kind: type[_T], owner: str) -> _T:
+    """Return a `kind` made from plain data. Raises SnapshotError naming `owner` and what does not fit."""
+    try:
+        return _CONVERTER.structure(plain, kind)
+    except (BaseValidationError, ValueError, TypeError, KeyError) as error:
+        raise SnapshotError(f"{owner}: {'; '.join(transform_error(error))}") from error

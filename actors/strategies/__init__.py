@@ -1,0 +1,1 @@
+"""Strategies: what to trade. They emit intents and never touch a venue."""
