@@ -1,0 +1,1 @@
+"""A venue in a box: matching, latency, accounts, recordings, synthetic markets, scenario files."""
