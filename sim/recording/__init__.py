@@ -1,0 +1,1 @@
+"""Recorded market data: one line per frame, `<local ns> <raw frame>`, plain, gzip (`.gz`) or zstd (`.zst`)."""
