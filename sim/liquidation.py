@@ -1,0 +1,143 @@
+"""Decides whether an account survives a mark price, and closes what does not.
+
+Binance (FAQ 360033525271) and Bybit: cancel the pool's orders, one IOC order for the whole position up to its
+bankruptcy price, stop when the rest is compliant, otherwise the insurance fund takes the rest over at the bankruptcy
+price, keeps what is left of the collateral and fills what is missing. The venues do not publish how they size partial
+liquidations. Cross positions go highest loss first until the coverage is 1.5: a model, not a published rule. CME: a
+margin call first, then a forced close.
+"""
+
+from decimal import Decimal
+
+from sim import booking, margin
+from sim.account import Holding, SimAccount
+from sim.venue_order import VenueOrder
+from sim.venue_state import Market, VenueState
+from venues.model.account import MarginMode
+from venues.model.fill import FillReason, Liquidity
+from venues.model.money import ROUND_CEILING, ROUND_FLOOR, ZERO
+from venues.model.order import Side
+from venues.port import InstrumentState, Liquidated
+
+COVERAGE_ENOUGH = Decimal("1.5")
+
+
+def check(state: VenueState, market: Market) -> None:
+    """Look at every account that holds `market` after its mark price, funding or settlement."""
+    for account in state.accounts.values():
+        for held in account.open_holdings(market.spec.id):
+            if not held.qty:
+                continue
+            if account.mode(market.spec.id) is MarginMode.ISOLATED:
+                balance, needed = margin.isolated_health(state, account, market, held)
+                if balance <= needed and not _called(state, account, market, balance < needed):
+                    _liquidate_isolated(state, account, market, held)
+                continue
+            balance, needed = margin.pool_health(state, account, market.spec.settle)
+            if balance > needed:
+                account.calls.pop(market.spec.settle, None)
+            elif not _called(state, account, market, balance < needed):
+                _liquidate_pool(state, account, market.spec.settle)
+            break
+
+
+def _called(state: VenueState, account: SimAccount, market: Market, below: bool) -> bool:
+    """Whether a margin call is all that happens now."""
+    if not state.rules.margin_call:
+        return False
+    asset = market.spec.settle
+    since = account.calls.setdefault(asset, state.now) if below else state.now
+    if since < state.now:
+        return False
+    if below:
+        state.note("margin_call", account.id, market.spec.id, f"{asset} below maintenance margin")
+    return True
+
+
+def _cancel_orders(state: VenueState, account: SimAccount, markets: list[Market]) -> None:
+    for order in state.live_orders(account.id):
+        if state.markets[order.instrument] in markets:
+            booking.cancel(state, state.markets[order.instrument], order)
+
+
+def _liquidate_isolated(state: VenueState, account: SimAccount, market: Market, held: Holding) -> None:
+    _cancel_orders(state, account, [market])
+    wallet = account.account.balance(market.spec.settle)
+    collateral = held.isolated_wallet
+    taken = _close(state, account, market, held)
+    if held.qty or state.rules.margin_call:
+        return
+    left = collateral + account.account.balance(market.spec.settle) - wallet
+    if taken or left < ZERO:
+        booking.square_with_fund(state, account, market.spec.settle, left, market.spec.id)
+
+
+def _liquidate_pool(state: VenueState, account: SimAccount, asset: str) -> None:
+    markets = [m for m in state.markets.values() if m.spec.settle == asset and not m.spec.is_spot]
+    _cancel_orders(state, account, [m for m in markets if account.mode(m.spec.id) is not MarginMode.ISOLATED])
+    worst_first = sorted(margin.pool(state, account, asset), key=lambda pair: margin.unrealized(*pair))
+    taken, last = False, ""
+    for market, held in worst_first:
+        taken = _close(state, account, market, held) or taken
+        last = market.spec.id
+        balance, needed = margin.pool_health(state, account, asset)
+        if balance > needed * COVERAGE_ENOUGH:
+            break
+    left = margin.cross_balance(state, account, asset)
+    broke = left < ZERO or (taken and bool(left))
+    if broke and not margin.pool(state, account, asset) and not state.rules.margin_call:
+        booking.square_with_fund(state, account, asset, left, last)
+
+
+def _close(state: VenueState, account: SimAccount, market: Market, held: Holding) -> bool:
+    """Close one position by the venue's steps and report it. Returns whether the fund took part of it over."""
+    spec = market.spec
+    mark = margin.value_price(market, held)
+    bankruptcy = margin.bankruptcy_price(state, account, market, held)
+    size = abs(held.qty)
+    order = booking.forced_order(state, market, account, held, "autoclose-")
+    if market.state is InstrumentState.OPEN:
+        limit = None if state.rules.margin_call else _limit(market, order, bankruptcy)
+        market.matcher.take(order, limit)
+    taken = ZERO
+    if held.qty and not state.rules.margin_call and not _compliant(state, account, market, held, order):
+        taken = abs(held.qty)
+        booking.book_fill(state, market, order, bankruptcy, taken, Liquidity.NONE, FillReason.LIQUIDATION)
+    closed = size - abs(held.qty)
+    if not closed:
+        return False
+    price = bankruptcy
+    if order.filled:
+        price = spec.price(order.filled_cost) / order.filled
+    fee = spec.price(order.filled_cost) * spec.lot_size * spec.multiplier * spec.liquidation_fee
+    state.say(
+        Liquidated(
+            state.now,
+            account.id,
+            spec.id,
+            order.side,
+            closed,
+            mark,
+            price,
+            bankruptcy,
+            fee,
+            taken,
+            order.position_side,
+        )
+    )
+    return taken > ZERO
+
+
+def _limit(market: Market, order: VenueOrder, bankruptcy: Decimal) -> int:
+    rounding = ROUND_CEILING if order.side is Side.SELL else ROUND_FLOOR
+    return int((bankruptcy / market.spec.tick_size).to_integral_value(rounding=rounding))
+
+
+def _compliant(state: VenueState, account: SimAccount, market: Market, held: Holding, order: VenueOrder) -> bool:
+    if not order.filled:
+        return False
+    if account.mode(market.spec.id) is MarginMode.ISOLATED:
+        balance, needed = margin.isolated_health(state, account, market, held)
+    else:
+        balance, needed = margin.pool_health(state, account, market.spec.settle)
+    return balance > needed

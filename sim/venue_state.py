@@ -1,0 +1,111 @@
+"""What the simulated venue knows: markets, accounts, orders, counters; all of it in plain objects."""
+
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+
+from attrs import define, field, frozen
+
+from sim.account import SimAccount
+from sim.matching import Matcher
+from sim.venue_order import VenueOrder
+from sim.venue_rules import INSURANCE_START, VenueRules
+from venues.costs.fees import FeeTable
+from venues.model.instrument import Instrument, InstrumentKind
+from venues.port import InstrumentState, OrderFilled, Report
+
+HISTORY_MAX = 100_000
+
+
+@frozen
+class Note:
+    """Something the port has no report for: a margin call, a refused change of leverage, a fund that moved."""
+
+    ts: int
+    kind: str
+    account: str
+    instrument: str
+    text: str
+
+
+NoteHook = Callable[[Note], None]
+
+
+@define(eq=False)
+class Market:
+    """One instrument at the venue: its own-order book, last public trade (ticks), prices and state."""
+
+    spec: Instrument
+    matcher: Matcher
+    state: InstrumentState = InstrumentState.OPEN
+    last_trade: int | None = None
+    mark: Decimal | None = None
+    latest: Decimal | None = None
+    settlement: Decimal | None = None
+    open_interest: Decimal | None = None
+    update_id: int | None = None
+    trades: int = 0
+    is_settled: bool = False
+    conditional: list[VenueOrder] = field(factory=list)
+
+    def reference(self) -> Decimal | None:
+        """Return the price positions are valued at; None is unknown.
+
+        Crypto contracts: the mark, and the last trade only until there is one. Futures: the latest of trade, mark
+        and settlement.
+        """
+        if self.mark is None or self.spec.kind is InstrumentKind.FUTURE:
+            return self.latest
+        return self.mark
+
+
+@define(eq=False)
+class VenueState:
+    """Everything that changes. `live` holds the orders that may still trade, `done` the last of the others."""
+
+    name: str
+    rules: VenueRules
+    fees: FeeTable
+    markets: dict[str, Market] = field(factory=dict)
+    accounts: dict[str, SimAccount] = field(factory=dict)
+    live: dict[tuple[str, str], VenueOrder] = field(factory=dict)
+    done: dict[tuple[str, str], VenueOrder] = field(factory=dict)
+    fills: deque[OrderFilled] = field(factory=lambda: deque(maxlen=HISTORY_MAX))
+    dead_man: dict[tuple[str, str], int] = field(factory=dict)
+    insurance: dict[str, Decimal] = field(factory=dict)
+    now: int = 0
+    orders: int = 0
+    forced: int = 0
+    deadline: int | None = None
+    out: list[Report] = field(factory=list)
+    on_note: NoteHook | None = None
+
+    def say(self, report: Report) -> None:
+        self.out.append(report)
+
+    def note(self, kind: str, account: str, instrument: str, text: str) -> None:
+        if self.on_note is not None:
+            self.on_note(Note(self.now, kind, account, instrument, text))
+
+    def settle_asset(self, instrument: str) -> str:
+        return self.markets[instrument].spec.settle
+
+    def fund(self, asset: str) -> Decimal:
+        return self.insurance.setdefault(asset, INSURANCE_START)
+
+    def leverage(self, account: SimAccount, spec: Instrument) -> int:
+        chosen = account.account.leverage.get(spec.id)
+        return chosen if chosen is not None else max(1, min(self.rules.default_leverage, spec.max_leverage))
+
+    def live_orders(self, account: str, instrument: str | None = None) -> list[VenueOrder]:
+        """Return the account's live orders in the order they came."""
+        return [
+            order
+            for order in self.live.values()
+            if order.account == account and (instrument is None or order.instrument == instrument)
+        ]
+
+    def find_deadline(self) -> None:
+        """Recompute the next instant at which the venue has something to do by itself."""
+        moments = [order.expire_ns for order in self.live.values() if order.expire_ns is not None]
+        self.deadline = min([*moments, *self.dead_man.values()], default=None)

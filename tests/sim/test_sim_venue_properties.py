@@ -1,0 +1,254 @@
+"""What must hold whatever the market and the desk do: money, positions, liquidity and queues."""
+
+from collections import defaultdict
+from decimal import Decimal
+from itertools import pairwise
+
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.account import CashFlow, FlowType
+from sim.venue import SimVenue
+from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
+from venues.model.account import Account, MarginMode, PositionMode
+from venues.model.fill import FillReason, Liquidity
+from venues.model.instrument import Bracket, Instrument, InstrumentKind
+from venues.model.money import ZERO
+from venues.model.order import OrderType, PositionSide, Side, TimeInForce
+from venues.port import (
+    AdjustIsolatedMargin,
+    BookDelta,
+    BookSnapshot,
+    CancelAll,
+    CancelOrder,
+    Command,
+    FundingRate,
+    MarkPrice,
+    Message,
+    ModifyOrder,
+    OrderFilled,
+    Report,
+    SubmitOrder,
+    Trade,
+)
+
+D = Decimal
+BRACKETS = (Bracket(D(0), D(50_000), D("0.01"), D(0), 50), Bracket(D(50_000), D(10**9), D("0.05"), D(2000), 20))
+PERP = Instrument(
+    "V", "PERP", InstrumentKind.PERPETUAL, "P", "USDT", D("0.1"), D("0.1"), max_leverage=50, brackets=BRACKETS
+)
+FUTURE = Instrument(
+    "V",
+    "FUT",
+    InstrumentKind.FUTURE,
+    "F",
+    "USDT",
+    D("0.25"),
+    D(1),
+    multiplier=D(5),
+    initial_margin=D(60),
+    maintenance_margin=D(50),
+)
+SPOT = Instrument("V", "SPOT", InstrumentKind.SPOT, "P", "USDT", D("0.1"), D("0.1"))
+SPECS = {spec.id: spec for spec in (PERP, FUTURE, SPOT)}
+START = {"USDT": D(2_000), "P": D(3)}
+FEES = FeeTable(
+    FeeSchedule(D("-0.0001"), D("0.0005")), {FUTURE.id: FeeSchedule(D("0.5"), D("1.5"), FeeBasis.PER_CONTRACT)}
+)
+
+instruments = st.sampled_from(sorted(SPECS))
+ticks = st.integers(990, 1010)
+lots = st.integers(0, 40)
+sides = st.sampled_from(list(Side))
+levels = st.lists(st.tuples(ticks, lots), max_size=6, unique_by=lambda level: level[0])
+
+
+@st.composite
+def books(draw: st.DrawFn) -> BookSnapshot:
+    mid = draw(st.integers(992, 1008))
+    bids = [(mid - 1 - i, draw(lots)) for i in range(3)]
+    asks = [(mid + 1 + i, draw(lots)) for i in range(3)]
+    return BookSnapshot(0, draw(instruments), 1, bids, asks)
+
+
+@st.composite
+def submits(draw: st.DrawFn, hedge: bool) -> SubmitOrder:
+    spec = SPECS[draw(instruments)]
+    kind = draw(st.sampled_from([*[OrderType.LIMIT] * 4, *[OrderType.MARKET] * 2, OrderType.STOP_MARKET]))
+    contract = not spec.is_spot
+    sides_allowed = [PositionSide.LONG, PositionSide.SHORT] if hedge and contract else [PositionSide.BOTH]
+    return SubmitOrder(
+        0,
+        "me",
+        spec.id,
+        draw(st.sampled_from("abcdefghij")),
+        draw(sides),
+        spec.qty(draw(st.integers(1, 60))),
+        kind,
+        spec.price(draw(ticks)) if kind is OrderType.LIMIT else None,
+        draw(st.sampled_from([*[TimeInForce.GTC] * 4, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTX])),
+        draw(st.sampled_from(sides_allowed)),
+        contract and not hedge and draw(st.integers(0, 4)) == 0,
+        trigger_price=spec.price(draw(ticks)) if kind is OrderType.STOP_MARKET else None,
+        display_qty=spec.qty(draw(st.integers(1, 5))) if draw(st.integers(0, 5)) == 0 else None,
+    )
+
+
+def steps(hedge: bool) -> st.SearchStrategy[Message]:
+    spec_price = st.builds(lambda i, t: (i, SPECS[i].price(t)), instruments, st.integers(940, 1060))
+    names = st.sampled_from("abcdefghij")
+    position = PositionSide.LONG if hedge else PositionSide.BOTH
+    return st.one_of(
+        books(),
+        st.builds(lambda i, b, a: BookDelta(0, i, 1, 1, 0, b, a), instruments, levels, levels),
+        st.builds(lambda i, p, q, s: Trade(0, i, 1, p, q + 1, s), instruments, ticks, lots, sides),
+        st.builds(lambda ip: MarkPrice(0, ip[0], ip[1]), spec_price),
+        st.builds(lambda p, r: FundingRate(0, PERP.id, D(r) / 10_000, PERP.price(p)), ticks, st.integers(-50, 50)),
+        submits(hedge),
+        submits(hedge),
+        submits(hedge),
+        st.builds(lambda i, n: CancelOrder(0, "me", i, n), instruments, names),
+        st.builds(
+            lambda i, n, q, p: ModifyOrder(0, "me", i, n, SPECS[i].qty(q + 1), SPECS[i].price(p)),
+            instruments,
+            names,
+            lots,
+            ticks,
+        ),
+        st.builds(lambda a: AdjustIsolatedMargin(0, "me", PERP.id, D(a), position), st.integers(-50, 50)),
+        st.just(CancelAll(0, "me")),
+    )
+
+
+@define
+class Ledger:
+    """The client's own books, kept from reports and cash flows alone."""
+
+    flows: list[CashFlow] = field(factory=list)
+    positions: dict[tuple[str, PositionSide], Decimal] = field(factory=lambda: defaultdict(Decimal))
+    spot: Decimal = ZERO
+
+    def read(self, reports: list[Report]) -> None:
+        for report in reports:
+            if not isinstance(report, OrderFilled):
+                continue
+            signed = report.qty * report.side.sign
+            if SPECS[report.instrument].is_spot:
+                self.spot += signed
+            else:
+                self.positions[report.instrument, report.position_side] += signed
+
+
+def play(venue: SimVenue, now: int, step: Message) -> list[Report]:
+    if isinstance(step, Command):
+        return venue.on_command(now, step)
+    assert isinstance(step, Report)
+    return venue.on_market(now, step)
+
+
+def make(margin: MarginMode, mode: PositionMode, model: str, flows: list[CashFlow]) -> SimVenue:
+    account = Account("me", "V", dict(START), margin, mode, {PERP.id: 10})
+    return SimVenue("V", SPECS.values(), [account], FEES, queue_model=model, on_flow=flows.append)
+
+
+@given(st.data(), st.sampled_from(list(PositionMode)), st.sampled_from(["risk_averse", "power_2", "log"]))
+def test_money_and_positions_are_conserved(data: st.DataObject, mode: PositionMode, model: str) -> None:
+    margin = data.draw(st.sampled_from([MarginMode.CROSS, MarginMode.ISOLATED]))
+    ledger = Ledger()
+    venue = make(margin, mode, model, ledger.flows)
+    script = data.draw(st.lists(steps(mode is PositionMode.HEDGE), min_size=5, max_size=40))
+    for now, step in enumerate(script):
+        ledger.read(play(venue, now, step))
+        check_conserved(venue, ledger)
+
+
+def check_conserved(venue: SimVenue, ledger: Ledger) -> None:
+    account = venue.state.accounts["me"]
+    for asset in ("USDT", "P"):
+        moved = sum((flow.amount for flow in ledger.flows if flow.asset == asset), START[asset])
+        assert account.account.balance(asset) == moved
+    assert account.account.balance("P") == START["P"] + ledger.spot
+    assert account.account.balance("P") >= 0
+    held = {key: each.qty for key, each in account.holdings.items() if each.qty}
+    assert held == {key: qty for key, qty in ledger.positions.items() if qty}
+    realized = sum((flow.amount for flow in ledger.flows if flow.type is FlowType.REALIZED_PNL), D(0))
+    assert realized == sum((each.position.realized_pnl for each in account.holdings.values()), D(0))
+    for each in account.holdings.values():
+        if not each.qty:
+            assert each.isolated_wallet == 0
+            assert each.position.cost == 0
+    funds = sum(venue.state.insurance.values(), D(0)) - len(venue.state.insurance) * 1_000_000
+    handed = (FlowType.INSURANCE, FlowType.LIQUIDATION_FEE)
+    assert funds == -sum((flow.amount for flow in ledger.flows if flow.type in handed), D(0))
+
+
+@given(st.data(), st.sampled_from(["risk_averse", "power_2", "log"]))
+def test_nobody_trades_more_than_stands_there(data: st.DataObject, model: str) -> None:
+    venue = make(MarginMode.CROSS, PositionMode.ONE_WAY, model, [])
+    script = data.draw(st.lists(steps(False), min_size=5, max_size=40))
+    for now, step in enumerate(script):
+        before = {name: shown(venue, name) for name in SPECS}
+        own = {order.id for order in venue.state.live.values() if order.resting}
+        reports = play(venue, now, step)
+        if not isinstance(step, SubmitOrder):
+            continue
+        fills = [r for r in reports if isinstance(r, OrderFilled) and r.liquidity is Liquidity.TAKER]
+        met_own = any(isinstance(r, OrderFilled) and r.client_order_id in own for r in reports)
+        taken: dict[int, int] = defaultdict(int)
+        spec = SPECS[step.instrument]
+        for fill in fills:
+            taken[spec.ticks(fill.price)] += spec.lots(fill.qty)
+        there = before[spec.id][step.side.opposite]
+        if not met_own:
+            assert all(quantity <= there.get(price, 0) for price, quantity in taken.items())
+        assert no_level_is_negative(venue)
+
+
+def shown(venue: SimVenue, name: str) -> dict[Side, dict[int, int]]:
+    book = venue.state.markets[name].matcher.book
+    return {Side.BUY: dict(book.bids), Side.SELL: dict(book.asks)}
+
+
+def no_level_is_negative(venue: SimVenue) -> bool:
+    books_ = [market.matcher.book for market in venue.state.markets.values()]
+    return all(lots_ > 0 for book in books_ for lots_ in (*book.bids.values(), *book.asks.values()))
+
+
+@given(st.data(), st.sampled_from(["risk_averse", "power_1", "log"]))
+def test_an_own_order_is_never_overtaken(data: st.DataObject, model: str) -> None:
+    venue = make(MarginMode.CROSS, PositionMode.ONE_WAY, model, [])
+    venue.on_market(0, BookSnapshot(0, PERP.id, 1, [(1000, 20)], [(1001, 20)]))
+    names = [f"o{i}" for i in range(4)]
+    for name in names:
+        grown = data.draw(st.integers(0, 30))
+        venue.on_market(1, BookDelta(1, PERP.id, 1, 1, 0, [(1000, 20 + grown)], []))
+        venue.on_command(1, SubmitOrder(1, "me", PERP.id, name, Side.BUY, PERP.qty(5), price=PERP.price(1000)))
+    market = st.one_of(
+        st.builds(lambda q: Trade(2, PERP.id, 1, 1000, q, Side.SELL), st.integers(1, 30)),
+        st.builds(lambda q: BookDelta(2, PERP.id, 1, 1, 0, [(1000, q)], []), st.integers(0, 60)),
+        st.builds(lambda q: BookDelta(2, PERP.id, 1, 1, 0, [], [(1000, q)]), st.integers(0, 4)),
+    )
+    filled = dict.fromkeys(names, D(0))
+    for step in data.draw(st.lists(market, max_size=25)):
+        reports = venue.on_market(2, step)
+        fills = [r for r in reports if isinstance(r, OrderFilled)]
+        for fill in fills:
+            filled[fill.client_order_id] += fill.qty
+        if isinstance(step, Trade):
+            assert sum((fill.qty for fill in fills), D(0)) <= PERP.qty(step.lots)
+        for older, younger in pairwise(names):
+            assert filled[younger] == 0 or filled[older] == PERP.qty(5)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), sides), min_size=1, max_size=12))
+def test_flow_through_a_queue_ends_where_the_sum_says(flow: list[tuple[int, Side]]) -> None:
+    venue = make(MarginMode.CROSS, PositionMode.ONE_WAY, "risk_averse", [])
+    venue.on_market(0, BookSnapshot(0, PERP.id, 1, [(1000, 37)], [(1001, 5)]))
+    venue.on_command(1, SubmitOrder(1, "me", PERP.id, "a", Side.BUY, PERP.qty(50), price=PERP.price(1000)))
+    got = D(0)
+    for quantity, aggressor in flow:
+        reports = venue.on_market(2, Trade(2, PERP.id, 1, 1000, quantity, aggressor))
+        got += sum((r.qty for r in reports if isinstance(r, OrderFilled) and r.reason is FillReason.QUEUE), D(0))
+    sold = sum(quantity for quantity, aggressor in flow if aggressor is Side.SELL)
+    assert got == PERP.qty(min(50, max(0, sold - 37)))

@@ -1,0 +1,1 @@
+"""What venues decree, as pure functions and dated tables."""
