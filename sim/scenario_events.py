@@ -1,0 +1,225 @@
+"""Decides what the market events of a scenario say, in the words of the port."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from attrs import frozen
+
+from sim.scenario_fields import Fields, ScenarioError, array, boolean, decimal, integer, join, one_of, text
+from venues.model.book import Level
+from venues.model.instrument import Instrument, InstrumentKind, OffGridError
+from venues.model.money import ZERO
+from venues.model.order import Side
+from venues.port import (
+    BookDelta,
+    BookSnapshot,
+    FundingRate,
+    InstrumentState,
+    InstrumentStatus,
+    MarkPrice,
+    OpenInterest,
+    Report,
+    Trade,
+)
+
+_L3 = frozenset({"order_add", "order_modify", "order_delete", "order_execute"})
+
+# Thirty years in ns: beyond it a time is a mistake.
+_T_MAX = 10**18
+_SIDES = {side.value: side for side in Side}
+_STATES = {state.value: state for state in InstrumentState}
+
+
+@frozen
+class Settlement:
+    """A published settlement price."""
+
+    instrument: str
+    price: Decimal
+    final: bool
+
+
+@frozen
+class Connection:
+    """The client loses or regains the venue."""
+
+    is_up: bool
+
+
+@frozen
+class TimedEvent:
+    """Something that happens at the venue at `t` (ns from the start)."""
+
+    t: int
+    what: Report | Settlement | Connection
+
+    @property
+    def is_status(self) -> bool:
+        return isinstance(self.what, InstrumentStatus)
+
+    def status(self) -> tuple[str, str]:
+        """Return (instrument, state) of a status event."""
+        assert isinstance(self.what, InstrumentStatus)
+        return self.what.instrument, self.what.state.value
+
+
+def read_events(values: list[object], epoch: int, specs: dict[str, Instrument]) -> tuple[TimedEvent, ...]:
+    """Return the events in file order. Raises ScenarioError naming the first offending key."""
+    found = []
+    for index, value in enumerate(values):
+        fields = Fields(value, join("events", index))
+        t = fields.need("t", moment)
+        kind = fields.need("type", text)
+        if kind in _L3:
+            raise ScenarioError(fields.at("type"), f"{kind}: order-by-order books are not supported yet")
+        reader = _READERS.get(kind)
+        if reader is None:
+            raise ScenarioError(fields.at("type"), f"{kind!r} is not one of {', '.join((*_READERS, *sorted(_L3)))}")
+        # The event's number is its update id: what an honest feed would count.
+        found.append(TimedEvent(t, reader(_Context(fields, epoch + t, index + 1, specs))))
+        fields.done()
+    return tuple(found)
+
+
+def moment(value: object, path: str) -> int:
+    """Return a time in ns from the start; never before it."""
+    t = integer(value, path)
+    if not 0 <= t <= _T_MAX:
+        raise ScenarioError(path, f"{t} is not within 0..{_T_MAX}")
+    return t
+
+
+@frozen
+class _Context:
+    fields: Fields
+    ts: int
+    number: int
+    specs: dict[str, Instrument]
+
+    def spec(self) -> Instrument:
+        return self.fields.need("symbol", symbol_in(self.specs))
+
+
+def symbol_in(specs: dict[str, Instrument]) -> Callable[[object, str], Instrument]:
+    def read(value: object, path: str) -> Instrument:
+        symbol = text(value, path)
+        if symbol not in specs:
+            raise ScenarioError(path, f"unknown symbol {symbol!r}")
+        return specs[symbol]
+
+    return read
+
+
+def _price(spec: Instrument, value: object, path: str) -> int:
+    price = decimal(value, path)
+    try:
+        ticks = spec.ticks(price)
+    except OffGridError:
+        raise ScenarioError(path, f"{price} is not a multiple of the tick {spec.tick_size}") from None
+    if ticks <= 0:
+        raise ScenarioError(path, f"{price} is not positive")
+    return ticks
+
+
+def _qty(spec: Instrument, value: object, path: str, least: int) -> int:
+    qty = decimal(value, path)
+    try:
+        lots = spec.lots(qty)
+    except OffGridError:
+        raise ScenarioError(path, f"{qty} is not a multiple of the lot {spec.lot_size}") from None
+    if lots < least:
+        raise ScenarioError(path, f"{qty} is {'negative' if least == 0 else 'not positive'}")
+    return lots
+
+
+def _levels(spec: Instrument) -> Callable[[object, str], list[Level]]:
+    def read(value: object, path: str) -> list[Level]:
+        found: dict[int, int] = {}
+        for index, row in enumerate(array(value, path)):
+            at = join(path, index)
+            pair = array(row, at)
+            if len(pair) != 2:
+                raise ScenarioError(at, "expected [price, quantity]")
+            ticks = _price(spec, pair[0], join(at, 0))
+            if ticks in found:
+                raise ScenarioError(join(at, 0), f"price {pair[0]} given twice")
+            found[ticks] = _qty(spec, pair[1], join(at, 1), 0)
+        return list(found.items())
+
+    return read
+
+
+def _snapshot(c: _Context) -> Report:
+    spec = c.spec()
+    bids, asks = c.fields.need("bids", _levels(spec)), c.fields.need("asks", _levels(spec))
+    return BookSnapshot(c.ts, spec.id, c.number, bids, asks)
+
+
+def _delta(c: _Context) -> Report:
+    spec = c.spec()
+    bids, asks = c.fields.maybe("bids", _levels(spec)), c.fields.maybe("asks", _levels(spec))
+    if bids is None and asks is None:
+        raise ScenarioError(c.fields.at("bids"), "missing, and so is asks")
+    return BookDelta(c.ts, spec.id, c.number, c.number, c.number - 1, bids or [], asks or [])
+
+
+def _trade(c: _Context) -> Report:
+    spec = c.spec()
+    price = c.fields.need("price", lambda value, path: _price(spec, value, path))
+    lots = c.fields.need("qty", lambda value, path: _qty(spec, value, path, 1))
+    return Trade(c.ts, spec.id, c.number, price, lots, c.fields.need("aggressor", one_of(_SIDES)))
+
+
+def _positive(value: object, path: str) -> Decimal:
+    number = decimal(value, path)
+    if number <= ZERO:
+        raise ScenarioError(path, f"{number} is not positive")
+    return number
+
+
+def _mark(c: _Context) -> Report:
+    spec = c.spec()
+    return MarkPrice(c.ts, spec.id, c.fields.need("mark", _positive), c.fields.maybe("index", _positive))
+
+
+def _funding(c: _Context) -> Report:
+    spec = c.spec()
+    if spec.kind is not InstrumentKind.PERPETUAL:
+        raise ScenarioError(c.fields.at("symbol"), f"{spec.symbol} is no perpetual and pays no funding")
+    return FundingRate(c.ts, spec.id, c.fields.need("rate", decimal), c.fields.maybe("mark", _positive))
+
+
+def _open_interest(c: _Context) -> Report:
+    spec = c.spec()
+    key = "open_interest" if c.fields.has("open_interest") else "qty"
+    qty = c.fields.need(key, decimal)
+    if qty < ZERO:
+        raise ScenarioError(c.fields.at(key), f"{qty} is negative")
+    return OpenInterest(c.ts, spec.id, qty)
+
+
+def _settlement(c: _Context) -> Settlement:
+    spec = c.spec()
+    final = c.fields.get("final", boolean, False)
+    if spec.is_spot or (spec.kind is InstrumentKind.PERPETUAL and not final):
+        raise ScenarioError(c.fields.at("symbol"), f"a {spec.kind} has no daily settlement")
+    return Settlement(spec.id, c.fields.need("price", _positive), final)
+
+
+def _status(c: _Context) -> Report:
+    spec = c.spec()
+    return InstrumentStatus(c.ts, spec.id, c.fields.need("status", one_of(_STATES)))
+
+
+_READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
+    "book_snapshot": _snapshot,
+    "book_delta": _delta,
+    "trade": _trade,
+    "mark_price": _mark,
+    "funding": _funding,
+    "open_interest": _open_interest,
+    "settlement": _settlement,
+    "status": _status,
+    "disconnect": lambda _: Connection(False),
+    "reconnect": lambda _: Connection(True),
+}
