@@ -15,7 +15,9 @@ from actors.dispatcher import (
     MessageStormError,
     NoSink,
     Sink,
+    ViewKey,
 )
+from actors.snapshot import SnapshotError
 from venues.port import Lane, Message, message
 
 QUARANTINE_WINDOW_NS = 60_000_000_000
@@ -54,13 +56,16 @@ class Halt:
 _Taken = tuple[int, int, bool, Message]
 """An input as it was taken: sequence number, now, whether views were held back, the message."""
 
+_Delivered = list[ViewKey]
+"""Views that had been delivered when a later one failed."""
+
 
 class Cell:
     """A dispatcher that survives a failing handler.
 
     `build` makes the actors afresh; it is called once at the start and once for each rebuild. Inputs since the last
     snapshot are kept in memory (at most about `snapshot_every`). Once `halt` is set nothing is dispatched any more:
-    the caller cancels all orders and exits non-zero.
+    the caller cancels all orders and exits non-zero. `sink` may be set until the first input.
     """
 
     def __init__(
@@ -72,10 +77,10 @@ class Cell:
         snapshot_every: int = 20_000,
     ) -> None:
         self._build = build
-        self._sink = sink
+        self.sink = sink
         self._limits = limits
         self._snapshot_every = snapshot_every
-        self._tail: list[_Taken] = []
+        self._tail: list[_Taken | _Delivered] = []
         self._set_aside: set[int] = set()
         self.quarantined: list[Quarantine] = []
         self.halt: Halt | None = None
@@ -85,8 +90,8 @@ class Cell:
     def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
         """Note an input as taken and pass it on to the log (the dispatcher's sink)."""
         self._tail.append((seq, now, is_held, message))
-        if self._sink is not None:
-            self._sink.input(seq, now, is_held, message)
+        if self.sink is not None:
+            self.sink.input(seq, now, is_held, message)
 
     def start(self, now: int, snapshot: dict[str, Any] | None = None) -> list[Intent]:
         """Begin afresh at `now`, or from a snapshot; return what the actors want sent."""
@@ -120,36 +125,50 @@ class Cell:
             try:
                 self.dispatcher.run(now)
             except DispatchError as error:
-                self._fail(now, error)
+                self._fail(error)
             else:
+                self._take_snapshot_if_due()
                 break
-        if self.halt is None and len(self._tail) >= self._snapshot_every:
-            self._snapshot = self.dispatcher.snapshot()
-            self._tail.clear()
-            self._set_aside.clear()
         return self.dispatcher.take_effects()
 
     def replay(self, now: int, message: Message, is_held: bool) -> list[Intent]:
-        """Take one logged input just as it was taken then, and return the commands that follow from it.
+        """Take one logged input just as it was taken then.
 
-        Messages that the cell makes itself (CellRestarted) are not fed: it makes them again.
+        Returns the commands that follow from the inputs before it, once their views are delivered too: while
+        `is_held` there are none, and the last come from `finish_replay`. Messages that the cell makes itself
+        (CellRestarted) are not fed: it makes them again.
         """
+        complete = [] if is_held else self.finish_replay()
         if self.halt is None:
             try:
                 if isinstance(message, TimerFired):
                     self.dispatcher.forget_timer(message)
                 self.dispatcher.take(now, message, is_held=is_held)
             except DispatchError as error:
-                self._fail(now, error)
-        return self.dispatcher.take_effects()
+                self._fail(error)
+        return complete
 
     def finish_replay(self) -> list[Intent]:
-        """Deliver the views that waited when the log ended."""
-        if self.halt is None:
-            self.dispatcher.drain_views()
+        """Deliver the views that wait and return the commands not returned yet."""
+        while self.halt is None:
+            try:
+                self.dispatcher.drain_views()
+            except DispatchError as error:
+                self._fail(error)
+            else:
+                self._take_snapshot_if_due()
+                break
         return self.dispatcher.take_effects()
 
-    def _fail(self, now: int, error: DispatchError) -> None:
+    def _take_snapshot_if_due(self) -> None:
+        if len(self._tail) >= self._snapshot_every:
+            self._snapshot = self.dispatcher.snapshot()
+            self._tail.clear()
+            self._set_aside.clear()
+
+    def _fail(self, error: DispatchError) -> None:
+        # The failed input's own time: a replay comes here with the next input in hand.
+        now = self.dispatcher.now
         if isinstance(error, MessageStormError):
             self.halt = Halt(now, error.seq, str(error), error.chain)
             return
@@ -164,23 +183,32 @@ class Cell:
             # Taken directly, past the lanes: a replay rebuilds at the same input and makes the same message.
             held = bool(self.dispatcher.depths["views"])
             self.dispatcher.take(now, CellRestarted(now, error.seq, actor, str(error)), is_held=held)
-        except DispatchError as again:
-            self.halt = Halt(now, again.seq, f"the cell cannot be rebuilt: {again}")
+        except (DispatchError, SnapshotError) as again:
+            self.halt = Halt(now, error.seq, f"the cell cannot be rebuilt: {again}")
 
     def _rebuild(self, without: int) -> None:
         """Make the actors anew from the snapshot and the inputs since, leaving out input `without`.
 
         Commands that the repeated inputs emit are dropped: they were emitted, journaled and sent the first time.
+        Views are delivered where they were the first time, so that none of them acts twice.
         """
         old = self.dispatcher
         fresh = Dispatcher(self._build(), sink=NoSink(), limits=self._limits)
         fresh.restore(self._snapshot)
         self._set_aside.add(without)
-        for seq, now, is_held, taken in self._tail:
-            fresh.seq = seq - 1
-            if isinstance(taken, TimerFired):
-                fresh.forget_timer(taken)
+        self._tail.append(old.delivered_views(without=without))
+        for entry in self._tail:
+            if isinstance(entry, list):
+                for key in entry:
+                    fresh.drain_view(key)
+                continue
+            seq, now, is_held, taken = entry
+            if not is_held:
+                fresh.drain_views()
+            if isinstance(taken, TimerFired) and not fresh.forget_timer(taken):
+                continue
             if seq not in self._set_aside:
+                fresh.seq = seq - 1
                 fresh.take(now, taken, is_held=is_held)
         fresh.take_over(old)
         fresh.sink = self

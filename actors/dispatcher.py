@@ -13,6 +13,11 @@ from venues.port import Command, FeedGap, Lane, Message, message
 _Item = tuple[Message, Any, str]
 """A queued message, the item that caused it (None for an input) and who emitted it."""
 
+ViewKey = tuple[type[Message], str]
+"""What may wait once: a class of view and what it is of."""
+
+_TIMER_HEAP_SLACK = 256
+
 
 @frozen
 class Limits:
@@ -160,7 +165,10 @@ class Dispatcher:
         self._orders: deque[Message] = deque()
         self._feed: deque[Message] = deque()
         self._staged_timers: list[tuple[str, str, int | None]] = []
-        self._views: dict[tuple[type[Message], str], tuple[_Item, int]] = {}
+        self._views: dict[ViewKey, tuple[_Item, int]] = {}
+        # Views delivered since the last input, and how many messages they caused by input.
+        self._delivered: list[tuple[ViewKey, int]] = []
+        self._spent: dict[int, int] = {}
         self._last_now = 0
         self._is_over_high_water = False
         self._timers: dict[tuple[str, str], tuple[int, int]] = {}
@@ -289,17 +297,31 @@ class Dispatcher:
             self._queue.append(self._next_view())
             self._deliver(self._last_now, only_queued=True)
 
+    def drain_view(self, key: ViewKey) -> None:
+        """Deliver one waiting view out of turn, as a rebuild does; nothing when none waits."""
+        if key in self._views:
+            self._queue.append(self._take_view(key))
+            self._deliver(self._last_now, only_queued=True)
+
+    def delivered_views(self, *, without: int) -> list[ViewKey]:
+        """Return which views were delivered since the last input, leaving out those that input `without` caused."""
+        return [key for key, root in self._delivered if root != without]
+
     def _next_view(self) -> _Item:
-        item, self._root = self._views.pop(next(iter(self._views)))
+        return self._take_view(next(iter(self._views)))
+
+    def _take_view(self, key: ViewKey) -> _Item:
+        item, self._root = self._views.pop(key)
+        self._delivered.append((key, self._root))
         return item
 
     def _next(self, now: int) -> _Item | None:
         """Return the next input from the lanes, logged, or a waiting view, or None when nothing is left."""
-        if self._control:
+        while self._control:
             message = self._control.popleft()
-            if isinstance(message, TimerFired) and not self._take_timer(message):
-                return self._next(now)
-        elif self._orders:
+            if not isinstance(message, TimerFired) or self._take_timer(message):
+                return self._log_input(now, message, bool(self._views))
+        if self._orders:
             message = self._orders.popleft()
             if self._is_over_high_water and not self._orders:
                 self._is_over_high_water = False
@@ -314,6 +336,9 @@ class Dispatcher:
         self.counters.inputs += 1
         self._root = root = self.seq + 1
         self._last_now = now
+        if self._delivered:
+            self._delivered.clear()
+            self._spent.clear()
         self.sink.input(root, now, is_held, message)
         return message, None, "input"
 
@@ -321,44 +346,47 @@ class Dispatcher:
         """Deliver what is queued and all it causes; then, unless `only_queued`, the next input, until none is left."""
         queue, routes = self._queue, self._routes
         staged, commands, timers = self._staged, self._staged_commands, self._staged_timers
+        limit = self.limits.messages_per_input
         seq = first = self.seq
         slot: Slot | None = None
-        message: Message | None = None
-        mark = len(self.effects)
         try:
             while True:
-                ceiling = seq + self.limits.messages_per_input
-                while queue:
-                    item = queue.popleft()
-                    message = item[0]
-                    self.seq = seq = seq + 1
-                    for slot, handler, published_as_view, actor in routes.get(message.__class__) or self._own(message):
-                        slot.handled += 1
-                        handler(now, message)
-                        if staged:
-                            for emitted in staged:
-                                if published_as_view(emitted.__class__) is False:
-                                    queue.append((emitted, item, actor))
-                                else:
-                                    self._publish_view(slot, emitted, item)
-                            staged.clear()
-                        if commands or timers:
-                            seq = self._stage_effects(slot, seq)
-                    if seq > ceiling:
-                        raise MessageStormError(self._root, _chain(item), self.limits.messages_per_input)
+                begin = seq
+                ceiling = seq + limit - self._spent.get(self._root, 0)
+                try:
+                    while queue:
+                        item = queue.popleft()
+                        message = item[0]
+                        self.seq = seq = seq + 1
+                        for slot, handler, is_view, actor in routes.get(message.__class__) or self._own(message):
+                            slot.handled += 1
+                            handler(now, message)
+                            if staged:
+                                for emitted in staged:
+                                    if is_view(emitted.__class__) is False:
+                                        queue.append((emitted, item, actor))
+                                    else:
+                                        self._publish_view(slot, emitted, item)
+                                staged.clear()
+                            if commands or timers:
+                                seq = self._stage_effects(slot, seq)
+                        if seq > ceiling:
+                            raise MessageStormError(self._root, _chain(item), limit)
+                except DispatchError:
+                    self._abandon()
+                    raise
+                except Exception as error:
+                    self._abandon()
+                    failed = slot.actor if slot is not None else "?"
+                    raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
                 self.seq = seq
+                if self._delivered:
+                    self._spent[self._root] = self._spent.get(self._root, 0) + seq - begin
+                # Outside the handlers' try: a log that cannot be written is no actor's failure and ends the run.
                 following = None if only_queued else self._next(now)
                 if following is None:
                     return
-                mark = len(self.effects)
                 queue.append(following)
-        except DispatchError:
-            self._abandon(mark)
-            raise
-        except Exception as error:
-            self._abandon(mark)
-            failed = slot.actor if slot is not None else "?"
-            raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
         finally:
             self.counters.messages += seq - first
             self.seq = seq
@@ -371,7 +399,7 @@ class Dispatcher:
                 raise WiringError(f"{slot.actor} sends undeclared {type(command).__name__}")
             seq += 1
             self.effects.append(Intent(seq, cause, self._root, command))
-        self.counters.intents += len(self._staged_commands)
+            self.counters.intents += 1
         self._staged_commands.clear()
         for actor, key, at in self._staged_timers:
             if at is None:
@@ -381,7 +409,13 @@ class Dispatcher:
                 self._timers[actor, key] = (at, self._timer_count)
                 heappush(self._timer_heap, (at, self._timer_count, actor, key))
         self._staged_timers.clear()
+        if len(self._timer_heap) > 2 * len(self._timers) + _TIMER_HEAP_SLACK:
+            self._order_timers()
         return seq
+
+    def _order_timers(self) -> None:
+        self._timer_heap = [(at, number, actor, key) for (actor, key), (at, number) in self._timers.items()]
+        heapify(self._timer_heap)
 
     def _publish_view(self, slot: Slot, view: Any, cause: _Item) -> None:
         kind = view.__class__
@@ -399,12 +433,15 @@ class Dispatcher:
         """Return the addressee of a message that is for one actor alone; nobody, for what nobody handles."""
         return self._own_routes[message.actor] if isinstance(message, TimerFired | _Start) else ()
 
-    def _abandon(self, mark: int) -> None:
+    def _abandon(self) -> None:
+        """Discard what was staged, and every command of the failed input that was not handed out yet."""
         self._queue.clear()
         self._staged.clear()
         self._staged_commands.clear()
         self._staged_timers.clear()
-        del self.effects[mark:]
+        kept = [intent for intent in self.effects if intent.root != self._root]
+        self.counters.intents -= len(self.effects) - len(kept)
+        self.effects[:] = kept
 
     def take_effects(self) -> list[Intent]:
         """Return the commands collected since the last call, in order, and forget them."""
@@ -435,8 +472,7 @@ class Dispatcher:
         self._last_now = snapshot["now"]
         self._timer_count = snapshot["timer_count"]
         self._timers = {(actor, key): (at, number) for actor, key, at, number in snapshot["timers"]}
-        self._timer_heap = [(at, number, actor, key) for (actor, key), (at, number) in self._timers.items()]
-        heapify(self._timer_heap)
+        self._order_timers()
 
     def take_over(self, old: "Dispatcher") -> None:
         """Continue where `old` stopped: its waiting inputs, unsent commands, counters and sequence number."""
@@ -447,6 +483,11 @@ class Dispatcher:
         self.seq = old.seq
 
     # Inspection
+
+    @property
+    def now(self) -> int:
+        """When the last input was taken (ns UTC)."""
+        return self._last_now
 
     def subscriptions(self) -> dict[type[Message], tuple[Slot, ...]]:
         """Return who handles what, with counts."""
@@ -484,4 +525,5 @@ __all__ = [
     "Sink",
     "Slot",
     "View",
+    "ViewKey",
 ]

@@ -1,0 +1,1 @@
+"""The processes: configuration, composition, logs, commands. Only here is everything put together."""

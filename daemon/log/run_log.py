@@ -1,0 +1,306 @@
+"""The log of one run: every input the dispatcher took and every intent it emitted, in order.
+
+A log is a folder:
+
+    run.json            what a replay needs: build, configuration text and hash, start
+    market-NNNNNN.seg   market inputs (lane FEED), see `segments`
+    journal.sqlite      all other inputs, and intents, see `journal`
+    manifest.json       written last: size and SHA-256 of every file, journal_sha256; a log without it was not closed
+
+Records are decided on at `commit`: first SQLite (one transaction), then the segments. So whatever the segments hold,
+the order path before it is in SQLite, and a log cut short anywhere is a true prefix of the run.
+"""
+
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, Self
+
+from attrs import field, frozen
+
+from actors.dispatcher import Intent
+from daemon.log.canonical import input_line, intent_line
+from daemon.log.checked import file_sha256, sync_folder, write_checked
+from daemon.log.errors import LogWriteError, UnreadableRecordError
+from daemon.log.journal import JournalWriter, Row, checksum
+from daemon.log.segments import FORMAT, SEGMENT_BYTES_MAX, SegmentWriter
+from venues.port import Lane, Message
+
+RUN_NAME = "run.json"
+MANIFEST_NAME = "manifest.json"
+FLUSH_BYTES = 256 * 1024
+SYNC_NS = 1_000_000_000
+_NEVER = 1 << 63
+
+
+@frozen
+class RunHeader:
+    """`run.json`. `config_text` is the resolved configuration, opaque to the log."""
+
+    format: int
+    build: str
+    config_sha256: str
+    config_text: str
+    start_ns: int
+    checksum: str = ""
+
+
+@frozen
+class FileSeal:
+    bytes: int
+    sha256: str
+
+
+@frozen
+class Manifest:
+    """`manifest.json`: what a closed log consists of."""
+
+    format: int
+    journal_sha256: str
+    start_ns: int
+    last_seq: int
+    inputs: int
+    market_inputs: int
+    intents: int
+    files: dict[str, FileSeal] = field(factory=dict)
+    checksum: str = ""
+
+
+class RunLog:
+    """Writes a log. It is the dispatcher's sink; the driver gives it the intents and commits before it sends them.
+
+    Anything that fails raises LogWriteError, and so does every call after that: what was committed stays readable.
+    """
+
+    def __init__(self, folder: Path, header: RunHeader, *, is_durable: bool, segment_bytes: int) -> None:
+        self.folder = folder
+        self.is_durable = is_durable
+        self.intents_count = 0
+        self._start_ns = header.start_ns
+        self._unusable = ""
+        self._sha256 = sha256()
+        # All lines not hashed yet, with their numbers; of those, the market's not in a block yet; rows not in SQLite.
+        self._seqs: list[int] = []
+        self._lines: list[bytes] = []
+        self._market_seqs: list[int] = []
+        self._market_lines: list[bytes] = []
+        self._rows: list[Row] = []
+        self._has_intents = False
+        self._raw_bytes = 0
+        self._hashed_count = 0
+        self._hashed_seq = 0
+        self._last_seq = 0
+        self._now = header.start_ns
+        self._sync_due = header.start_ns + SYNC_NS if is_durable else _NEVER
+        self._journal: JournalWriter | None = None
+        self._segments: SegmentWriter | None = None
+        try:
+            self._run_seal = write_checked(folder / RUN_NAME, header)
+            self._journal = JournalWriter(folder, is_durable=is_durable)
+            self._segments = SegmentWriter(
+                folder, header.build, header.config_sha256, is_durable=is_durable, segment_bytes=segment_bytes
+            )
+            sync_folder(folder)
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        config_text: str,
+        config_sha256: str,
+        build: str,
+        start_ns: int,
+        *,
+        durable: bool,
+        segment_bytes: int = SEGMENT_BYTES_MAX,
+    ) -> "RunLog":
+        """Begin a log in `folder`, which must be new or empty.
+
+        `durable`: a commit is on the disk when it returns, market inputs within a second of the run's clock. Without
+        it, commits are gathered and survive a killed process only up to the last gathering: for backtests.
+        Raises LogWriteError.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_empty = next(folder.iterdir(), None) is None
+        except OSError as error:
+            raise LogWriteError(f"{folder}: {error}") from error
+        if not is_empty:
+            raise LogWriteError(f"{folder} is not empty: a log is never written over")
+        header = RunHeader(FORMAT, build, config_sha256, config_text, start_ns)
+        return cls(folder, header, is_durable=durable, segment_bytes=segment_bytes)
+
+    @property
+    def inputs_count(self) -> int:
+        """How many inputs were noted."""
+        return self._hashed_count + len(self._lines) - self.intents_count
+
+    def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
+        """Note an input; the dispatcher calls this for each one it takes."""
+        if seq <= self._last_seq:
+            self._refuse(seq)
+        try:
+            line = input_line(seq, now, is_held, message)
+        except UnreadableRecordError as error:
+            self._fail(error)
+        self._last_seq = seq
+        self._now = now
+        self._raw_bytes += len(line)
+        self._seqs.append(seq)
+        self._lines.append(line)
+        if message.lane is Lane.FEED:
+            self._market_seqs.append(seq)
+            self._market_lines.append(line)
+        else:
+            self._note_row(seq, line)
+
+    def intents(self, intents: Sequence[Intent]) -> None:
+        """Note what is about to be sent: everything that followed from the inputs since the last commit."""
+        if self._unusable:
+            self._refuse(0)
+        for intent in intents:
+            try:
+                line = intent_line(intent)
+            except UnreadableRecordError as error:
+                self._fail(error)
+            self._raw_bytes += len(line)
+            self._seqs.append(intent.seq)
+            self._lines.append(line)
+            self._note_row(intent.seq, line)
+            self._last_seq = max(self._last_seq, intent.seq)
+            self._has_intents = True
+        self.intents_count += len(intents)
+
+    def commit(self) -> None:
+        """Decide on everything noted so far. In a durable log the order path is on the disk when this returns."""
+        if self._raw_bytes >= FLUSH_BYTES or self._now >= self._sync_due:
+            self._flush(is_synced=self._now >= self._sync_due)
+        elif self._rows and self.is_durable:
+            self._write_rows()
+
+    def sync(self) -> None:
+        """Commit, and bring the market inputs to the disk as well; for a quiet market and a clock outside."""
+        self._flush(is_synced=True)
+
+    def close(self) -> str:
+        """Commit, seal the log and return its journal_sha256."""
+        self._flush(is_synced=False)
+        assert self._segments is not None
+        assert self._journal is not None
+        try:
+            files = self._segments.seal()
+            self._journal.seal()
+            files[self._journal.path.name] = file_sha256(self._journal.path)
+            files[RUN_NAME] = self._run_seal
+            journal_sha256 = self._sha256.hexdigest()
+            write_checked(
+                self.folder / MANIFEST_NAME,
+                Manifest(
+                    FORMAT,
+                    journal_sha256,
+                    self._start_ns,
+                    self._hashed_seq,
+                    self.inputs_count,
+                    self._segments.written,
+                    self.intents_count,
+                    {name: FileSeal(*seal) for name, seal in files.items()},
+                ),
+            )
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+        self.abandon("it was closed")
+        return journal_sha256
+
+    def abandon(self, why: str = "it was abandoned") -> None:
+        """Let go of the files without sealing; what was not committed is lost. Harmless when repeated."""
+        self._unusable = self._unusable or why
+        # So that neither `input` nor `commit` has to look whether the log is usable.
+        self._last_seq = self._raw_bytes = _NEVER
+        for part in (self._segments, self._journal):
+            try:
+                if part is not None:
+                    part.close()
+            except (OSError, sqlite3.Error) as error:
+                self._unusable += f"; {error}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._unusable:
+            self.abandon()
+
+    def _note_row(self, seq: int, line: bytes) -> None:
+        assert self._segments is not None
+        market = self._segments.written + bisect_left(self._market_seqs, seq)
+        self._rows.append((seq, market, checksum(line, market), line.decode()))
+
+    def _flush(self, *, is_synced: bool) -> None:
+        if self._unusable:
+            self._refuse(0)
+        self._write_rows()
+        self._hash()
+        assert self._segments is not None
+        try:
+            seqs, lines = self._market_seqs, self._market_lines
+            start = 0
+            while start < len(lines):
+                end, size = start, 0
+                while end < len(lines) and size < FLUSH_BYTES:
+                    size += len(lines[end])
+                    end += 1
+                self._segments.write(seqs[start], seqs[end - 1], lines[start:end])
+                start = end
+            if is_synced:
+                self._segments.sync()
+        except OSError as error:
+            self._fail(error)
+        seqs.clear()
+        lines.clear()
+        self._raw_bytes = 0
+        if self.is_durable and is_synced:
+            self._sync_due = self._now + SYNC_NS
+
+    def _write_rows(self) -> None:
+        if self._rows:
+            assert self._journal is not None
+            try:
+                self._journal.write(self._rows)
+            except (OSError, sqlite3.Error) as error:
+                self._fail(error)
+            self._rows.clear()
+
+    def _hash(self) -> None:
+        if self._has_intents:
+            # Intents came after the inputs that were dispatched together with theirs.
+            order = sorted(range(len(self._seqs)), key=self._seqs.__getitem__)
+            self._seqs[:], self._lines[:] = [self._seqs[at] for at in order], [self._lines[at] for at in order]
+            self._has_intents = False
+            before = self._hashed_seq
+            for seq in self._seqs:
+                if seq <= before:
+                    self._fail(ValueError(f"seq {seq} does not follow {before}"))
+                before = seq
+        if self._lines:
+            self._hashed_seq = self._seqs[-1]
+            self._hashed_count += len(self._lines)
+            self._lines.append(b"")
+            self._sha256.update(b"\n".join(self._lines))
+            self._lines.clear()
+            self._seqs.clear()
+
+    def _refuse(self, seq: int) -> NoReturn:
+        if self._unusable:
+            raise LogWriteError(f"{self.folder} takes no more records: {self._unusable}")
+        self._fail(ValueError(f"seq {seq} does not follow {self._last_seq}"))
+
+    def _fail(self, error: Exception) -> NoReturn:
+        self.abandon(f"{type(error).__name__}: {error}")
+        raise LogWriteError(f"{self.folder}: {self._unusable}") from error
