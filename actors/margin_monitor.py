@@ -1,0 +1,466 @@
+"""Decides how safe each account's margin is, and whether a basket can be paid for before its first order.
+
+Wallets are the venue's word where it gave one, our own book otherwise. Cross margin per settlement asset; isolated
+margin is not modelled. An account whose margin cannot be computed is UNKNOWN: nothing that needs margin passes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+
+from attrs import define, field, frozen
+
+from actors.base import Actor, handles
+from actors.cell import CellRestarted
+from actors.config_checks import not_negative, positive
+from actors.messages import (
+    BasketLeg,
+    BasketState,
+    BasketUpdate,
+    BookView,
+    Checker,
+    KillLevel,
+    KillTrigger,
+    MarginLevel,
+    MarginState,
+    OrderApproved,
+    OrderUpdate,
+    PositionUpdate,
+    PreflightReply,
+    PreflightRequest,
+    ReservationReleased,
+    WalletUpdate,
+)
+from venues.model.instrument import Instrument
+from venues.model.money import ONE, ZERO
+from venues.model.order import PositionSide, Side
+from venues.model.position import position_key
+from venues.port import AccountReport, MarkPrice, QueryKind, QueryResult
+from venues.rules.binance_margin import NotionalAboveTableError, bracket_for, maintenance_margin
+
+_TICK = "marks"
+_ENDED = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN, BasketState.DENIED)
+_BLOCKED = (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION, MarginLevel.UNKNOWN)
+
+
+@frozen
+class MarginConfig:
+    """Coverage = margin balance / maintenance margin; a level begins below its number.
+
+    `leverage` by instrument is what the account has set at the venue, `default_leverage` elsewhere. `buffer_bps` of
+    each leg's value is kept for fees and slippage. Marks older than `mark_age_max_ns` are no marks.
+    """
+
+    warning: Decimal = field(default=Decimal("2.0"), validator=positive)
+    danger: Decimal = field(default=Decimal("1.5"), validator=positive)
+    critical: Decimal = field(default=Decimal("1.2"), validator=positive)
+    liquidation: Decimal = field(default=Decimal("1.0"), validator=positive)
+    leverage: Mapping[str, int] = field(factory=dict, metadata={"composed": True})
+    default_leverage: int = field(default=1, validator=positive)
+    buffer_bps: Decimal = field(default=Decimal(20), validator=not_negative)
+    mark_age_max_ns: int = field(default=15_000_000_000, validator=positive)
+    check_ns: int = field(default=5_000_000_000, validator=positive)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.warning > self.danger > self.critical > self.liquidation:
+            raise ValueError("warning: must be above danger, danger above critical, critical above liquidation")
+        for instrument, leverage in self.leverage.items():
+            if leverage < 1:
+                raise ValueError(f"leverage.{instrument}: must be at least 1, got {leverage}")
+
+    def level(self, coverage: Decimal) -> MarginLevel:
+        """Return the level of a coverage; a bound itself still belongs to the better level."""
+        if coverage < self.liquidation:
+            return MarginLevel.LIQUIDATION
+        if coverage < self.critical:
+            return MarginLevel.CRITICAL
+        if coverage < self.danger:
+            return MarginLevel.DANGER
+        return MarginLevel.WARNING if coverage < self.warning else MarginLevel.HEALTHY
+
+
+@define
+class Holding:
+    """An open position; `qty` is zero when our book said something that is no number."""
+
+    account: str
+    instrument: str
+    qty: Decimal
+    entry: Decimal | None
+
+
+@define
+class Seen:
+    """A price and when it came, by our clock."""
+
+    ts: int
+    price: Decimal
+
+
+@define
+class Need:
+    """Money that must be there: `amount` of `asset` in `account`, None when it could not be computed."""
+
+    account: str
+    asset: str
+    amount: Decimal | None
+    share: Decimal = ONE
+
+
+@define
+class MarginMonitorState:
+    """`reported` are the venue's balances, `booked` our own; `levels` the last published by account."""
+
+    reported: dict[str, dict[str, Decimal]] = field(factory=dict)
+    booked: dict[str, dict[str, Decimal]] = field(factory=dict)
+    holdings: dict[str, Holding] = field(factory=dict)
+    marks: dict[str, Seen] = field(factory=dict)
+    asks: dict[str, Seen] = field(factory=dict)
+    levels: dict[str, MarginLevel] = field(factory=dict)
+    reserved: dict[str, list[Need]] = field(factory=dict)
+    orders: dict[str, Need] = field(factory=dict)
+
+
+@frozen
+class Assessment:
+    """An account's margin in its worst asset; `why` says what is missing when the level is UNKNOWN."""
+
+    level: MarginLevel
+    balance: Decimal
+    maintenance: Decimal
+    coverage: Decimal | None
+    why: str = ""
+
+
+class MarginRuleError(Exception):
+    """Margin that cannot be computed, and why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def maintenance(spec: Instrument, qty: Decimal, mark: Decimal) -> Decimal:
+    """Return a position's maintenance margin in the settlement asset. Raises MarginRuleError without a rule.
+
+    Brackets by notional (Binance `leverageBracket`), otherwise money per contract (CME).
+    """
+    if spec.brackets:
+        return maintenance_margin(spec.brackets, spec.notional(qty, mark))
+    if spec.maintenance_margin is not None:
+        return abs(qty) * spec.maintenance_margin
+    raise MarginRuleError(f"{spec.id} has neither brackets nor a maintenance margin")
+
+
+def initial(spec: Instrument, qty: Decimal, price: Decimal, leverage: int) -> Decimal:
+    """Return the initial margin for |qty| in the settlement asset, at no more leverage than the bracket allows.
+
+    Raises MarginRuleError without a rule, or beyond the last bracket.
+    """
+    notional = spec.notional(qty, price)
+    if spec.brackets:
+        try:
+            return notional / min(leverage, bracket_for(spec.brackets, notional).max_leverage)
+        except NotionalAboveTableError as error:
+            raise MarginRuleError(f"{spec.id}: {error}") from error
+    if spec.initial_margin is not None:
+        return abs(qty) * spec.initial_margin
+    raise MarginRuleError(f"{spec.id} has neither brackets nor an initial margin")
+
+
+class MarginMonitor(Actor):
+    """Watches `accounts`; marks come from MarkPrice, prices of spot from the book."""
+
+    publishes = (MarginState, KillTrigger, PreflightReply)
+    state: MarginMonitorState
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        accounts: Sequence[str],
+        config: MarginConfig | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(name)
+        self.instruments = dict(instruments)
+        self.accounts = tuple(accounts)
+        self.config = config or MarginConfig()
+        self._spot = frozenset(spec.id for spec in self.instruments.values() if spec.is_spot)
+        self.state = MarginMonitorState()
+
+    def start(self, now: int) -> None:
+        self.out.timer(_TICK, now + self.config.check_ns)
+
+    def on_timer(self, now: int, key: str) -> None:
+        self.out.timer(_TICK, now + self.config.check_ns)
+        self._judge_all(now)
+
+    @handles(CellRestarted)
+    def on_restart(self, now: int, restarted: CellRestarted) -> None:
+        self.out.timer(_TICK, now + self.config.check_ns)
+
+    # What is known
+
+    @handles(WalletUpdate)
+    def on_wallet(self, now: int, update: WalletUpdate) -> None:
+        if update.balance.is_finite():
+            self.state.booked.setdefault(update.account, {})[update.asset] = update.balance
+            self._judge(now, update.account)
+
+    @handles(AccountReport)
+    def on_report(self, now: int, report: AccountReport) -> None:
+        self._report(now, report.account, report.balances, is_complete=False)
+
+    @handles(QueryResult)
+    def on_answer(self, now: int, result: QueryResult) -> None:
+        if result.kind is QueryKind.ACCOUNT and result.balances is not None:
+            self._report(now, result.account, result.balances, is_complete=True)
+
+    def _report(self, now: int, account: str, balances: Mapping[str, Decimal], *, is_complete: bool) -> None:
+        known = self.state.reported.setdefault(account, {})
+        if is_complete:
+            for asset in [*known, *self.state.booked.get(account, {})]:
+                known[asset] = ZERO
+        for asset, balance in balances.items():
+            if balance.is_finite():
+                known[asset] = balance
+            else:
+                known.pop(asset, None)
+        self._judge(now, account)
+
+    @handles(PositionUpdate)
+    def on_position(self, now: int, update: PositionUpdate) -> None:
+        key = position_key(update.account, update.instrument, update.position_side)
+        if not update.qty.is_finite():
+            self.state.holdings[key] = Holding(update.account, update.instrument, ZERO, None)
+        elif update.qty:
+            self.state.holdings[key] = Holding(update.account, update.instrument, update.qty, update.entry_price)
+        else:
+            self.state.holdings.pop(key, None)
+        self._judge(now, update.account)
+
+    @handles(MarkPrice)
+    def on_mark(self, now: int, mark: MarkPrice) -> None:
+        if mark.instrument not in self.instruments or not mark.mark.is_finite() or mark.mark <= ZERO:
+            return
+        self.state.marks[mark.instrument] = Seen(now, mark.mark)
+        for account in dict.fromkeys(
+            holding.account for holding in self.state.holdings.values() if holding.instrument == mark.instrument
+        ):
+            self._judge(now, account)
+
+    @handles(BookView)
+    def on_book(self, now: int, view: BookView) -> None:
+        if view.instrument in self._spot:
+            self.state.asks[view.instrument] = Seen(now, self.instruments[view.instrument].price(view.ask))
+
+    @handles(OrderApproved)
+    def on_order(self, now: int, approved: OrderApproved) -> None:
+        order = approved.request
+        if order.basket_id in self.state.reserved:
+            return
+        leg = BasketLeg(
+            order.account, order.instrument, order.side, order.qty, order.reduce_only, order.position_side, order.price
+        )
+        try:
+            need = self._need(now, leg)
+        except MarginRuleError:
+            need = Need(order.account, self._asset(leg), None)
+        if need is not None:
+            self.state.orders[order.request_id] = need
+
+    @handles(OrderUpdate)
+    def on_update(self, now: int, update: OrderUpdate) -> None:
+        need = self.state.orders.get(update.request_id)
+        if need is None:
+            return
+        if update.is_final:
+            del self.state.orders[update.request_id]
+        elif update.qty:
+            need.share = max(ZERO, ONE - update.filled_qty / update.qty)
+
+    # Levels
+
+    def _judge_all(self, now: int) -> None:
+        for account in self.accounts:
+            self._judge(now, account)
+
+    def _judge(self, now: int, account: str) -> None:
+        found = self.assess(now, account)
+        before = self.state.levels.get(account, MarginLevel.HEALTHY)
+        if found.level is before:
+            return
+        self.state.levels[account] = found.level
+        self.out.emit(MarginState(now, account, found.level, found.balance, found.maintenance, found.coverage))
+        if found.level in (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION):
+            why = f"{account}: coverage {found.coverage:.4f}" if found.coverage is not None else account
+            self.out.emit(KillTrigger(now, "margin", KillLevel.REDUCE_ONLY, why))
+
+    def assess(self, now: int, account: str) -> Assessment:
+        """Return the account's level now; the balance and maintenance of the asset with the least coverage."""
+        worst = Assessment(MarginLevel.HEALTHY, ZERO, ZERO, None)
+        try:
+            for asset in dict.fromkeys(self.instruments[one.instrument].settle for one in self._derivatives(account)):
+                balance = self._wallet(account, asset) + self._unrealized(now, account, asset)
+                margin = sum((maintenance(*args) for args in self._positions(now, account, asset)), ZERO)
+                if not margin:
+                    continue
+                coverage = balance / margin
+                if worst.coverage is None or coverage < worst.coverage:
+                    worst = Assessment(self.config.level(coverage), balance, margin, coverage)
+        except MarginRuleError as error:
+            return Assessment(MarginLevel.UNKNOWN, ZERO, ZERO, None, error.why)
+        return worst
+
+    def _derivatives(self, account: str) -> Iterator[Holding]:
+        """Yield what needs margin. Raises MarginRuleError for a position that nothing is known about."""
+        for holding in self.state.holdings.values():
+            if holding.account != account:
+                continue
+            if holding.instrument not in self.instruments or not holding.qty:
+                raise MarginRuleError(f"nothing known about the position in {holding.instrument}")
+            if holding.instrument not in self._spot:
+                yield holding
+
+    def _positions(self, now: int, account: str, asset: str) -> Iterator[tuple[Instrument, Decimal, Decimal]]:
+        for holding in self._derivatives(account):
+            spec = self.instruments[holding.instrument]
+            if spec.settle == asset:
+                yield spec, holding.qty, self._mark(now, spec.id)
+
+    def _unrealized(self, now: int, account: str, asset: str) -> Decimal:
+        total = ZERO
+        for holding in self._derivatives(account):
+            spec = self.instruments[holding.instrument]
+            if spec.settle != asset:
+                continue
+            if holding.entry is None:
+                raise MarginRuleError(f"{spec.id} without an entry price")
+            total += spec.pnl(holding.qty, holding.entry, self._mark(now, spec.id))
+        return total
+
+    def _mark(self, now: int, instrument: str) -> Decimal:
+        seen = self.state.marks.get(instrument)
+        if seen is None or now - seen.ts > self.config.mark_age_max_ns:
+            raise MarginRuleError(f"no fresh mark of {instrument}")
+        return seen.price
+
+    def _wallet(self, account: str, asset: str) -> Decimal:
+        for source in (self.state.reported, self.state.booked):
+            balance = source.get(account, {}).get(asset)
+            if balance is not None:
+                return balance
+        raise MarginRuleError(f"nothing known about {asset} in {account}")
+
+    # Pre-flight
+
+    @handles(PreflightRequest)
+    def on_preflight(self, now: int, request: PreflightRequest) -> None:
+        needs: list[Need] = []
+        reasons: list[str] = []
+        if request.basket_id in self.state.reserved:
+            reasons.append(f"basket {request.basket_id} is reserved already")
+        for leg in request.legs:
+            try:
+                need = self._need(now, leg)
+            except MarginRuleError as error:
+                reasons.append(error.why)
+                continue
+            if need is not None:
+                needs.append(need)
+        margined = {need.account for need in needs}
+        for account in sorted(margined):
+            found = self.assess(now, account)
+            if found.level in _BLOCKED:
+                reasons.append(f"{account} is {found.level}{': ' if found.why else ''}{found.why}")
+        reasons.extend(self._shortfalls(now, needs))
+        if not reasons:
+            self.state.reserved[request.basket_id] = needs
+        self.out.emit(PreflightReply(now, request.basket_id, Checker.MARGIN, not reasons, tuple(reasons)))
+
+    def _shortfalls(self, now: int, needs: Sequence[Need]) -> Iterator[str]:
+        for account, asset in dict.fromkeys((need.account, need.asset) for need in needs):
+            wanted = sum(
+                (need.amount or ZERO for need in needs if (need.account, need.asset) == (account, asset)), ZERO
+            )
+            try:
+                free = self.free(now, account, asset)
+            except MarginRuleError as error:
+                yield error.why
+                continue
+            if wanted > free:
+                yield f"{account} needs {wanted} {asset}, {free} are free"
+
+    def free(self, now: int, account: str, asset: str) -> Decimal:
+        """Return what new orders may use: wallet and unrealised loss, less initial margin, reservations, orders.
+
+        Unrealised profit does not count. Raises MarginRuleError when any part of it is unknown.
+        """
+        amount = self._wallet(account, asset) + min(ZERO, self._unrealized(now, account, asset))
+        for spec, qty, mark in self._positions(now, account, asset):
+            amount -= initial(spec, qty, mark, self._leverage(spec))
+        for need in [*(need for needs in self.state.reserved.values() for need in needs), *self.state.orders.values()]:
+            if need.account == account and need.asset == asset:
+                if need.amount is None:
+                    raise MarginRuleError(f"an order in flight in {account} needs an unknown amount of {asset}")
+                amount -= need.amount * need.share
+        return amount
+
+    def _leverage(self, spec: Instrument) -> int:
+        return self.config.leverage.get(spec.id, self.config.default_leverage)
+
+    def _asset(self, leg: BasketLeg) -> str:
+        spec = self.instruments[leg.instrument]
+        return spec.base if spec.is_spot and leg.side is Side.SELL else spec.settle
+
+    def _need(self, now: int, leg: BasketLeg) -> Need | None:
+        """Return what a leg needs, None for one that only closes. Raises MarginRuleError when that is unknown.
+
+        Spot needs the money or the coins themselves, whether it closes or opens.
+        """
+        spec = self.instruments.get(leg.instrument)
+        if spec is None or leg.account not in self.accounts:
+            raise MarginRuleError(f"unknown: {leg.account}, {leg.instrument}")
+        bad = not leg.qty.is_finite() or leg.qty <= ZERO or not (leg.limit_price or ONE).is_finite()
+        if bad:
+            raise MarginRuleError(f"{leg.instrument}: quantity {leg.qty}, limit price {leg.limit_price}")
+        buffer = ONE + self.config.buffer_bps / 10_000
+        if spec.is_spot:
+            size = leg.qty * spec.multiplier
+            amount = size if leg.side is Side.SELL else size * self._spot_price(spec.id, leg.limit_price) * buffer
+            return Need(leg.account, self._asset(leg), amount)
+        opened = self._opened(leg)
+        if not opened:
+            return None
+        mark = self._mark(now, spec.id)
+        # Inverse notional falls with the price: the lower of the two asks for more.
+        price = (min if spec.inverse else max)(mark, mark if leg.limit_price is None else leg.limit_price)
+        margin = initial(spec, opened, price, self._leverage(spec))
+        return Need(leg.account, spec.settle, margin + spec.notional(opened, price) * (buffer - ONE))
+
+    def _spot_price(self, instrument: str, limit: Decimal | None) -> Decimal:
+        if limit is not None:
+            return limit
+        seen = self.state.asks.get(instrument)
+        if seen is None:
+            raise MarginRuleError(f"no price of {instrument}")
+        return seen.price
+
+    def _opened(self, leg: BasketLeg) -> Decimal:
+        """Return by how much the leg would enlarge the position."""
+        closes = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}.get(leg.position_side)
+        if leg.reduce_only or leg.side is closes:
+            return ZERO
+        held = self.state.holdings.get(position_key(leg.account, leg.instrument, leg.position_side))
+        if held is not None and not held.qty:
+            raise MarginRuleError(f"nothing known about the position in {leg.instrument}")
+        before = held.qty if held is not None else ZERO
+        return max(ZERO, abs(before + leg.side.sign * leg.qty) - abs(before))
+
+    @handles(ReservationReleased)
+    def on_release(self, now: int, released: ReservationReleased) -> None:
+        self.state.reserved.pop(released.basket_id, None)
+
+    @handles(BasketUpdate)
+    def on_basket(self, now: int, update: BasketUpdate) -> None:
+        if update.state in _ENDED:
+            self.state.reserved.pop(update.basket_id, None)

@@ -1,0 +1,423 @@
+"""Decides which orders leave: every order passes here, and counts towards the limits from its approval on.
+
+Three states outlast single orders. Read-only (at the start, after a restart of the cell, after a venue's order channel
+was down): nothing passes until the account is reconciled. Killed or stopping: only hedges of baskets at work and
+orders that reduce pass, at CANCEL_ALL and above only such as cannot rest. Over high water: no new positions.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from actors.base import Actor, handles
+from actors.cell import CellRestarted
+from actors.dispatcher import InboxHighWater
+from actors.ledger import position_change, unbookable
+from actors.messages import (
+    BasketLeg,
+    BasketState,
+    BasketUpdate,
+    BookView,
+    CancelRequest,
+    Checker,
+    FeedStatus,
+    FillEvent,
+    KillState,
+    OrderApproved,
+    OrderDenied,
+    OrderRequest,
+    OrderUpdate,
+    PositionUpdate,
+    PreflightReply,
+    PreflightRequest,
+    Reconciled,
+    ReservationReleased,
+    StopCommand,
+)
+from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
+from actors.risk_checks import Facts, RiskConfig, identity, refusals, unit_notional
+from venues.model.instrument import Instrument
+from venues.model.money import ZERO
+from venues.model.order import OrderType, PositionSide, Side
+from venues.model.position import position_key
+from venues.port import VenueDown, VenueUp
+
+MARKET_CHANNEL = "market"
+_ACTIVE = (BasketState.WORKING, BasketState.HEDGING, BasketState.UNWINDING)
+_ENDED = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN)
+
+
+class RiskGate(Actor):
+    """`accounts` gives each account's venue. Prices are held against the mid of the last good view of the book."""
+
+    publishes = (OrderApproved, OrderDenied, PreflightReply)
+    state: RiskState
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        accounts: Mapping[str, str],
+        config: RiskConfig | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(name)
+        self.instruments = dict(instruments)
+        self.accounts = dict(accounts)
+        self.config = config or RiskConfig()
+        self.state = RiskState()
+        if self.config.starts_read_only:
+            self._distrust("", "not reconciled since the start")
+
+    # Decisions
+
+    @handles(OrderRequest)
+    def on_order(self, now: int, order: OrderRequest) -> None:
+        reasons = identity(order, self.instruments, self.accounts)
+        if not reasons:
+            reasons = refusals(order, self._facts(now, order, (order,)))
+        if reasons:
+            self.state.denied += 1
+            self.out.emit(OrderDenied(now, order, reasons))
+            return
+        state = self.state
+        key = position_key(order.account, order.instrument, order.position_side)
+        self._hold(key, order.instrument, order.position_side)
+        state.orders[order.request_id] = InFlight(key, order.side, order.qty, order.basket_id)
+        state.ids.add(order.request_id, self.config.remembered_ids)
+        state.sent_ns.append(now)
+        self._remember(now, order)
+        state.approved += 1
+        self.out.emit(OrderApproved(now, order))
+
+    @handles(CancelRequest)
+    def on_cancel(self, now: int, request: CancelRequest) -> None:
+        """Count a cancel towards the message rate; cancels themselves are never held back."""
+        self.state.sent_ns.append(now)
+        self._messages(now)
+
+    @handles(PreflightRequest)
+    def on_preflight(self, now: int, request: PreflightRequest) -> None:
+        orders = [_as_order(now, request, number, leg, None) for number, leg in enumerate(request.legs)]
+        reasons: list[str] = []
+        if not orders:
+            reasons.append("no legs")
+        if request.basket_id in self.state.baskets:
+            reasons.append(f"basket {request.basket_id} was checked already")
+        named = [
+            identity(_as_order(now, request, number, leg, leg.limit_price), self.instruments, self.accounts)
+            for number, leg in enumerate(request.legs)
+        ]
+        for order, found in zip(orders, named, strict=True):
+            # Exposure can only be summed when every leg is a real one.
+            checked = found if any(named) else refusals(order, self._facts(now, order, orders), is_preflight=True)
+            reasons.extend(f"{order.instrument}: {reason}" for reason in checked)
+        if not reasons:
+            legs = []
+            for leg in request.legs:
+                key = position_key(leg.account, leg.instrument, leg.position_side)
+                self._hold(key, leg.instrument, leg.position_side)
+                legs.append(KnownLeg(key, leg.side, leg.qty))
+            self._know(request.basket_id, KnownBasket(legs, request.closes or "", is_reserved=True))
+        self.out.emit(PreflightReply(now, request.basket_id, Checker.RISK, not reasons, tuple(reasons)))
+
+    def _hold(self, key: str, instrument: str, side: PositionSide) -> Held:
+        return self.state.positions.setdefault(key, Held(instrument, side))
+
+    def _facts(self, now: int, order: OrderRequest, orders: Sequence[OrderRequest]) -> Facts:
+        """Collect what the checks need, as if all of `orders` were approved."""
+        state, spec = self.state, self.instruments[order.instrument]
+        exposures = self._exposures(now, orders)
+        mine, gross, unpriced = exposures.get(spec.id, ZERO), ZERO, []
+        for instrument, exposure in exposures.items():
+            other = self.instruments[instrument]
+            mid = self._mid(instrument)
+            if mid is not None and other.quote in self.config.par:
+                gross += exposure * unit_notional(other, abs(mid))
+            elif exposure and instrument != spec.id:
+                unpriced.append(instrument)
+        mid, touch = self._mid(spec.id), state.touches.get(spec.id)
+        return Facts(
+            spec=spec,
+            limits=self.config.limits(spec.id),
+            config=self.config,
+            is_opening=not (self._is_hedge(order) or self._reduces(now, order)),
+            mid=mid,
+            age_ns=None if touch is None else now - touch.ts,
+            feed_why=self._feed_why(spec),
+            exposure_qty=mine,
+            exposure_notional=None if mid is None else mine * unit_notional(spec, abs(mid)),
+            gross_notional=gross,
+            unpriced=tuple(unpriced),
+            open_orders=len(state.orders),
+            messages_in_window=self._messages(now),
+            is_known_id=order.request_id in state.ids.keys or order.request_id in state.orders,
+            is_repeated=self._is_repeated(now, order),
+            basket_room=self._room(order),
+            kill=state.kill,
+            is_stopping=state.is_stopping,
+            is_backlogged=state.is_backlogged,
+            venue_why=self._venue_why(spec.venue),
+            is_read_only=order.account in state.unreconciled,
+        )
+
+    # Exposure
+
+    def _exposures(self, now: int, orders: Sequence[OrderRequest]) -> dict[str, Decimal]:
+        """Return the largest |position| each instrument can come to, with `orders` on top of what is under way."""
+        buys: dict[str, Decimal] = {}
+        sells: dict[str, Decimal] = {}
+        working: dict[str, Decimal] = {}
+
+        def add(key: str, side: Side, qty: Decimal, basket_id: str) -> None:
+            into = buys if side is Side.BUY else sells
+            into[key] = into.get(key, ZERO) + qty
+            slot = f"{basket_id}|{side}|{key}"
+            working[slot] = working.get(slot, ZERO) + qty
+
+        held = dict(self.state.positions)
+        for flying in self.state.orders.values():
+            add(flying.key, flying.side, flying.leaves, flying.basket_id)
+        for order in orders:
+            key = position_key(order.account, order.instrument, order.position_side)
+            held.setdefault(key, Held(order.instrument, order.position_side))
+            add(key, order.side, order.qty, order.basket_id)
+        for basket_id, basket in self.state.baskets.items():
+            for leg in basket.legs if basket.is_reserved else ():
+                under_way = working.get(f"{basket_id}|{leg.side}|{leg.key}", ZERO)
+                rest = max(ZERO, leg.qty - leg.filled - under_way)
+                into = buys if leg.side is Side.BUY else sells
+                into[leg.key] = into.get(leg.key, ZERO) + rest
+        exposures: dict[str, Decimal] = {}
+        for key, position in held.items():
+            worst = position.worst(now, buys.get(key, ZERO), sells.get(key, ZERO))
+            exposures[position.instrument] = exposures.get(position.instrument, ZERO) + worst
+        return exposures
+
+    def _reduces(self, now: int, order: OrderRequest) -> bool:
+        """Whether the order cannot open: the venue sees to it, or the known position is larger than all that closes it.
+
+        Spot venues know no reduce-only: there only the position counts.
+        """
+        spec = self.instruments[order.instrument]
+        if order.reduce_only and not spec.is_spot:
+            return True
+        closing = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}.get(order.position_side)
+        if closing is not None:
+            return order.side is closing
+        key = position_key(order.account, order.instrument, order.position_side)
+        held = self.state.positions.get(key)
+        if held is None:
+            return False
+        under_way = sum(
+            (flying.leaves for flying in self.state.orders.values() if flying.key == key and flying.side is order.side),
+            ZERO,
+        )
+        return order.qty + under_way <= -order.side.sign * held.qty(now)
+
+    def _is_hedge(self, order: OrderRequest) -> bool:
+        basket = self.state.baskets.get(order.basket_id)
+        return order.is_hedge and basket is not None and (basket.is_reserved or basket.is_active)
+
+    def _room(self, order: OrderRequest) -> Decimal | None:
+        """Return how much more its basket lets the order's leg trade in this direction, None outside a basket.
+
+        Completing may go up to the leg's quantity, unwinding back to nothing filled.
+        """
+        basket = self.state.baskets.get(order.basket_id)
+        if basket is None:
+            return None
+        key = position_key(order.account, order.instrument, order.position_side)
+        room = ZERO
+        for leg in basket.legs:
+            if leg.key == key:
+                room += leg.qty * (1 + self.config.overrun) - leg.filled if leg.side is order.side else leg.filled
+        for flying in self.state.orders.values():
+            if flying.basket_id == order.basket_id and flying.key == key and flying.side is order.side:
+                room -= flying.leaves
+        return max(ZERO, room)
+
+    # Prices, rates, repetitions
+
+    def _mid(self, instrument: str) -> Decimal | None:
+        touch = self.state.touches.get(instrument)
+        return None if touch is None else self.instruments[instrument].price(touch.ticks) / 2
+
+    def _feed_why(self, spec: Instrument) -> str:
+        if MARKET_CHANNEL in self.state.venues_down.get(spec.venue, {}):
+            return f"{spec.venue} market channel is down"
+        return self.state.feeds_down.get(spec.id, "")
+
+    def _venue_why(self, venue: str) -> str:
+        down = self.state.venues_down.get(venue, {})
+        return "; ".join(f"{venue} {channel}: {why}" for channel, why in down.items() if channel != MARKET_CHANNEL)
+
+    def _messages(self, now: int) -> int:
+        """Forget what left the window; return how many messages it holds."""
+        sent = self.state.sent_ns
+        del sent[: bisect_right(sent, now - self.config.rate_window_ns)]
+        return len(sent)
+
+    def _is_repeated(self, now: int, order: OrderRequest) -> bool:
+        last = self.state.repeats.get(_fingerprint(order))
+        return last is not None and now - last < self.config.duplicate_window_ns
+
+    def _remember(self, now: int, order: OrderRequest) -> None:
+        repeats = self.state.repeats
+        while repeats and now - repeats[oldest := next(iter(repeats))] >= self.config.duplicate_window_ns:
+            del repeats[oldest]
+        mark = _fingerprint(order)
+        repeats.pop(mark, None)
+        repeats[mark] = now
+
+    # What is under way
+
+    @handles(FillEvent)
+    def on_fill(self, now: int, event: FillEvent) -> None:
+        """Move a fill from in flight to the position in one step: at no moment is it in neither."""
+        fill, state = event.fill, self.state
+        spec = self.instruments.get(fill.instrument)
+        if spec is None or unbookable(fill, spec, fill.account in self.accounts):
+            return
+        key = position_key(fill.account, fill.instrument, fill.position_side)
+        self._hold(key, fill.instrument, fill.position_side).count(now, position_change(fill, spec))
+        flying = state.orders.get(event.request_id)
+        if flying is not None:
+            flying.filled += fill.qty
+        basket = state.baskets.get(event.basket_id)
+        if basket is None:
+            return
+        closed = state.baskets.get(basket.closes)
+        for leg in [*basket.legs, *(closed.legs if closed is not None else ())]:
+            if leg.key == key:
+                leg.filled += fill.qty if leg.side is fill.side else -fill.qty
+
+    @handles(PositionUpdate)
+    def on_position(self, now: int, update: PositionUpdate) -> None:
+        if update.instrument not in self.instruments or not update.qty.is_finite():
+            return
+        key = position_key(update.account, update.instrument, update.position_side)
+        self._hold(key, update.instrument, update.position_side).book(update.qty)
+
+    @handles(OrderUpdate)
+    def on_update(self, now: int, update: OrderUpdate) -> None:
+        orders, order_id = self.state.orders, update.request_id or update.client_order_id
+        if update.is_final:
+            orders.pop(order_id, None)
+        elif order_id not in orders and update.instrument in self.instruments:
+            # Not approved here, so found at the venue: it rests and may fill all the same.
+            key = position_key(update.account, update.instrument)
+            self._hold(key, update.instrument, PositionSide.BOTH)
+            orders[order_id] = InFlight(key, update.side, update.qty, update.basket_id, update.filled_qty)
+
+    @handles(ReservationReleased)
+    def on_release(self, now: int, released: ReservationReleased) -> None:
+        basket = self.state.baskets.get(released.basket_id)
+        if basket is not None:
+            basket.is_reserved = False
+
+    @handles(BasketUpdate)
+    def on_basket(self, now: int, update: BasketUpdate) -> None:
+        """Follow which baskets are at work: one that ended may begin again by a late fill, a kill may flatten one."""
+        baskets = self.state.baskets
+        if update.state is BasketState.DENIED:
+            baskets.pop(update.basket_id, None)
+            return
+        basket = baskets.get(update.basket_id)
+        closed = baskets.get(update.closes or "")
+        if basket is None and closed is not None and update.state in _ACTIVE:
+            # Flattening asks nobody: the close may trade what the basket holds.
+            legs = [KnownLeg(leg.key, leg.side.opposite, max(ZERO, leg.filled)) for leg in closed.legs]
+            basket = KnownBasket(legs, update.closes or "")
+            self._know(update.basket_id, basket)
+        if basket is not None:
+            basket.is_active = update.state in _ACTIVE
+            basket.is_reserved = basket.is_reserved and update.state not in _ENDED
+
+    def _know(self, basket_id: str, basket: KnownBasket) -> None:
+        baskets = self.state.baskets
+        baskets[basket_id] = basket
+        if len(baskets) > self.config.remembered_baskets:
+            idle = (name for name, one in baskets.items() if not one.is_reserved and not one.is_active)
+            oldest = next(idle, None)
+            if oldest is not None:
+                del baskets[oldest]
+
+    # What the market and the cell are like
+
+    @handles(BookView)
+    def on_book(self, now: int, view: BookView) -> None:
+        if view.bid >= view.ask or view.instrument not in self.instruments:
+            return
+        touch = self.state.touches.get(view.instrument)
+        if touch is None:
+            self.state.touches[view.instrument] = Touch(now, view.bid + view.ask)
+        else:
+            touch.ts, touch.ticks = now, view.bid + view.ask
+
+    @handles(FeedStatus)
+    def on_feed(self, now: int, status: FeedStatus) -> None:
+        if status.is_live:
+            self.state.feeds_down.pop(status.instrument, None)
+        else:
+            self.state.feeds_down[status.instrument] = status.why or "not live"
+
+    @handles(KillState)
+    def on_kill(self, now: int, kill: KillState) -> None:
+        self.state.kill = kill.level
+
+    @handles(StopCommand)
+    def on_stop(self, now: int, stop: StopCommand) -> None:
+        self.state.is_stopping = True
+
+    @handles(InboxHighWater)
+    def on_high_water(self, now: int, water: InboxHighWater) -> None:
+        self.state.is_backlogged = water.is_over
+
+    @handles(CellRestarted)
+    def on_restart(self, now: int, restarted: CellRestarted) -> None:
+        self._distrust("", f"restarted without input {restarted.seq}")
+
+    @handles(VenueDown)
+    def on_down(self, now: int, down: VenueDown) -> None:
+        self.state.venues_down.setdefault(down.venue, {})[down.channel] = down.why or "down"
+        if down.channel != MARKET_CHANNEL:
+            self._distrust(down.venue, "its venue was down")
+
+    @handles(VenueUp)
+    def on_up(self, now: int, up: VenueUp) -> None:
+        channels = self.state.venues_down.get(up.venue, {})
+        if not up.channel:
+            channels.clear()
+        channels.pop(up.channel, None)
+
+    @handles(Reconciled)
+    def on_reconciled(self, now: int, reconciled: Reconciled) -> None:
+        self.state.unreconciled.pop(reconciled.account, None)
+
+    def _distrust(self, venue: str, why: str) -> None:
+        for account, at in self.accounts.items():
+            if venue in ("", at):
+                self.state.unreconciled[account] = why
+
+
+def _as_order(now: int, request: PreflightRequest, number: int, leg: BasketLeg, price: Decimal | None) -> OrderRequest:
+    return OrderRequest(
+        ts=now,
+        request_id=f"{request.basket_id}/{number}",
+        strategy=request.strategy,
+        basket_id=request.basket_id,
+        account=leg.account,
+        instrument=leg.instrument,
+        side=leg.side,
+        qty=leg.qty,
+        type=OrderType.MARKET if price is None else OrderType.LIMIT,
+        price=price,
+        reduce_only=leg.reduce_only,
+        position_side=leg.position_side,
+    )
+
+
+def _fingerprint(order: OrderRequest) -> str:
+    price = "" if order.price is None else order.price.normalize()
+    key = position_key(order.account, order.instrument, order.position_side)
+    return f"{key}|{order.side}|{order.qty.normalize()}|{price}"
