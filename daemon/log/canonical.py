@@ -68,11 +68,12 @@ encode_message = _ENCODER.encode
 def input_line(seq: int, now: int, is_held: bool, message: Message) -> bytes:
     """Return the line of an input. Raises UnreadableRecordError for a message that could not be read back."""
     kind = message.__class__
+    name, holds_decimals = _NAMES.get(kind) or _name(kind)
     try:
-        line: bytes = _ENCODER.encode(_Input(kind.__name__, message, now, seq, is_held))
+        line: bytes = _ENCODER.encode(_Input(name, message, now, seq, is_held))
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnreadableRecordError(f"{kind.__name__} at seq {seq} has no canonical form: {error}") from error
-    if _holds_decimals(kind.__name__):
+        raise UnreadableRecordError(f"{name} at seq {seq} has no canonical form: {error}") from error
+    if holds_decimals:
         _refuse_not_finite(line, message)
     return line
 
@@ -119,6 +120,15 @@ def message_of(record: Record) -> Message:
     if _holds_decimals(record.kind):
         _refuse_not_finite(raw, message)
     return message
+
+
+_NAMES: dict[type[Message], tuple[str, bool]] = {}
+"""By class what every input of it needs: its name, and whether a decimal can be anywhere in it."""
+
+
+def _name(kind: type[Message]) -> tuple[str, bool]:
+    _NAMES[kind] = kind.__name__, _holds_decimals(kind.__name__)
+    return _NAMES[kind]
 
 
 @cache

@@ -33,6 +33,7 @@ RUN_NAME = "run.json"
 MANIFEST_NAME = "manifest.json"
 FLUSH_BYTES = 256 * 1024
 SYNC_NS = 1_000_000_000
+_FEED = Lane.FEED
 _NEVER = 1 << 63
 
 
@@ -82,13 +83,12 @@ class RunLog:
         self._start_ns = header.start_ns
         self._unusable = ""
         self._sha256 = sha256()
-        # All lines not hashed yet, with their numbers; of those, the market's not in a block yet; rows not in SQLite.
-        self._seqs: list[int] = []
-        self._lines: list[bytes] = []
+        # Lines not hashed yet with their numbers: the market's, not in a block yet either, and the others'; rows not
+        # in SQLite yet.
+        self._others: list[tuple[int, bytes]] = []
         self._market_seqs: list[int] = []
         self._market_lines: list[bytes] = []
         self._rows: list[Row] = []
-        self._has_intents = False
         self._raw_bytes = 0
         self._hashed_count = 0
         self._hashed_seq = 0
@@ -138,7 +138,7 @@ class RunLog:
     @property
     def inputs_count(self) -> int:
         """How many inputs were noted."""
-        return self._hashed_count + len(self._lines) - self.intents_count
+        return self._hashed_count + len(self._market_lines) + len(self._others) - self.intents_count
 
     def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
         """Note an input; the dispatcher calls this for each one it takes."""
@@ -151,9 +151,7 @@ class RunLog:
         self._last_seq = seq
         self._now = now
         self._raw_bytes += len(line)
-        self._seqs.append(seq)
-        self._lines.append(line)
-        if message.lane is Lane.FEED:
+        if message.lane is _FEED:
             self._market_seqs.append(seq)
             self._market_lines.append(line)
         else:
@@ -169,11 +167,8 @@ class RunLog:
             except UnreadableRecordError as error:
                 self._fail(error)
             self._raw_bytes += len(line)
-            self._seqs.append(intent.seq)
-            self._lines.append(line)
             self._note_row(intent.seq, line)
             self._last_seq = max(self._last_seq, intent.seq)
-            self._has_intents = True
         self.intents_count += len(intents)
 
     def commit(self) -> None:
@@ -241,6 +236,7 @@ class RunLog:
         assert self._segments is not None
         market = self._segments.written + bisect_left(self._market_seqs, seq)
         self._rows.append((seq, market, checksum(line, market), line.decode()))
+        self._others.append((seq, line))
 
     def _flush(self, *, is_synced: bool) -> None:
         if self._unusable:
@@ -251,11 +247,7 @@ class RunLog:
         try:
             seqs, lines = self._market_seqs, self._market_lines
             start = 0
-            while start < len(lines):
-                end, size = start, 0
-                while end < len(lines) and size < FLUSH_BYTES:
-                    size += len(lines[end])
-                    end += 1
+            for end in self._block_ends():
                 self._segments.write(seqs[start], seqs[end - 1], lines[start:end])
                 start = end
             if is_synced:
@@ -268,6 +260,19 @@ class RunLog:
         if self.is_durable and is_synced:
             self._sync_due = self._now + SYNC_NS
 
+    def _block_ends(self) -> list[int]:
+        """Return where the blocks of the waiting market lines end: one block, unless a flush came late."""
+        lines = self._market_lines
+        if not lines or self._raw_bytes < 2 * FLUSH_BYTES:
+            return [len(lines)] if lines else []
+        ends, size = [], 0
+        for end, line in enumerate(lines, start=1):
+            size += len(line)
+            if size >= FLUSH_BYTES or end == len(lines):
+                ends.append(end)
+                size = 0
+        return ends
+
     def _write_rows(self) -> None:
         if self._rows:
             assert self._journal is not None
@@ -278,23 +283,23 @@ class RunLog:
             self._rows.clear()
 
     def _hash(self) -> None:
-        if self._has_intents:
-            # Intents came after the inputs that were dispatched together with theirs.
-            order = sorted(range(len(self._seqs)), key=self._seqs.__getitem__)
-            self._seqs[:], self._lines[:] = [self._seqs[at] for at in order], [self._lines[at] for at in order]
-            self._has_intents = False
+        lines = self._market_lines
+        last = self._market_seqs[-1] if lines else 0
+        if self._others:
+            # Intents were noted after the inputs that were dispatched together with theirs.
+            records = sorted([*zip(self._market_seqs, lines, strict=True), *self._others])
             before = self._hashed_seq
-            for seq in self._seqs:
+            for seq, _ in records:
                 if seq <= before:
                     self._fail(ValueError(f"seq {seq} does not follow {before}"))
                 before = seq
-        if self._lines:
-            self._hashed_seq = self._seqs[-1]
-            self._hashed_count += len(self._lines)
-            self._lines.append(b"")
-            self._sha256.update(b"\n".join(self._lines))
-            self._lines.clear()
-            self._seqs.clear()
+            last, lines = before, [line for _, line in records]
+            self._others.clear()
+        if lines:
+            self._hashed_seq = last
+            self._hashed_count += len(lines)
+            self._sha256.update(b"\n".join(lines))
+            self._sha256.update(b"\n")
 
     def _refuse(self, seq: int) -> NoReturn:
         if self._unusable:
