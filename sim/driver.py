@@ -18,6 +18,7 @@ from venues.port import (
     CancelAll,
     Command,
     Message,
+    OrderFilled,
     Query,
     QueryFailed,
     QueryKind,
@@ -57,12 +58,13 @@ class Seat:
 
 @define
 class DriverResult:
-    """What a run was: its times in ns UTC, inputs delivered from the market, intents sent, why it halted if it did."""
+    """What a run was: its times in ns UTC, market inputs and fills delivered, intents sent, why it halted if it did."""
 
     start_ns: int = 0
     end_ns: int = 0
     market_events: int = 0
     intents: int = 0
+    fills: int = 0
     halt: Halt | None = None
 
 
@@ -124,8 +126,10 @@ class Driver:
                 self._run_cell(now)
             else:
                 self._at_venue(now, tick.message)
-            if self.progress is not None and not number & 0xFFF:
-                self.progress(now)
+            if number & 0xFFF == 0xFFF:
+                self.log.commit()
+                if self.progress is not None:
+                    self.progress(now)
         if self.cell.halt is None:
             self._advance(now)
             self.cell.offer(StopCommand(now, "end of the market"))
@@ -170,6 +174,7 @@ class Driver:
     def _happen(self, ns: int, _: int, seat: Seat | None, message: Message) -> None:
         """A command reaches its venue (`seat` given), or a report the desk."""
         if seat is None:
+            self.result.fills += isinstance(message, OrderFilled)
             self.cell.offer(message)
             self._run_cell(ns)
         elif isinstance(message, Query) and message.kind is QueryKind.BOOK:

@@ -41,12 +41,17 @@ class RecordingReport:
     drift_ns: int | None = None
 
 
+class NoFramesError(ValueError):
+    """Recordings without a single frame that can be used."""
+
+
 class RecordedMarket:
     """The arrivals of recordings, in order of the corrected local time.
 
     The first pass estimates each recorder's skew, the second yields. A frame whose venue tells no time is taken to
     have happened when it arrived. `warn` gets one line for each kind of damage in each file.
-    Raises RecordingError for a file that cannot be read.
+    `start_ns` and `end_ns` span all of it on the corrected clock.
+    Raises RecordingError for a file that cannot be read, NoFramesError when none holds a usable frame.
     """
 
     def __init__(self, recordings: Sequence[Recording], warn: Callable[[str], None]) -> None:
@@ -54,31 +59,29 @@ class RecordedMarket:
         self._warn = warn
         self.reports = [RecordingReport(str(recording.path)) for recording in recordings]
         self.skews: dict[str, int] = {}
+        self.start_ns = self.end_ns = 0
         self._estimate()
 
     def _estimate(self) -> None:
+        spans: list[tuple[str, int, int, int]] = []
         for recording, report in zip(self._recordings, self.reports, strict=True):
             estimator = SkewEstimator(recording.min_feed_latency_ns)
+            first = last = None
             for local_ns, message in _decoded(recording, RecordingReport(report.path)):
                 estimator.add(local_ns, message.ts)
+                first = first or (local_ns, message.ts or local_ns)
+                last = local_ns
             estimate: SkewEstimate = estimator.result()
             report.drift_ns = estimate.drift_ns
             self.skews[recording.recorder] = max(self.skews.get(recording.recorder, 0), estimate.skew_ns)
+            if first is not None and last is not None:
+                spans.append((recording.recorder, *first, last))
+        if not spans:
+            raise NoFramesError("no recording holds a usable frame")
         for recording, report in zip(self._recordings, self.reports, strict=True):
             report.skew_ns = self.skews[recording.recorder]
-
-    def start_ns(self) -> int:
-        """Return a moment before the first event of any clock. Raises ValueError when no file holds a usable frame."""
-        firsts = []
-        for recording in self._recordings:
-            first = next(_decoded(recording, RecordingReport("")), None)
-            if first is not None:
-                local_ns, message = first
-                corrected = local_ns + self.skews[recording.recorder]
-                firsts.append(min(corrected, message.ts) if message.ts else corrected)
-        if not firsts:
-            raise ValueError("no recording holds a usable frame")
-        return min(firsts)
+        self.start_ns = min(min(first + self.skews[recorder], ts) for recorder, first, ts, _ in spans)
+        self.end_ns = max(last + self.skews[recorder] for recorder, _, _, last in spans)
 
     def __iter__(self) -> Iterator[Arrival]:
         return merge_arrivals(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from random import Random
 
 from attrs import define, field, frozen
+from attrs.validators import gt
 
 from sim.clocks import Arrival
 from venues.model.book import Level
@@ -32,15 +33,15 @@ class SyntheticInstrument:
     """
 
     instrument: str
-    premium_bps: float = 0.0
+    premium_bps: float = field(default=0.0, metadata={"signed": True})
     premium_volatility_bps: float = 2.0
-    premium_half_life_ns: int = 30 * SECOND_NS
-    half_spread_ticks: int = 1
-    levels: int = 10
-    lots_per_level: int = 1000
+    premium_half_life_ns: int = field(default=30 * SECOND_NS, validator=gt(0))
+    half_spread_ticks: int = field(default=1, validator=gt(0))
+    levels: int = field(default=10, validator=gt(0))
+    lots_per_level: int = field(default=1000, validator=gt(0))
     trades_per_second: float = 2.0
-    funding_rate: Decimal = Decimal("0.0001")
-    funding_interval_ns: int = 8 * HOUR_NS
+    funding_rate: Decimal = field(default=Decimal("0.0001"), metadata={"signed": True})
+    funding_interval_ns: int = field(default=8 * HOUR_NS, validator=gt(0))
 
 
 @frozen

@@ -79,7 +79,7 @@ class FakeVenue:
     name = "v"
 
     def __init__(self) -> None:
-        self.seen = []
+        self.seen: list[tuple[int, str]] = []
         self.deadline = None
 
     def on_market(self, now, report):

@@ -137,6 +137,8 @@ def _transitions() -> dict[tuple[OrderStatus, OrderEvent], OrderStatus]:
     for over in (s.CANCELED, s.EXPIRED, s.REJECTED):
         table[over, e.FILL_PART] = over
         table[over, e.FILL_ALL] = s.FILLED
+    # A venue may say FILLED before it sends the fills.
+    table[s.FILLED, e.FILL_PART] = s.FILLED
     table[s.FILLED, e.FILL_ALL] = s.FILLED
     for over in TERMINAL:
         for echo in (e.ACCEPT, e.TRIGGER, e.MODIFY, e.CANCEL, e.EXPIRE, e.LOSE, e.PROVE_ABSENT):
