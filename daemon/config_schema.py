@@ -1,0 +1,192 @@
+"""What a run's configuration holds, once it is known to be right."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from attrs import Attribute, field, frozen
+
+from actors.config_checks import positive
+from daemon.config_structure import Credential, did_you_mean
+from sim.queue_models import make_queue_model
+from sim.synthetic import SyntheticInstrument, SyntheticSettings
+from sim.venue_rules import RULES
+from venues.model.account import Account, MarginMode, PositionMode
+from venues.model.instrument import Instrument
+from venues.model.money import ONE
+
+_T = TypeVar("_T")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+_SIGNED = {"signed": True}
+
+
+def _is_id(_: object, attribute: "Attribute[str]", value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise ValueError(f"{value!r} may hold letters, digits, '_', '-' and '.' only")
+
+
+def _is_fraction(_: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
+    if abs(value) >= ONE:
+        raise ValueError(f"is a fraction of the value traded (0.0005 is 5 basis points), got {value}")
+
+
+def _is_filled(_: object, attribute: "Attribute[tuple[Any, ...]]", value: tuple[Any, ...]) -> None:
+    if not value:
+        raise ValueError("must hold at least one")
+
+
+def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
+    if value not in RULES:
+        raise ValueError(f"{value!r} is not one of {', '.join(RULES)}{did_you_mean(value, list(RULES))}")
+
+
+def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
+    make_queue_model(value, 1.0)
+
+
+@frozen
+class Run:
+    """What the run is called, its seed, when it starts (ns UTC) and how long it lasts (None: the whole recording)."""
+
+    name: str = field(default="run", validator=_is_id)
+    seed: int = 1
+    start_ns: int = 1_767_225_600_000_000_000
+    duration_ns: int | None = None
+
+
+@frozen
+class Synthetic:
+    """A market made from the run's seed; see sim.synthetic for what the numbers mean."""
+
+    mid: Decimal = field(validator=positive)
+    instruments: tuple[SyntheticInstrument, ...] = field(validator=_is_filled)
+    volatility_bps: float = 4.0
+    step_ns: int = field(default=100_000_000, validator=positive)
+    feed_latency_ns: int = 2_000_000
+    feed_jitter_ns: int = 1_000_000
+    mark_interval_ns: int = field(default=1_000_000_000, validator=positive)
+
+    def settings(self, run: Run) -> SyntheticSettings:
+        """Return what makes the market of `run`, whose duration is given."""
+        assert run.duration_ns is not None
+        own = {one.name: getattr(self, one.name) for one in attrs.fields(Synthetic)}
+        return SyntheticSettings(seed=run.seed, start_ns=run.start_ns, duration_ns=run.duration_ns, **own)
+
+
+@frozen
+class Recording:
+    """One file of raw frames. Recordings of one `recorder` share its clock and so one estimate of its skew.
+
+    `symbols` names several only where every frame carries its symbol; a REST snapshot does not.
+    `min_feed_latency_ns` is the shortest way from venue to recorder that the corrected times shall show.
+    """
+
+    file: str
+    venue: str
+    symbols: tuple[str, ...] = field(validator=_is_filled)
+    recorder: str = "recorder"
+    min_feed_latency_ns: int = 1_000_000
+
+
+@frozen
+class Recorded:
+    """A market as it was recorded.
+
+    `mid_marks_ns`: a mark price at the book's mid is made this often for what has no recorded mark stream.
+    """
+
+    recordings: tuple[Recording, ...] = field(validator=_is_filled)
+    mid_marks_ns: int | None = None
+
+
+@frozen
+class Fees:
+    """Fractions of the value traded; a negative maker fee is a rebate."""
+
+    maker: Decimal = field(validator=_is_fraction, metadata=_SIGNED)
+    taker: Decimal = field(validator=_is_fraction)
+
+
+@frozen
+class Latency:
+    """How long a command needs to reach the venue, and a report to come back."""
+
+    entry_ns: int = 5_000_000
+    response_ns: int = 5_000_000
+
+
+@frozen
+class Venue:
+    """One venue of the run: whose rules it follows when simulated, and where resting orders queue there."""
+
+    id: str = field(validator=_is_id)
+    rules: str = field(validator=_is_rule_set)
+    fees: Fees
+    latency: Latency = Latency()
+    queue_model: str = field(default="risk_averse", validator=_is_queue_model)
+
+
+@frozen
+class AccountConfig:
+    """One account: its modes, what it holds at the start, and leverage by symbol."""
+
+    id: str = field(validator=_is_id)
+    venue: str
+    balances: dict[str, Decimal]
+    margin_mode: MarginMode
+    position_mode: PositionMode = PositionMode.ONE_WAY
+    leverage: dict[str, int] = field(factory=dict)
+    credentials: Credential | None = None
+
+    def account(self) -> Account:
+        """Return the account as it is at the start of a run, leverage keyed by instrument id."""
+        leverage = {f"{self.venue}:{symbol}": times for symbol, times in self.leverage.items()}
+        return Account(self.id, self.venue, dict(self.balances), self.margin_mode, self.position_mode, leverage)
+
+
+@frozen
+class Strategy:
+    """One strategy: `params` is an object of its own configuration class."""
+
+    id: str
+    kind: str
+    params: Any
+
+
+@frozen
+class Log:
+    """Where runs are logged, and whether every commit waits for the disk."""
+
+    dir: str = "runs"
+    durable: bool = False
+
+
+@frozen
+class RunConfig:
+    """A whole run. Tables are keyed by id; `sections` holds each actor's own configuration object by section name.
+
+    `paths` tells where on this machine the recordings' files are, `text` is what was read; `sha256` covers neither.
+    """
+
+    run: Run
+    market: Synthetic | Recorded
+    venues: Mapping[str, Venue]
+    instruments: Mapping[str, Instrument]
+    accounts: Mapping[str, AccountConfig]
+    strategies: Mapping[str, Strategy]
+    sections: Mapping[str, Any]
+    log: Log
+    paths: Mapping[str, Path]
+    text: str
+    sha256: str
+
+    def section(self, name: str, cls: type[_T]) -> _T:
+        """Return section `name`. Raises TypeError when it was not structured as `cls`."""
+        found = self.sections[name]
+        if not isinstance(found, cls):
+            raise TypeError(f"section {name} is a {type(found).__name__}, not a {cls.__name__}")
+        return found
