@@ -1,0 +1,492 @@
+"""What to do next for every basket: place its legs as one, hedge what filled unevenly, take it off, or give it up."""
+
+from decimal import Decimal
+
+from actors.base import handles
+from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg
+from actors.basket_book import BASKET_TIMER, BasketBook, timer_key
+from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, PlannedOrder, Terms, choose, must_wait
+from actors.cell import CellRestarted
+from actors.liquidity import worst_ticks
+from actors.messages import (
+    BasketIntent,
+    BasketLeg,
+    BasketState,
+    BookView,
+    CancelRequest,
+    DepthReply,
+    DepthRequest,
+    FeedStatus,
+    FillEvent,
+    KillLevel,
+    KillState,
+    OrderDenied,
+    OrderRequest,
+    OrderUpdate,
+    PreflightReply,
+    PreflightRequest,
+    StopCommand,
+)
+from venues.model.money import ONE, ZERO
+from venues.model.order import OrderStatus, OrderType, PositionSide, Side
+from venues.port import Deleveraged, Liquidated
+
+_FLATTEN = "flatten"
+
+
+class AtomicExecutor(BasketBook):
+    """Trades baskets of legs whose base quantities cancel, all or none as far as markets allow it.
+
+    Every leg goes out at once as an immediate-or-cancel limit. What fills unevenly is hedged by actual fills: by
+    completing the short legs or reducing the long ones, whichever is cheaper in the live books. A basket ends BALANCED,
+    FLAT or DENIED with less than a quantum of difference, or BROKEN with an incident and a kill trigger.
+    """
+
+    # Intents
+
+    @handles(BasketIntent)
+    def intended(self, now: int, intent: BasketIntent) -> None:
+        try:
+            if self.state.is_stopping:
+                raise DeniedError(DenyReason.STOPPING, "no new baskets")
+            if self.state.kill_level >= KillLevel.REDUCE_ONLY and intent.closes is None:
+                raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
+            basket = self.plan(now, intent)
+        except DeniedError as error:
+            self.refuse(now, intent, str(error))
+            return
+        self.publish(now, basket)
+        self.out.emit(
+            PreflightRequest(
+                now,
+                basket.id,
+                basket.strategy,
+                tuple(_to_message(leg) for leg in basket.legs),
+                basket.max_slippage_bps,
+                basket.closes,
+            )
+        )
+        self.out.timer(timer_key(basket), min(basket.deadline_ns, now + self.config.preflight_timeout_ns))
+
+    @handles(PreflightReply)
+    def checked(self, now: int, reply: PreflightReply) -> None:
+        basket = self.state.baskets.get(reply.basket_id)
+        if basket is None or basket.state is not BasketState.PLANNED or reply.checker not in self.config.checkers:
+            return
+        if not reply.is_ok:
+            self.deny(now, basket, f"{DenyReason.PREFLIGHT}: {reply.checker}: {'; '.join(reply.reasons)}")
+            return
+        if reply.checker not in basket.agreed:
+            basket.agreed.append(reply.checker)
+        if len(basket.agreed) == len(self.config.checkers):
+            basket.apply(BasketEvent.RESERVE)
+            self.publish(now, basket)
+            self._place(now, basket)
+
+    def _place(self, now: int, basket: Basket) -> None:
+        """Send every leg at once. The world may have moved since the plan: kill level, books and limits hold now."""
+        try:
+            if self.state.is_stopping and not basket.is_forced:
+                raise DeniedError(DenyReason.STOPPING, "no new baskets")
+            if self.state.kill_level >= KillLevel.REDUCE_ONLY and basket.closes is None:
+                raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
+            orders = [self._first_order(index, leg, basket) for index, leg in enumerate(basket.legs)]
+        except DeniedError as error:
+            self.deny(now, basket, str(error))
+            return
+        basket.apply(BasketEvent.PLACE)
+        self.take_residual(basket)
+        self.mark(now, basket)
+        self.publish(now, basket)
+        for order in orders:
+            self._send(now, basket, order, is_first=True)
+        self._schedule(now, basket)
+
+    def _first_order(self, index: int, leg: Leg, basket: Basket) -> PlannedOrder:
+        spec = self.instruments[leg.instrument]
+        touch = self.touch(leg.instrument)
+        leg.arrival_bid, leg.arrival_ask = spec.price(touch.bid), spec.price(touch.ask)
+        best = touch.ask if leg.side is Side.BUY else touch.bid
+        bound = worst_ticks(spec, _to_message(leg), best, basket.max_slippage_bps)
+        if (best - bound) * leg.side.sign > 0 or bound <= 0:
+            raise DeniedError(
+                DenyReason.LIMIT_PRICE, f"{leg.instrument} at {spec.price(best)}, limit {leg.limit_price}"
+            )
+        base = leg.target * spec.multiplier
+        return PlannedOrder(index, False, leg.side, leg.target, spec.price(bound), base, ZERO)
+
+    def _send(self, now: int, basket: Basket, order: PlannedOrder, *, is_first: bool) -> None:
+        leg = basket.legs[order.leg]
+        request_id = f"{basket.id}#{len(basket.children) + 1}"
+        basket.children[request_id] = Child(order.leg, order.is_reduce, is_first, order.qty)
+        self.out.emit(
+            OrderRequest(
+                now,
+                request_id,
+                basket.strategy,
+                basket.id,
+                leg.account,
+                leg.instrument,
+                order.side,
+                order.qty,
+                type=OrderType.MARKET if order.price is None else OrderType.LIMIT,
+                price=order.price,
+                reduce_only=leg.reduce_only or order.is_reduce,
+                position_side=leg.position_side,
+                is_hedge=not is_first or basket.closes is not None,
+            )
+        )
+
+    # Orders
+
+    @handles(OrderDenied)
+    def order_denied(self, now: int, message: OrderDenied) -> None:
+        basket = self.state.baskets.get(message.request.basket_id)
+        child = basket.children.get(message.request.request_id) if basket is not None else None
+        if basket is None or child is None or child.is_final:
+            return
+        child.is_final = True
+        basket.why = f"order denied: {'; '.join(message.reasons)}"
+        self._missed(now, basket, child, is_refused=True)
+        self._evaluate(now, basket)
+
+    @handles(FillEvent)
+    def filled(self, now: int, event: FillEvent) -> None:
+        if not event.basket_id:
+            return
+        basket = self.state.baskets.get(event.basket_id)
+        child = basket.children.get(event.request_id) if basket is not None else None
+        if basket is None or child is None:
+            self.incident(now, "fill_of_forgotten_basket", event.basket_id, f"{event.request_id}: {event.fill}")
+            self.trip(now, "fill_of_forgotten_basket", event.request_id)
+            return
+        leg = basket.legs[child.leg]
+        child.filled += event.fill.qty
+        leg.book(event.fill.qty, event.fill.price, is_reduce=child.is_reduce)
+        leg.book_fee(event.fill, self.instruments[leg.instrument])
+        self.mark(now, basket)
+        if child.is_final:
+            # No update need follow: the order manager may remember no more of the order than its fills.
+            self._go_on(now, basket)
+
+    @handles(OrderUpdate)
+    def order_changed(self, now: int, update: OrderUpdate) -> None:
+        basket = self.state.baskets.get(update.basket_id)
+        child = basket.children.get(update.request_id) if basket is not None else None
+        if basket is None or child is None:
+            return
+        if update.filled_qty > child.filled:
+            # Counted by the order manager without a fill event for us: the quantity is right, the price is not known.
+            leg = basket.legs[child.leg]
+            leg.book(update.filled_qty - child.filled, leg.arrival_touch, is_reduce=child.is_reduce)
+            child.filled = update.filled_qty
+        if update.is_final and not child.is_final:
+            child.is_final = True
+            if child.filled < child.qty:
+                basket.why = update.why or f"{leg_name(basket, child)} {update.status}"
+                self._missed(now, basket, child, is_refused=update.status is OrderStatus.REJECTED)
+        self._go_on(now, basket)
+
+    def _go_on(self, now: int, basket: Basket) -> None:
+        if basket.state in (BasketState.BALANCED, BasketState.FLAT):
+            self._reopen(now, basket)
+        elif basket.state is BasketState.BROKEN:
+            self.mark(now, basket)
+        self._evaluate(now, basket)
+
+    def _missed(self, now: int, basket: Basket, child: Child, *, is_refused: bool) -> None:
+        """A hedge did not fill: widen the cap and wait a little; completing in vain gives way to unwinding."""
+        if child.is_first:
+            return
+        basket.misses += 1
+        basket.last_misses += basket.is_last_call
+        basket.retry_at = now + self.config.hedge_retry_ns
+        in_vain = is_refused or basket.misses * 2 >= self.config.hedge_attempts
+        if not child.is_reduce and basket.closes is None and in_vain:
+            basket.may_extend = False
+
+    def _reopen(self, now: int, basket: Basket) -> None:
+        """A fill came after the basket had ended: it is at work again if the fill made a difference."""
+        if not basket.gaps(self.instruments):
+            return
+        self.incident(now, "fill_after_end", basket.id, f"{basket.state} basket is out of balance by a late fill")
+        self._work_again(now, basket, BasketEvent.HEDGE, "late fill")
+
+    def _work_again(self, now: int, basket: Basket, event: BasketEvent, why: str) -> None:
+        basket.apply(event)
+        basket.why = why
+        basket.deadline_ns = now + max(self.config.flatten_deadline_ns, basket.deadline_ns - basket.planned_ns)
+        basket.rounds = basket.misses = basket.last_misses = basket.retry_at = 0
+        basket.exposure = ZERO
+        basket.is_last_call = basket.is_over_budget = False
+        self.mark(now, basket)
+        self.publish(now, basket)
+
+    # Positions taken by a venue
+
+    @handles(Liquidated)
+    def liquidated(self, now: int, report: Liquidated) -> None:
+        self._taken(now, report, "liquidated")
+
+    @handles(Deleveraged)
+    def deleveraged(self, now: int, report: Deleveraged) -> None:
+        self._taken(now, report, "deleveraged")
+
+    def _taken(self, now: int, report: Liquidated | Deleveraged, what: str) -> None:
+        """Take the quantity off the baskets that hold it, oldest first, and unwind their other legs."""
+        left = report.qty if report.qty.is_finite() else ZERO
+        for basket in list(self.state.baskets.values()):
+            if basket.closes is not None or basket.state not in (*ACTIVE, BasketState.BALANCED, BasketState.BROKEN):
+                continue
+            for leg in basket.legs:
+                gone = min(left, leg.position)
+                if gone <= ZERO or not _held_by(leg, report):
+                    continue
+                leg.taken += gone
+                left -= gone
+                basket.may_extend = False
+                self.incident(now, "leg_taken", basket.id, f"{leg.instrument}: {gone} {what} by the venue")
+                self._lost_leg(now, basket, what)
+
+    def _lost_leg(self, now: int, basket: Basket, what: str) -> None:
+        if basket.closing:
+            # The close under way holds the difference: its own legs know what to do about it.
+            self.hand_difference_to_close(now, basket)
+            self._evaluate(now, self.state.baskets[basket.closing])
+        elif basket.state is BasketState.BALANCED and basket.gaps(self.instruments):
+            self._work_again(now, basket, BasketEvent.UNWIND, f"a leg was {what}")
+        else:
+            self.mark(now, basket)
+        self._evaluate(now, basket)
+
+    # Decisions
+
+    def _evaluate(self, now: int, basket: Basket) -> None:
+        """Bring the basket on as far as what is known allows."""
+        if basket.state not in ACTIVE:
+            return
+        self.mark(now, basket)
+        self._check_budget(now, basket)
+        is_done = not basket.is_pending and basket.is_balanced(self.instruments)
+        if is_done and (not basket.is_rollback or basket.is_empty(self.instruments) or self._is_exhausted(basket)):
+            is_empty = basket.is_empty(self.instruments)
+            self.end(now, basket, BasketEvent.EMPTY if is_empty else BasketEvent.BALANCE)
+        elif now >= basket.deadline_ns:
+            self._cancel_children(now, basket)
+            self.give_up(now, basket, f"deadline: {basket.why}")
+        elif basket.gaps(self.instruments) or (is_done and basket.is_rollback):
+            self._seek(now, basket)
+        if basket.state in ACTIVE:
+            self._schedule(now, basket)
+        elif basket.state in (BasketState.BALANCED, BasketState.BROKEN):
+            self._flatten_if_told(now)
+
+    def _check_budget(self, now: int, basket: Basket) -> None:
+        if basket.exposure > basket.risk_budget * 1_000_000_000 and not basket.is_over_budget:
+            basket.is_over_budget = basket.is_last_call = True
+            text = f"unhedged {basket.unhedged}, budget of {basket.risk_budget} quote seconds is spent"
+            self.incident(now, "risk_budget", basket.id, text, basket.cost(self.instruments))
+            self.trip(now, "risk_budget", f"{basket.id}: {text}")
+        if now >= self._last_call_ns(basket):
+            basket.is_last_call = True
+
+    def _last_call_ns(self, basket: Basket) -> int:
+        whole = basket.deadline_ns - basket.planned_ns
+        return basket.deadline_ns - min(self.config.last_call_ns, whole // 4)
+
+    def _is_exhausted(self, basket: Basket) -> bool:
+        return (
+            basket.misses >= self.config.hedge_attempts
+            or basket.rounds >= self.config.hedge_rounds_max
+            or basket.last_misses >= 2
+        )
+
+    def _seek(self, now: int, basket: Basket) -> None:
+        """Look for a way out of the imbalance: ask for the depth of every leg, unless it is too early or too late."""
+        if basket.depth_awaited:
+            if now < basket.depth_asked_ns + self.config.hedge_retry_ns:
+                return
+            self._forget_depth(basket)
+            self._no_way(now, basket, "no depth reply")
+        if self._is_exhausted(basket):
+            if not basket.is_pending:
+                self.give_up(now, basket, f"no way out after {basket.rounds} rounds: {basket.why}")
+            return
+        if now < basket.retry_at or must_wait(basket, self.instruments):
+            return
+        basket.depth.clear()
+        basket.depth_asked_ns = now
+        for instrument in dict.fromkeys(leg.instrument for leg in basket.legs):
+            self.state.next_ref += 1
+            ref = f"{self.name}-{self.state.next_ref}"
+            basket.depth_awaited[ref] = instrument
+            self.state.depth_refs[ref] = basket.id
+            self.out.emit(DepthRequest(now, ref, instrument, self.config.depth_levels))
+
+    @handles(DepthReply)
+    def depth_came(self, now: int, reply: DepthReply) -> None:
+        basket = self.state.baskets.get(self.state.depth_refs.pop(reply.ref, ""))
+        if basket is None or basket.depth_awaited.pop(reply.ref, None) is None:
+            return
+        basket.depth[reply.instrument] = reply
+        if basket.depth_awaited or basket.state not in ACTIVE:
+            return
+        terms = Terms(self._cap_bps(basket), self.config.taker_fee_bps)
+        may_open = self.state.kill_level < KillLevel.CANCEL_ALL
+        plan = choose(basket, self.instruments, terms, may_open=may_open)
+        basket.depth.clear()
+        if plan is not None:
+            self._execute(now, basket, plan)
+        elif basket.gaps(self.instruments) or basket.is_rollback:
+            self._no_way(now, basket, "no depth within the cap")
+            self._evaluate(now, basket)
+
+    def _cap_bps(self, basket: Basket) -> Decimal | None:
+        if basket.is_last_call or basket.misses >= self.config.hedge_attempts - 1:
+            return None
+        return min(self.config.hard_cap_bps, max(basket.max_slippage_bps, ONE) * (1 << basket.misses))
+
+    def _no_way(self, now: int, basket: Basket, why: str) -> None:
+        basket.misses += 1
+        basket.last_misses += basket.is_last_call
+        basket.retry_at = now + self.config.hedge_retry_ns
+        basket.why = why
+
+    def _execute(self, now: int, basket: Basket, plan: Plan) -> None:
+        basket.rounds += 1
+        basket.is_rollback = basket.is_rollback or plan.kind is PlanKind.ROLLBACK
+        event = BasketEvent.HEDGE if plan.kind is PlanKind.COMPLETE else BasketEvent.UNWIND
+        basket.apply(event)
+        self.publish(now, basket)
+        for order in plan.orders:
+            self._send(now, basket, order, is_first=False)
+        self._schedule(now, basket)
+
+    def _cancel_children(self, now: int, basket: Basket) -> None:
+        for request_id, child in basket.children.items():
+            if not child.is_final:
+                self.out.emit(CancelRequest(now, request_id))
+
+    # Time
+
+    def _schedule(self, now: int, basket: Basket) -> None:
+        """Come back at the next moment when time alone changes the decision."""
+        moments = [basket.deadline_ns]
+        if not basket.is_last_call:
+            moments.append(self._last_call_ns(basket))
+        if basket.unhedged > ZERO:
+            left = basket.risk_budget * 1_000_000_000 - basket.exposure
+            if not basket.is_over_budget:
+                moments.append(now + int(left / basket.unhedged) + 1)
+            moments.append(basket.retry_at)
+        if basket.depth_awaited:
+            moments.append(basket.depth_asked_ns + self.config.hedge_retry_ns)
+        if basket.is_rollback:
+            moments.append(basket.retry_at)
+        self.out.timer(timer_key(basket), min((moment for moment in moments if moment > now), default=now + 1))
+
+    def on_timer(self, now: int, key: str) -> None:
+        if key == _FLATTEN:
+            self._flatten_if_told(now)
+            return
+        basket = self.state.baskets.get(key.removeprefix(BASKET_TIMER))
+        if basket is not None:
+            self._woken(now, basket)
+
+    def _woken(self, now: int, basket: Basket) -> None:
+        if basket.state in (BasketState.PLANNED, BasketState.RESERVED):
+            self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: agreed were {', '.join(basket.agreed) or 'none'}")
+        else:
+            self._evaluate(now, basket)
+
+    # The world
+
+    @handles(BookView)
+    def book_seen(self, now: int, view: BookView) -> None:
+        self.state.touches[view.instrument] = view
+
+    @handles(FeedStatus)
+    def feed_changed(self, now: int, status: FeedStatus) -> None:
+        self.state.live[status.instrument] = status.is_live
+        self.state.touches.pop(status.instrument, None)
+
+    @handles(StopCommand)
+    def stopping(self, now: int, message: StopCommand) -> None:
+        self.state.is_stopping = True
+
+    @handles(CellRestarted)
+    def restarted(self, now: int, message: CellRestarted) -> None:
+        for basket in list(self.state.baskets.values()):
+            if basket.state in ACTIVE:
+                self._forget_depth(basket)
+                self._evaluate(now, basket)
+            elif basket.state in (BasketState.PLANNED, BasketState.RESERVED):
+                self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: the cell restarted")
+        self._flatten_if_told(now)
+
+    @handles(KillState)
+    def kill_changed(self, now: int, message: KillState) -> None:
+        self.state.kill_level = message.level
+        if message.level >= KillLevel.CANCEL_ALL:
+            for basket in list(self.state.baskets.values()):
+                self._evaluate(now, basket)
+        self._flatten_if_told(now)
+
+    def _flatten_if_told(self, now: int) -> None:
+        """At FLATTEN, close every open basket with all its legs at once, again and again until nothing is open.
+
+        Such a close asks no checker: a refusal would keep the risk on.
+        """
+        if self.state.kill_level < KillLevel.FLATTEN:
+            return
+        is_left = False
+        for basket in list(self.state.baskets.values()):
+            legs = self.open_legs(basket)
+            if not legs or basket.closing:
+                is_left = is_left or bool(legs)
+                continue
+            is_left = True
+            if now < basket.retry_at:
+                continue
+            basket.retry_at = now + self.config.flatten_retry_ns
+            self.state.next_flatten += 1
+            intent = BasketIntent(
+                now,
+                f"{basket.id}.flat{self.state.next_flatten}",
+                basket.strategy,
+                legs,
+                closes=basket.id,
+                max_slippage_bps=self.config.flatten_slippage_bps,
+                risk_budget=basket.risk_budget,
+                deadline_ns=self.config.flatten_deadline_ns,
+            )
+            try:
+                close = self.plan(now, intent)
+            except DeniedError as error:
+                self.refuse(now, intent, str(error))
+                continue
+            close.is_forced = True
+            close.apply(BasketEvent.RESERVE)
+            self._place(now, close)
+        if is_left:
+            self.out.timer(_FLATTEN, now + self.config.flatten_retry_ns)
+
+
+def leg_name(basket: Basket, child: Child) -> str:
+    return f"{basket.legs[child.leg].instrument} {'reduction' if child.is_reduce else 'order'}"
+
+
+def _to_message(leg: Leg) -> BasketLeg:
+    return BasketLeg(
+        leg.account, leg.instrument, leg.side, leg.target, leg.reduce_only, leg.position_side, leg.limit_price
+    )
+
+
+def _held_by(leg: Leg, report: Liquidated | Deleveraged) -> bool:
+    """Whether the report takes from what this leg holds: the venue trades against the leg's side."""
+    return (
+        leg.account == report.account
+        and leg.instrument == report.instrument
+        and leg.side is report.side.opposite
+        and (report.position_side is PositionSide.BOTH or report.position_side is leg.position_side)
+    )

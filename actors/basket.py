@@ -1,0 +1,285 @@
+"""What a basket may become, and what its legs amount to together: the states, the records, the common quantum."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from math import gcd, lcm
+
+from attrs import define, field
+
+from actors.messages import BasketLeg, BasketState, DepthReply
+from venues.model.fill import Fill
+from venues.model.instrument import Instrument
+from venues.model.money import ZERO
+from venues.model.order import PositionSide, Side
+
+
+class BasketEvent(StrEnum):
+    RESERVE = "reserve"
+    DENY = "deny"
+    PLACE = "place"
+    HEDGE = "hedge"
+    UNWIND = "unwind"
+    BALANCE = "balance"
+    EMPTY = "empty"
+    BREAK = "break"
+
+
+class IllegalBasketEventError(ValueError):
+    """An event that the table does not list for the basket's state."""
+
+
+def _transitions() -> dict[tuple[BasketState, BasketEvent], BasketState]:
+    s, e = BasketState, BasketEvent
+    table = {
+        (s.PLANNED, e.RESERVE): s.RESERVED,
+        (s.PLANNED, e.DENY): s.DENIED,
+        (s.RESERVED, e.PLACE): s.WORKING,
+        (s.RESERVED, e.DENY): s.DENIED,
+    }
+    for active in (s.WORKING, s.HEDGING):
+        table[active, e.HEDGE] = s.HEDGING
+    for active in (s.WORKING, s.HEDGING, s.UNWINDING):
+        table[active, e.UNWIND] = s.UNWINDING
+        table[active, e.BALANCE] = s.BALANCED
+        table[active, e.EMPTY] = s.FLAT
+        table[active, e.BREAK] = s.BROKEN
+    # A late fill opens an ended basket again, and so does a venue that takes a leg away.
+    for ended in (s.BALANCED, s.FLAT):
+        table[ended, e.HEDGE] = s.HEDGING
+        table[ended, e.UNWIND] = s.UNWINDING
+    # Another basket closed this one, in full or lopsided.
+    table[s.BALANCED, e.EMPTY] = table[s.BROKEN, e.EMPTY] = s.FLAT
+    table[s.BALANCED, e.BREAK] = table[s.BROKEN, e.BREAK] = s.BROKEN
+    table[s.BROKEN, e.BALANCE] = s.BALANCED
+    return table
+
+
+TRANSITIONS = _transitions()
+
+ACTIVE = frozenset({BasketState.WORKING, BasketState.HEDGING, BasketState.UNWINDING})
+ENDED = frozenset({BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN, BasketState.DENIED})
+
+
+def next_state(state: BasketState, event: BasketEvent) -> BasketState:
+    """Return the state that follows. Raises IllegalBasketEventError for an unlisted pair."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalBasketEventError(f"a basket that is {state} cannot {event}") from None
+
+
+@define
+class Leg:
+    """One leg and what happened to it; quantities are positive, in the instrument's units, along `side`.
+
+    `extended` was traded on the leg's side, `reduced` back; `taken` went by liquidation or deleveraging, `closed` by a
+    closing basket, `fee_qty` as fees in the base asset. Costs are price x quantity; `arrival_*` the touch at placement.
+    """
+
+    account: str
+    instrument: str
+    side: Side
+    target: Decimal
+    reduce_only: bool
+    position_side: PositionSide
+    limit_price: Decimal | None
+    arrival_bid: Decimal = ZERO
+    arrival_ask: Decimal = ZERO
+    extended: Decimal = ZERO
+    extended_cost: Decimal = ZERO
+    reduced: Decimal = ZERO
+    reduced_cost: Decimal = ZERO
+    taken: Decimal = ZERO
+    closed: Decimal = ZERO
+    handed_over: Decimal = ZERO
+    fee_qty: Decimal = ZERO
+    fees: dict[str, Decimal] = field(factory=dict)
+
+    @property
+    def position(self) -> Decimal:
+        return self.extended - self.reduced - self.taken - self.closed - self.fee_qty
+
+    @property
+    def room(self) -> Decimal:
+        """How much more may be traded on the leg's side without going beyond the target."""
+        return max(ZERO, self.target - self.extended + self.reduced)
+
+    @property
+    def arrival_mid(self) -> Decimal:
+        return (self.arrival_bid + self.arrival_ask) / 2
+
+    @property
+    def arrival_touch(self) -> Decimal:
+        return self.arrival_ask if self.side is Side.BUY else self.arrival_bid
+
+    @property
+    def entry_price(self) -> Decimal:
+        return self.extended_cost / self.extended if self.extended else self.arrival_touch
+
+    def book(self, qty: Decimal, price: Decimal, *, is_reduce: bool) -> None:
+        if is_reduce:
+            self.reduced += qty
+            self.reduced_cost += qty * price
+        else:
+            self.extended += qty
+            self.extended_cost += qty * price
+
+    def book_fee(self, fill: Fill, spec: Instrument) -> None:
+        """Add a fill's fee; one paid in the base asset of a spot leg is missing from the position."""
+        self.fees[fill.fee_asset] = self.fees.get(fill.fee_asset, ZERO) + fill.fee
+        if spec.is_spot and fill.fee_asset == spec.base:
+            self.fee_qty += self.side.sign * fill.fee / spec.multiplier
+
+    def slippage(self, spec: Instrument) -> Decimal:
+        """Return what trading cost against the arrival mid, in quote; negative when it was better."""
+        extended = self.extended_cost - self.extended * self.arrival_mid
+        reduced = self.reduced_cost - self.reduced * self.arrival_mid
+        return self.side.sign * (extended - reduced) * spec.multiplier
+
+
+@define
+class Child:
+    """An order of a basket, by request. `leg` is the index, `is_first` tells placement from hedging."""
+
+    leg: int
+    is_reduce: bool
+    is_first: bool
+    qty: Decimal
+    filled: Decimal = ZERO
+    is_final: bool = False
+
+    @property
+    def open_qty(self) -> Decimal:
+        """What the venue may still fill."""
+        return ZERO if self.is_final else max(ZERO, self.qty - self.filled)
+
+
+@define
+class Basket:
+    """One multi-leg trade. `carried` is base quantity that came from the residual ledger or a broken basket.
+
+    `exposure` is quote notional x nanoseconds spent unbalanced; `unhedged` the notional since `marked_ns`.
+    """
+
+    id: str
+    strategy: str
+    legs: list[Leg]
+    quanta: dict[str, Decimal]
+    max_slippage_bps: Decimal
+    risk_budget: Decimal
+    planned_ns: int
+    deadline_ns: int
+    closes: str | None = None
+    closing: str = ""
+    state: BasketState = BasketState.PLANNED
+    is_forced: bool = False
+    takes_residual: bool = True
+    may_extend: bool = True
+    is_rollback: bool = False
+    is_last_call: bool = False
+    is_over_budget: bool = False
+    agreed: list[str] = field(factory=list)
+    children: dict[str, Child] = field(factory=dict)
+    carried: dict[str, Decimal] = field(factory=dict)
+    rounds: int = 0
+    misses: int = 0
+    last_misses: int = 0
+    retry_at: int = 0
+    depth_awaited: dict[str, str] = field(factory=dict)
+    depth: dict[str, DepthReply] = field(factory=dict)
+    depth_asked_ns: int = 0
+    exposure: Decimal = ZERO
+    unhedged: Decimal = ZERO
+    marked_ns: int = 0
+    unhedged_since: int | None = None
+    why: str = ""
+
+    def apply(self, event: BasketEvent) -> None:
+        """Move to the next state. Raises IllegalBasketEventError and changes nothing for an unlisted pair."""
+        self.state = next_state(self.state, event)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an order of the basket may still fill."""
+        return any(not child.is_final for child in self.children.values())
+
+    def is_busy(self, index: int) -> bool:
+        return any(child.leg == index and not child.is_final for child in self.children.values())
+
+    def filled(self) -> tuple[Decimal, ...]:
+        """Return the signed position of every leg."""
+        return tuple(leg.side.sign * leg.position for leg in self.legs)
+
+    def net(self, specs: Mapping[str, Instrument]) -> dict[str, Decimal]:
+        """Return the signed base quantity by which the legs differ, by base asset."""
+        nets = {base: self.carried.get(base, ZERO) for base in self.quanta}
+        for leg in self.legs:
+            spec = specs[leg.instrument]
+            nets[spec.base] += leg.side.sign * leg.position * spec.multiplier
+        return nets
+
+    def gaps(self, specs: Mapping[str, Instrument]) -> dict[str, Decimal]:
+        """Return the nets that are a quantum or more and that no order on its way can still offset."""
+        nets = self.net(specs)
+        for child in self.children.values():
+            leg = self.legs[child.leg]
+            spec = specs[leg.instrument]
+            coming = leg.side.sign * (-1 if child.is_reduce else 1) * child.open_qty * spec.multiplier
+            net = nets[spec.base]
+            if coming * net < ZERO:
+                nets[spec.base] = net + coming if abs(coming) < abs(net) else ZERO
+        return {base: net for base, net in nets.items() if abs(net) >= self.quanta[base]}
+
+    def is_balanced(self, specs: Mapping[str, Instrument]) -> bool:
+        return all(abs(net) < self.quanta[base] for base, net in self.net(specs).items())
+
+    def is_empty(self, specs: Mapping[str, Instrument]) -> bool:
+        """Whether no leg holds a quantum any more."""
+        return all(
+            abs(leg.position) * specs[leg.instrument].multiplier < self.quanta[specs[leg.instrument].base]
+            for leg in self.legs
+        )
+
+    def cost(self, specs: Mapping[str, Instrument]) -> Decimal:
+        """Return slippage against the arrival mids plus fees, in quote; fees in a third asset are left out."""
+        total = ZERO
+        for leg in self.legs:
+            spec = specs[leg.instrument]
+            total += leg.slippage(spec) + leg.fees.get(spec.quote, ZERO)
+            total += leg.fees.get(spec.base, ZERO) * leg.arrival_mid
+        return total
+
+
+def new_leg(leg: BasketLeg, qty: Decimal, *, is_close: bool) -> Leg:
+    return Leg(
+        leg.account,
+        leg.instrument,
+        leg.side,
+        qty,
+        leg.reduce_only or is_close,
+        leg.position_side,
+        leg.limit_price,
+    )
+
+
+def quantum(specs: Iterable[Instrument]) -> Decimal:
+    """Return the smallest base quantity that every instrument can trade: the LCM of lot size x multiplier.
+
+    Case of facts/execution.md 4.7: lots of 0.001 and 0.1 base units have the quantum 0.1.
+    """
+    common = Fraction(0)
+    for spec in specs:
+        step = Fraction(spec.lot_size * spec.multiplier)
+        common = step if not common else _lcm(common, step)
+    return Decimal(common.numerator) / Decimal(common.denominator)
+
+
+def _lcm(a: Fraction, b: Fraction) -> Fraction:
+    return Fraction(lcm(a.numerator, b.numerator), gcd(a.denominator, b.denominator))
+
+
+def residual_key(base: str, accounts: Iterable[str]) -> str:
+    """Return the ledger's key: the base asset and the accounts that held the legs."""
+    return f"{base}|{'+'.join(sorted({*accounts}))}"

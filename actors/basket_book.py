@@ -1,0 +1,426 @@
+"""Which baskets exist, which may begin, and what an ended one leaves: reservations, residuals, closed positions."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from attrs import define, field
+
+from actors.base import Actor
+from actors.basket import ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
+from actors.basket_plan import DeniedError, DenyReason, ExecutorConfig, common_sizes
+from actors.messages import (
+    BasketIntent,
+    BasketLeg,
+    BasketState,
+    BasketUpdate,
+    BookView,
+    CancelRequest,
+    DepthRequest,
+    Incident,
+    KillLevel,
+    KillTrigger,
+    OrderRequest,
+    PreflightRequest,
+    ReservationReleased,
+)
+from actors.recent import Recent
+from venues.model.instrument import Instrument
+from venues.model.money import ZERO, round_to_step
+from venues.model.order import Side
+
+BASKET_TIMER = "basket:"
+
+
+@define
+class BasketCounters:
+    """`balanced` and `unwound` count endings of work, `closed` baskets that another one took off in full."""
+
+    planned: int = 0
+    balanced: int = 0
+    unwound: int = 0
+    broken: int = 0
+    denied: int = 0
+    closed: int = 0
+
+
+@define
+class ExecutorState:
+    """`residuals` are signed base quantities by `residual_key`; the next basket with that key takes them over."""
+
+    baskets: dict[str, Basket] = field(factory=dict)
+    ids: Recent = field(factory=Recent)
+    residuals: dict[str, Decimal] = field(factory=dict)
+    counters: BasketCounters = field(factory=BasketCounters)
+    touches: dict[str, BookView] = field(factory=dict)
+    live: dict[str, bool] = field(factory=dict)
+    depth_refs: dict[str, str] = field(factory=dict)
+    kill_level: KillLevel = KillLevel.ARMED
+    is_stopping: bool = False
+    next_ref: int = 0
+    next_flatten: int = 0
+    max_unhedged: Decimal = ZERO
+    longest_unhedged_ns: int = 0
+
+
+class BasketBook(Actor):
+    """The records of the atomic executor: how baskets come in and go out. What they do between is in AtomicExecutor."""
+
+    publishes = (
+        PreflightRequest,
+        ReservationReleased,
+        OrderRequest,
+        CancelRequest,
+        DepthRequest,
+        BasketUpdate,
+        Incident,
+        KillTrigger,
+    )
+
+    state: ExecutorState
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        config: ExecutorConfig | None = None,
+        name: str = "atomic_executor",
+    ) -> None:
+        super().__init__(name)
+        self.instruments = instruments
+        self.config = config or ExecutorConfig()
+        self.state = ExecutorState()
+
+    # Beginning
+
+    def plan(self, now: int, intent: BasketIntent) -> Basket:
+        """Return the new basket in PLANNED, sized. Raises DeniedError with the first reason against it."""
+        if intent.basket_id in self.state.ids.keys or intent.basket_id in self.state.baskets:
+            raise DeniedError(DenyReason.DUPLICATE, intent.basket_id)
+        _check_parameters(intent)
+        for leg in intent.legs:
+            self._check_leg(leg)
+        if len({_leg_key(leg) for leg in intent.legs}) < len(intent.legs):
+            raise DeniedError(DenyReason.DUPLICATE_LEG, "two legs of one position")
+        closed = self._closed_basket(intent)
+        quanta = self._quanta(intent.legs)
+        sizes, takes_residual = self._sizes(intent.legs, quanta, closed)
+        for leg, qty in zip(intent.legs, sizes, strict=True):
+            self._check_size(leg, qty)
+        basket = Basket(
+            intent.basket_id,
+            intent.strategy,
+            [new_leg(leg, qty, is_close=bool(closed)) for leg, qty in zip(intent.legs, sizes, strict=True)],
+            quanta,
+            intent.max_slippage_bps,
+            intent.risk_budget,
+            now,
+            now + intent.deadline_ns,
+            closes=intent.closes,
+            takes_residual=takes_residual,
+            marked_ns=now,
+        )
+        if closed is not None:
+            closed.closing = basket.id
+        self.state.ids.add(basket.id, self.config.keep_ids)
+        self.state.baskets[basket.id] = basket
+        self.state.counters.planned += 1
+        return basket
+
+    def _quanta(self, legs: tuple[BasketLeg, ...]) -> dict[str, Decimal]:
+        by_base: dict[str, list[Instrument]] = {}
+        for leg in legs:
+            spec = self.instruments[leg.instrument]
+            by_base.setdefault(spec.base, []).append(spec)
+        return {base: quantum(specs) for base, specs in by_base.items()}
+
+    def _sizes(
+        self, legs: tuple[BasketLeg, ...], quanta: Mapping[str, Decimal], closed: Basket | None
+    ) -> tuple[list[Decimal], bool]:
+        """Return the legs' sizes and whether the basket takes the residual over.
+
+        Residuals of baskets with coarser lots may be more than this one can offset: an opening basket trims itself by
+        them, a close, which cannot, leaves them to others.
+        """
+        names = [(leg.account, leg.instrument) for leg in legs]
+        residual = {base: self.state.residuals.get(self._key(base, names), ZERO) for base in quanta}
+        if closed is None:
+            return common_sizes(legs, self.instruments, quanta, residual), True
+        lacking = closed.net(self.instruments)
+        both = {base: lacking.get(base, ZERO) + residual[base] for base in quanta}
+        try:
+            return common_sizes(legs, self.instruments, quanta, both, is_close=True), True
+        except DeniedError:
+            return common_sizes(legs, self.instruments, quanta, lacking, is_close=True), False
+
+    def _key(self, base: str, legs: list[tuple[str, str]]) -> str:
+        return residual_key(base, [account for account, name in legs if self.instruments[name].base == base])
+
+    def _check_leg(self, leg: BasketLeg) -> None:
+        spec = self.instruments.get(leg.instrument)
+        if spec is None:
+            raise DeniedError(DenyReason.UNKNOWN_INSTRUMENT, leg.instrument)
+        if spec.inverse:
+            raise DeniedError(DenyReason.INVERSE_LEG, f"{spec.id}: a contract has no fixed base quantity")
+        if not leg.qty.is_finite() or leg.qty <= ZERO:
+            raise DeniedError(DenyReason.BAD_PARAMETER, f"{spec.id}: quantity {leg.qty}")
+        if leg.limit_price is not None and not (leg.limit_price.is_finite() and leg.limit_price > ZERO):
+            raise DeniedError(DenyReason.BAD_PARAMETER, f"{spec.id}: limit price {leg.limit_price}")
+        self.touch(leg.instrument)
+
+    def touch(self, instrument: str) -> BookView:
+        """Return the touch of a live book. Raises DeniedError without one: unknown prices are not traded on."""
+        view = self.state.touches.get(instrument)
+        if view is None or not self.state.live.get(instrument, False):
+            raise DeniedError(DenyReason.NO_TOUCH, instrument)
+        return view
+
+    def _check_size(self, leg: BasketLeg, qty: Decimal) -> None:
+        spec, view = self.instruments[leg.instrument], self.touch(leg.instrument)
+        price = spec.price(view.ask if leg.side is Side.BUY else view.bid)
+        if qty < spec.min_qty or (spec.max_qty is not None and qty > spec.max_qty):
+            raise DeniedError(DenyReason.SIZE_LIMIT, f"{spec.id}: {qty} is not in {spec.min_qty}..{spec.max_qty}")
+        if not (leg.reduce_only and not spec.is_spot) and spec.notional(qty, price) < spec.min_notional:
+            raise DeniedError(DenyReason.SIZE_LIMIT, f"{spec.id}: {qty} is worth less than {spec.min_notional}")
+
+    def _closed_basket(self, intent: BasketIntent) -> Basket | None:
+        if intent.closes is None:
+            return None
+        basket = self.state.baskets.get(intent.closes)
+        if basket is None or basket.closes is not None or basket.closing:
+            raise DeniedError(DenyReason.NOT_OPEN, f"{intent.closes} is unknown, a close, or being closed")
+        if basket.state not in (BasketState.BALANCED, BasketState.BROKEN):
+            raise DeniedError(DenyReason.NOT_OPEN, f"{intent.closes} is {basket.state}")
+        for leg in intent.legs:
+            held = _matching(basket, leg)
+            if held is None or leg.qty > held.position:
+                raise DeniedError(DenyReason.CLOSES_MORE, f"{leg.side} {leg.qty} {leg.instrument} is more than is open")
+        return basket
+
+    def open_legs(self, basket: Basket) -> tuple[BasketLeg, ...]:
+        """Return the legs that take the basket off, in whole lots; none when it holds nothing to close."""
+        if basket.closes is not None or basket.state not in (BasketState.BALANCED, BasketState.BROKEN):
+            return ()
+        legs = []
+        for leg in basket.legs:
+            qty = round_to_step(leg.position, self.instruments[leg.instrument].lot_size)
+            if qty > ZERO:
+                legs.append(BasketLeg(leg.account, leg.instrument, leg.side.opposite, qty, True, leg.position_side))
+        return tuple(legs)
+
+    def refuse(self, now: int, intent: BasketIntent, why: str) -> None:
+        """Say no to an intent that never became a basket.
+
+        A live basket of the same id is not touched, and nobody must take the refusal for its end.
+        """
+        self.state.counters.denied += 1
+        known = self.state.baskets.get(intent.basket_id)
+        if known is not None and (known.state not in ENDED or self.open_legs(known)):
+            self.incident(now, "duplicate_basket", intent.basket_id, why)
+            return
+        filled = tuple(ZERO for _ in intent.legs)
+        state = BasketState.DENIED
+        self.out.emit(
+            BasketUpdate(now, intent.basket_id, intent.strategy, state, filled, closes=intent.closes, why=why)
+        )
+
+    def deny(self, now: int, basket: Basket, why: str) -> None:
+        basket.why = why
+        self.state.counters.denied += 1
+        self.end(now, basket, BasketEvent.DENY)
+
+    # Ending
+
+    def give_up(self, now: int, basket: Basket, why: str) -> None:
+        """End a basket that is out of balance, or may be: a person must look, and no new risk is taken."""
+        basket.why = why
+        nets = ", ".join(f"{base} {net}" for base, net in basket.net(self.instruments).items())
+        text = f"{why}; net {nets}, unhedged {basket.unhedged}"
+        self.incident(now, "basket_broken", basket.id, text, basket.cost(self.instruments))
+        self.trip(now, "basket_broken", f"{basket.id}: {why}")
+        self.end(now, basket, BasketEvent.BREAK)
+
+    def end(self, now: int, basket: Basket, event: BasketEvent) -> None:
+        basket.apply(event)
+        counters = self.state.counters
+        counters.balanced += event is BasketEvent.BALANCE
+        counters.unwound += event is BasketEvent.EMPTY
+        counters.broken += event is BasketEvent.BREAK
+        if event in (BasketEvent.BALANCE, BasketEvent.EMPTY):
+            self._leave_residual(basket)
+        self._forget_depth(basket)
+        self.out.cancel_timer(timer_key(basket))
+        self.out.emit(ReservationReleased(now, basket.id))
+        self.publish(now, basket)
+        if basket.closes is not None:
+            self._hand_over(now, basket)
+        self._retire()
+
+    def _forget_depth(self, basket: Basket) -> None:
+        for ref in basket.depth_awaited:
+            self.state.depth_refs.pop(ref, None)
+        basket.depth_awaited.clear()
+        basket.depth.clear()
+
+    def take_residual(self, basket: Basket) -> None:
+        """Make what earlier baskets left, and what a broken one to be closed lacks, part of this basket's net."""
+        legs = [(leg.account, leg.instrument) for leg in basket.legs]
+        for base in basket.quanta if basket.takes_residual else ():
+            left = self.state.residuals.pop(self._key(base, legs), ZERO)
+            basket.carried[base] = basket.carried.get(base, ZERO) + left
+        closed = self.state.baskets.get(basket.closes) if basket.closes is not None else None
+        if closed is not None:
+            _move_net(closed, basket, self.instruments)
+
+    def _leave_residual(self, basket: Basket) -> None:
+        legs = [(leg.account, leg.instrument) for leg in basket.legs]
+        for base, net in basket.net(self.instruments).items():
+            key = self._key(base, legs)
+            left = self.state.residuals.pop(key, ZERO) + net
+            if left:
+                self.state.residuals[key] = left
+            basket.carried[base] = basket.carried.get(base, ZERO) - net
+
+    def hand_difference_to_close(self, now: int, basket: Basket) -> None:
+        """Let the close under way know what became of its basket meanwhile."""
+        _move_net(basket, self.state.baskets[basket.closing], self.instruments)
+        self.mark(now, basket)
+
+    def _hand_over(self, now: int, close: Basket) -> None:
+        """Take what a close traded off the basket it closes; a broken close leaves its difference there too."""
+        basket = self.state.baskets.get(close.closes or "")
+        if basket is None:
+            return
+        basket.closing = ""
+        if close.state is BasketState.DENIED:
+            return
+        for leg in close.legs:
+            held = _matching(basket, leg)
+            done = leg.position - leg.handed_over
+            if held is None or not done:
+                continue
+            held.closed += done
+            leg.handed_over += done
+            spec = self.instruments[leg.instrument]
+            change = leg.side.sign * done * spec.multiplier
+            basket.carried[spec.base] = basket.carried.get(spec.base, ZERO) - change
+        if close.state is BasketState.BROKEN:
+            _move_net(close, basket, self.instruments)
+            self.mark(now, close)
+        self.mark(now, basket)
+        self._after_close(now, basket, close)
+
+    def _after_close(self, now: int, basket: Basket, close: Basket) -> None:
+        """Tell what the close left: nothing, a smaller basket, or a lopsided one."""
+        is_balanced = basket.is_balanced(self.instruments)
+        if basket.state not in (BasketState.BALANCED, BasketState.BROKEN):
+            return
+        basket.why = close.why
+        if not is_balanced:
+            basket.apply(BasketEvent.BREAK)
+        elif basket.is_empty(self.instruments):
+            basket.apply(BasketEvent.EMPTY)
+            basket.why = f"closed by {close.id}"
+            self.state.counters.closed += 1
+        elif basket.state is BasketState.BROKEN:
+            basket.apply(BasketEvent.BALANCE)
+        if is_balanced:
+            self._leave_residual(basket)
+        self.publish(now, basket)
+
+    def _retire(self) -> None:
+        """Forget the oldest baskets that hold nothing, beyond those kept for late fills."""
+        excess = len(self.state.baskets) - self.config.keep_baskets
+        if excess <= 0:
+            return
+        for basket in list(self.state.baskets.values()):
+            is_over = basket.state in ENDED and not basket.is_pending and not basket.closing
+            if is_over and not self.open_legs(basket):
+                del self.state.baskets[basket.id]
+                excess -= 1
+                if excess == 0:
+                    return
+
+    # Measuring and telling
+
+    def mark(self, now: int, basket: Basket) -> None:
+        """Bring the basket's exposure up to now and measure what it is unhedged by from here on."""
+        basket.exposure += basket.unhedged * (now - basket.marked_ns)
+        basket.marked_ns = now
+        basket.unhedged = self._unhedged(basket)
+        if basket.unhedged_since is not None:
+            self.state.longest_unhedged_ns = max(self.state.longest_unhedged_ns, now - basket.unhedged_since)
+        if basket.unhedged > ZERO:
+            basket.unhedged_since = now if basket.unhedged_since is None else basket.unhedged_since
+            self.state.max_unhedged = max(self.state.max_unhedged, basket.unhedged)
+        else:
+            basket.unhedged_since = None
+
+    def _unhedged(self, basket: Basket) -> Decimal:
+        total = ZERO
+        for base, net in basket.net(self.instruments).items():
+            if abs(net) >= basket.quanta[base]:
+                leg = next(leg for leg in basket.legs if self.instruments[leg.instrument].base == base)
+                total += abs(net) * self._mid(leg)
+        return total
+
+    def _mid(self, leg: Leg) -> Decimal:
+        view = self.state.touches.get(leg.instrument)
+        return leg.arrival_mid if view is None else self.instruments[leg.instrument].price(view.bid + view.ask) / 2
+
+    def longest_unhedged_ns(self, now: int) -> int:
+        """Return the longest time a basket was out of balance, those that still are included."""
+        running = [now - b.unhedged_since for b in self.state.baskets.values() if b.unhedged_since is not None]
+        return max(self.state.longest_unhedged_ns, *running) if running else self.state.longest_unhedged_ns
+
+    def publish(self, now: int, basket: Basket) -> None:
+        self.out.emit(
+            BasketUpdate(
+                now,
+                basket.id,
+                basket.strategy,
+                basket.state,
+                basket.filled(),
+                basket.unhedged,
+                basket.closes,
+                basket.why,
+            )
+        )
+
+    def incident(self, now: int, kind: str, basket_id: str, text: str, cost: Decimal | None = None) -> None:
+        self.out.emit(Incident(now, kind, basket_id, text, cost))
+
+    def trip(self, now: int, trigger: str, why: str) -> None:
+        self.out.emit(KillTrigger(now, trigger, KillLevel.REDUCE_ONLY, why))
+
+
+def timer_key(basket: Basket) -> str:
+    return f"{BASKET_TIMER}{basket.id}"
+
+
+def _check_parameters(intent: BasketIntent) -> None:
+    if not intent.legs:
+        raise DeniedError(DenyReason.NO_LEGS, intent.basket_id)
+    slippage, budget = intent.max_slippage_bps, intent.risk_budget
+    if not slippage.is_finite() or not ZERO <= slippage < 10_000:
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"max_slippage_bps {slippage}")
+    if not budget.is_finite() or budget < ZERO:
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"risk_budget {budget}")
+    if intent.deadline_ns <= 0:
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"deadline_ns {intent.deadline_ns}")
+
+
+def _leg_key(leg: BasketLeg | Leg) -> tuple[str, str, str]:
+    return leg.account, leg.instrument, leg.position_side
+
+
+def _matching(basket: Basket, leg: BasketLeg | Leg) -> Leg | None:
+    """Return the leg of `basket` that `leg` takes off."""
+    for held in basket.legs:
+        if _leg_key(held) == _leg_key(leg) and held.side is leg.side.opposite:
+            return held
+    return None
+
+
+def _move_net(source: Basket, target: Basket, specs: Mapping[str, Instrument]) -> None:
+    for base, net in source.net(specs).items():
+        source.carried[base] = source.carried.get(base, ZERO) - net
+        target.carried[base] = target.carried.get(base, ZERO) + net

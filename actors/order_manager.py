@@ -1,0 +1,401 @@
+"""What becomes of approved orders: the one account of what was sent, acknowledged, filled, cancelled, lost."""
+
+from actors.base import handles
+from actors.cell import CellRestarted
+from actors.messages import (
+    CancelRequest,
+    FillEvent,
+    KillLevel,
+    KillState,
+    OrderApproved,
+    OrderRequest,
+    StopCommand,
+)
+from actors.order_desk import OrderDesk
+from actors.order_records import VENUE_REASONS, Tracked, fits, is_sane, to_fill, trade_key
+from venues.model.instrument import OffGridError
+from venues.model.money import ZERO
+from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide
+from venues.port import (
+    CancelRejected,
+    ModifyRejected,
+    OrderAccepted,
+    OrderCanceled,
+    OrderExpired,
+    OrderFilled,
+    OrderModified,
+    OrderRejected,
+    OrderTriggered,
+    OutcomeUnknown,
+    QueryFailed,
+    QueryKind,
+    QueryResult,
+    RejectReason,
+    SubmitOrder,
+    VenueDown,
+    VenueUp,
+)
+
+_ORDER_CHANNELS = frozenset({"", "private", "orders"})
+
+
+class OrderManager(OrderDesk):
+    """Sends approved orders and keeps the one account of their fate.
+
+    A fill is booked once per order and trade id, whenever it comes. An order whose fate is not proven is UNKNOWN and is
+    asked for until the venue answers; it is never sent again.
+    """
+
+    def start(self, now: int) -> None:
+        self.state.started_ns = now
+
+    # Intents
+
+    @handles(OrderApproved)
+    def approved(self, now: int, message: OrderApproved) -> None:
+        request = message.request
+        if request.request_id in self.state.requests:
+            self._incident(now, "duplicate_request", request.basket_id, f"{request.request_id} was approved twice")
+            return
+        tracked = self._track(now, request)
+        reason = self._refusal(request)
+        if reason is not None:
+            tracked.reject_reason = reason
+            tracked.order.apply(OrderEvent.REJECT)
+            self._settle(now, tracked, why=f"not sent: {reason}")
+            return
+        order = tracked.order
+        order.apply(OrderEvent.SEND)
+        self.out.send(
+            SubmitOrder(
+                now,
+                order.account,
+                order.instrument,
+                order.client_order_id,
+                order.side,
+                order.qty,
+                type=order.type,
+                price=order.price,
+                tif=order.tif,
+                position_side=order.position_side,
+                reduce_only=order.reduce_only,
+            )
+        )
+        self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
+        self._publish(now, tracked)
+
+    def _track(self, now: int, request: OrderRequest) -> Tracked:
+        client_id = f"{self.config.run_prefix}{self.state.next_order}"
+        self.state.next_order += 1
+        spec = self.instruments.get(request.instrument)
+        # Spot knows no reduce-only, and in hedge mode the position side says it (Binance refuses the flag there).
+        flag = request.reduce_only and request.position_side is PositionSide.BOTH
+        order = Order(
+            client_id,
+            request.account,
+            request.instrument,
+            request.side,
+            request.qty,
+            type=request.type,
+            price=request.price,
+            tif=request.tif,
+            position_side=request.position_side,
+            reduce_only=flag and spec is not None and not spec.is_spot,
+            parent=request.request_id,
+            created_ns=now,
+            updated_ns=now,
+        )
+        tracked = Tracked(order, request.request_id, request.strategy, request.basket_id, request.reduce_only)
+        self.state.orders[client_id] = tracked
+        self.state.requests[request.request_id] = client_id
+        return tracked
+
+    def _refusal(self, request: OrderRequest) -> RejectReason | None:
+        """Return why the request cannot be an order of its instrument at all, None when it can."""
+        spec = self.instruments.get(request.instrument)
+        if spec is None:
+            return RejectReason.UNKNOWN_INSTRUMENT
+        try:
+            if spec.lots(request.qty) <= 0:
+                return RejectReason.BELOW_MIN_QTY
+        except (OffGridError, ArithmeticError):
+            return RejectReason.OFF_LOT
+        if request.price is None:
+            return None if request.type is OrderType.MARKET else RejectReason.BAD_PRICE
+        try:
+            return None if spec.ticks(request.price) > 0 else RejectReason.BAD_PRICE
+        except (OffGridError, ArithmeticError):
+            return RejectReason.OFF_TICK
+
+    @handles(CancelRequest)
+    def cancel_requested(self, now: int, message: CancelRequest) -> None:
+        client_id = self.state.requests.get(message.request_id)
+        tracked = self.state.orders.get(client_id) if client_id is not None else None
+        if tracked is None:
+            self._incident(now, "cancel_of_unknown_request", "", f"no order was sent for {message.request_id}")
+        elif tracked.order.status.is_terminal:
+            self._publish(now, tracked)
+        else:
+            self._cancel(now, tracked)
+
+    @handles(KillState)
+    def kill_changed(self, now: int, message: KillState) -> None:
+        if message.level >= KillLevel.CANCEL_ALL:
+            for tracked in self._live():
+                self._cancel(now, tracked)
+
+    @handles(StopCommand)
+    def stopping(self, now: int, message: StopCommand) -> None:
+        for tracked in self._live():
+            if not tracked.is_immediate:
+                self._cancel(now, tracked)
+
+    # Reports
+
+    @handles(OrderAccepted)
+    def accepted(self, now: int, report: OrderAccepted) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, "OrderAccepted")
+        if tracked is not None:
+            self._name(tracked, report.venue_order_id)
+            if tracked.order.status is OrderStatus.REJECTED and tracked.reject_reason is None:
+                self._revive(now, tracked, "accepted after its absence was proven")
+            else:
+                self._change(now, tracked, OrderEvent.ACCEPT)
+
+    @handles(OrderTriggered)
+    def triggered(self, now: int, report: OrderTriggered) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, "OrderTriggered")
+        if tracked is not None:
+            self._change(now, tracked, OrderEvent.TRIGGER)
+
+    @handles(OrderRejected)
+    def rejected(self, now: int, report: OrderRejected) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, "OrderRejected")
+        if tracked is None or tracked.order.status is OrderStatus.REJECTED:
+            return
+        if report.reason is RejectReason.DUPLICATE_ID:
+            # The venue holds an order of this id: ours, sent twice by somebody below. Ask for it.
+            self._lose(now, tracked, f"duplicate id: {report.text}")
+            return
+        tracked.reject_reason = report.reason
+        if not self._change(now, tracked, OrderEvent.REJECT, why=report.text or str(report.reason)):
+            tracked.reject_reason = None
+
+    @handles(OrderCanceled)
+    def canceled(self, now: int, report: OrderCanceled) -> None:
+        self._over(now, report, OrderEvent.CANCEL)
+
+    @handles(OrderExpired)
+    def expired(self, now: int, report: OrderExpired) -> None:
+        self._over(now, report, OrderEvent.EXPIRE)
+
+    def _over(self, now: int, report: OrderCanceled | OrderExpired, event: OrderEvent) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, type(report).__name__)
+        if tracked is not None and self._raise_total(now, tracked, report.filled_qty):
+            self._change(now, tracked, event)
+
+    @handles(OrderModified)
+    def modified(self, now: int, report: OrderModified) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, "OrderModified")
+        if tracked is None:
+            return
+        if not (report.qty.is_finite() and report.qty > ZERO and report.price.is_finite()):
+            self._nonsense(now, tracked, f"modified to {report.qty} at {report.price}")
+            return
+        if not tracked.order.status.is_terminal:
+            tracked.order.qty, tracked.order.price = report.qty, report.price
+        self._change(now, tracked, OrderEvent.MODIFY, is_answer=True)
+
+    @handles(ModifyRejected)
+    def modify_rejected(self, now: int, report: ModifyRejected) -> None:
+        tracked = self._find(now, report.client_order_id, report.instrument, "ModifyRejected")
+        if tracked is not None and not tracked.order.status.is_terminal:
+            self._inquire(now, tracked)
+
+    @handles(CancelRejected)
+    def cancel_rejected(self, now: int, report: CancelRejected) -> None:
+        """Ask what became of the order: a refused cancel proves nothing, least of all that it never existed."""
+        tracked = self._find(now, report.client_order_id, report.instrument, "CancelRejected")
+        if tracked is None:
+            return
+        tracked.is_cancel_pending = False
+        if not tracked.order.status.is_terminal:
+            tracked.cancels_refused += 1
+            self._inquire(now, tracked, attempt=tracked.cancels_refused - 1)
+
+    @handles(OutcomeUnknown)
+    def outcome_unknown(self, now: int, report: OutcomeUnknown) -> None:
+        self.state.unknown_outcomes += 1
+        if not report.client_order_id:
+            for tracked in self._live():
+                if tracked.order.account == report.account and report.instrument in ("", tracked.order.instrument):
+                    self._inquire(now, tracked)
+            return
+        lost = self._find(now, report.client_order_id, report.instrument, "OutcomeUnknown")
+        if lost is None or lost.order.status.is_terminal:
+            return
+        if report.command == "CancelOrder":
+            lost.is_cancel_pending = False
+        elif report.command == "SubmitOrder" and lost.order.status not in (OrderStatus.SENT, OrderStatus.UNKNOWN):
+            return
+        self._lose(now, lost, f"{report.command}: {report.why}")
+
+    # Fills
+
+    @handles(OrderFilled)
+    def filled(self, now: int, report: OrderFilled) -> None:
+        self._book(now, report, is_queried=False)
+
+    def _book(self, now: int, report: OrderFilled, *, is_queried: bool) -> None:
+        if not is_sane(report):
+            self._incident(now, "impossible_fill", "", f"{report.instrument} {report.trade_id}: {report}")
+            self._trip(now, "impossible_fill", f"{report.instrument}: a fill of {report.qty} at {report.price}")
+            known = self.state.orders.get(report.client_order_id)
+            if known is not None:
+                self._inquire(now, known)
+            return
+        client_id = report.client_order_id
+        if client_id not in self.state.orders and client_id not in self.state.traces:
+            client_id = self.state.venue_ids.get(f"{report.instrument}|{report.venue_order_id}", client_id)
+        tracked = self.state.orders.get(client_id)
+        if tracked is not None and fits(tracked.order, report):
+            self._book_own(now, tracked, report)
+        elif client_id in self.state.traces:
+            self._book_late(now, client_id, report)
+        else:
+            self._book_external(now, client_id, report, is_queried)
+
+    def _book_own(self, now: int, tracked: Tracked, report: OrderFilled) -> None:
+        order = tracked.order
+        before, was_final = order.status, tracked.is_final
+        if not order.add_fill(report.trade_id, report.price, report.qty):
+            self.state.duplicate_fills += 1
+            return
+        order.updated_ns = now
+        inquiry = self.state.inquiries.get(order.client_order_id)
+        if inquiry is not None:
+            inquiry.disprove_absence()
+        self._name(tracked, report.venue_order_id)
+        if trade_key(report) not in self.state.external_trades.get(report.instrument, {}):
+            self._publish_fill(now, report, order.client_order_id, tracked.request_id, tracked)
+        if was_final:
+            text = f"{order.client_order_id} was {before} and final when trade {report.trade_id} came"
+            self._incident(now, "late_fill", tracked.basket_id, text)
+            tracked.is_final = False
+            self._inquire(now, tracked)
+        if order.filled_qty > order.qty:
+            self.state.overfills += 1
+            text = f"{order.client_order_id}: filled {order.filled_qty} of {order.qty}"
+            self._incident(now, "overfill", tracked.basket_id, text)
+            self._trip(now, "overfill", text)
+        self._settle(now, tracked)
+
+    def _book_late(self, now: int, client_id: str, report: OrderFilled) -> None:
+        trace = self.state.traces[client_id]
+        if report.trade_id in trace.trade_ids:
+            self.state.duplicate_fills += 1
+            return
+        trace.trade_ids.add(report.trade_id)
+        self.out.emit(FillEvent(now, trace.request_id, trace.strategy, trace.basket_id, to_fill(report, client_id)))
+        text = f"{client_id} ended long ago when trade {report.trade_id} came"
+        self._incident(now, "late_fill", trace.basket_id, text)
+        self._trip(now, "late_fill", text)
+
+    def _book_external(self, now: int, client_id: str, report: OrderFilled, is_queried: bool) -> None:
+        """Book a fill of no order of ours: the position changed whoever did it.
+
+        Left alone are fills older than this run (the opening positions hold them) and, in answers without client ids,
+        those that an order still asked about may turn out to own.
+        """
+        if is_queried and (report.ts < self.state.started_ns or (not client_id and self._asks_about(report))):
+            return
+        key = trade_key(report)
+        seen = self.state.external_trades.setdefault(report.instrument, {})
+        if key in seen:
+            self.state.duplicate_fills += 1
+            return
+        seen[key] = None
+        if len(seen) > self.config.keep_orders:
+            del seen[next(iter(seen))]
+        self.state.external_fills += 1
+        text = (
+            f"{report.account}: {report.side} {report.qty} {report.instrument} at {report.price}, order {client_id!r}"
+        )
+        if self._was_ours(client_id):
+            # Too old to tell a repeated fill from a new one; the synchronizer compares the position.
+            self._incident(now, "forgotten_order_fill", "", text)
+        else:
+            self._publish_fill(now, report, client_id, "", None)
+            self._incident(now, "external_fill", "", f"{text}, {report.reason}")
+        if report.reason not in VENUE_REASONS:
+            self._trip(now, "external_fill", text)
+
+    def _publish_fill(
+        self, now: int, report: OrderFilled, client_id: str, request_id: str, tracked: Tracked | None
+    ) -> None:
+        strategy, basket = (tracked.strategy, tracked.basket_id) if tracked is not None else ("", "")
+        self.out.emit(FillEvent(now, request_id, strategy, basket, to_fill(report, client_id)))
+
+    def _asks_about(self, report: OrderFilled) -> bool:
+        return any(
+            fits(self.state.orders[client_id].order, report) and not self.state.orders[client_id].order.venue_order_id
+            for client_id in self.state.inquiries
+        )
+
+    # Answers
+
+    @handles(QueryResult)
+    def answered(self, now: int, result: QueryResult) -> None:
+        owner = self.state.queries.pop(result.query_id, None)
+        tracked = self.state.orders.get(owner) if owner is not None else None
+        inquiry = self.state.inquiries.get(owner) if owner is not None else None
+        seen = len(tracked.order.trade_ids) if tracked is not None else 0
+        for fill in result.fills:
+            self._book(now, fill, is_queried=True)
+        is_found = False
+        for report in result.orders:
+            is_found = (self._reported(now, report) and report.client_order_id == owner) or is_found
+        if tracked is None or inquiry is None or result.query_id not in inquiry.outstanding:
+            return
+        if result.kind is QueryKind.FILLS:
+            is_found = len(tracked.order.trade_ids) > seen or self._has_nameless(tracked.order, result.fills)
+        self._judge(now, tracked, inquiry, inquiry.answer(now, result.query_id, is_found, self._pace))
+
+    def _has_nameless(self, order: Order, fills: tuple[OrderFilled, ...]) -> bool:
+        """Whether an answer holds fills that could be this order's: no client id, and an order id not seen yet."""
+        return not order.venue_order_id and any(
+            not fill.client_order_id
+            and f"{fill.instrument}|{fill.venue_order_id}" not in self.state.venue_ids
+            and fits(order, fill)
+            for fill in fills
+        )
+
+    @handles(QueryFailed)
+    def unanswered(self, now: int, failed: QueryFailed) -> None:
+        owner = self.state.queries.pop(failed.query_id, None)
+        inquiry = self.state.inquiries.get(owner) if owner is not None else None
+        if owner is not None and inquiry is not None and failed.query_id in inquiry.outstanding:
+            inquiry.fail(now, failed.query_id, self._pace)
+            self._review(self.state.orders[owner], inquiry)
+
+    # Venues and restarts
+
+    @handles(VenueDown)
+    def venue_down(self, now: int, report: VenueDown) -> None:
+        """Whatever was on its way when the order channel broke may have arrived or not."""
+        if report.channel in _ORDER_CHANNELS:
+            for tracked in self._live():
+                if self._venue(tracked) == report.venue and tracked.order.status is OrderStatus.SENT:
+                    self._lose(now, tracked, f"{report.venue} went down: {report.why}")
+
+    @handles(VenueUp)
+    def venue_up(self, now: int, report: VenueUp) -> None:
+        """Reports may have been missed: ask for every order that could still change."""
+        if report.channel in _ORDER_CHANNELS:
+            self._ask_for_all(now, report.venue)
+
+    @handles(CellRestarted)
+    def restarted(self, now: int, message: CellRestarted) -> None:
+        self.state.timer_at = None
+        self._ask_for_all(now, None)
+        self._sweep(now)
