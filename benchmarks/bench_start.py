@@ -1,0 +1,41 @@
+"""How long `basisd --help` takes, and how much memory a small backtest needs."""
+
+import subprocess
+import sys
+from statistics import median
+from time import perf_counter
+
+_HELP = [sys.executable, "-c", "import sys; from daemon.cli import main; main(['--help'])"]
+_PEAK = """
+import resource, sys, tempfile
+from pathlib import Path
+from daemon.backtest import Backtest
+from daemon.init import text
+
+with tempfile.TemporaryDirectory() as folder:
+    config = Path(folder, "small.toml")
+    config.write_text(text().replace('"10m"', '"1m"'))
+    Backtest.from_file(config).run(Path(folder, "run"))
+assert "numba" not in sys.modules
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10))
+"""
+
+
+def _help_s() -> float:
+    began = perf_counter()
+    subprocess.run(_HELP, check=True, stdout=subprocess.DEVNULL)
+    return perf_counter() - began
+
+
+def _peak_mib() -> float:
+    done = subprocess.run([sys.executable, "-c", _PEAK], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def run(repeats: int = 5) -> dict[str, float]:
+    """Return medians: seconds for the help text, MiB at the peak of a backtest of one minute."""
+    return {
+        "help_s": median(_help_s() for _ in range(repeats)),
+        "backtest_peak_mib": median(_peak_mib() for _ in range(repeats)),
+    }

@@ -1,0 +1,117 @@
+"""How a run is put together: which actors there are, in which order they hear a message, and who plays the venues."""
+
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from actors.atomic_executor import AtomicExecutor
+from actors.base import Actor
+from actors.basket_plan import ExecutorConfig
+from actors.cell import Cell
+from actors.dispatcher import Sink
+from actors.feed_handler import FeedHandler
+from actors.feed_state import FeedConfig
+from actors.funding_tracker import FundingConfig, FundingTracker
+from actors.kill_switch import KillConfig, KillSwitch
+from actors.ledger import Ledger, LedgerConfig
+from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.order_manager import OrderManager
+from actors.order_records import OrderManagerConfig
+from actors.position_synchronizer import PositionSynchronizer, SyncConfig
+from actors.risk_checks import RiskConfig
+from actors.risk_gate import RiskGate
+from daemon.config_schema import RunConfig
+from daemon.kinds import make_strategy
+from sim.driver import Seat
+from sim.venue import SimVenue
+from venues.costs.fees import FeeSchedule, FeeTable
+from venues.model.book_sync import SequenceRule
+
+SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
+"""How a venue's rule set numbers its book updates, where not as futures do."""
+
+
+_BPS = 10_000
+
+
+def build_actors(config: RunConfig) -> list[Actor]:
+    """Return the desk of a run.
+
+    Several actors hear the same message in this order: books first, then what we hold, then who may stop us, then who
+    acts, so that nobody decides on what another has not yet seen.
+    """
+    instruments = dict(config.instruments)
+    venues = {account.id: account.venue for account in config.accounts.values()}
+    leverage = {f"{a.venue}:{symbol}": times for a in config.accounts.values() for symbol, times in a.leverage.items()}
+    taker_fees = {one.id: config.venues[one.venue].fees.taker * _BPS for one in instruments.values()}
+    actors: list[Actor] = [
+        FeedHandler(
+            instruments,
+            {one.id: _sequence_rule(config, one.venue) for one in instruments.values()},
+            {one.id: _account_at(config, one.venue) for one in instruments.values()},
+            config.section("feed", FeedConfig),
+            name="feed_handler",
+        ),
+        Ledger(
+            instruments,
+            {account.id: account.balances for account in config.accounts.values()},
+            config.section("ledger", LedgerConfig),
+            name="ledger",
+        ),
+        KillSwitch(venues, config.section("kill_switch", KillConfig), name="kill_switch"),
+        RiskGate(instruments, venues, config.section("risk", RiskConfig), name="risk_gate"),
+        MarginMonitor(
+            instruments,
+            list(venues),
+            evolve(config.section("margin", MarginConfig), leverage=leverage),
+            name="margin_monitor",
+        ),
+        FundingTracker(instruments, config.section("funding", FundingConfig), name="funding_tracker"),
+        PositionSynchronizer(
+            instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
+        ),
+        OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
+        AtomicExecutor(
+            instruments,
+            evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
+            name="atomic_executor",
+        ),
+    ]
+    actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
+    return actors
+
+
+def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
+    """Return the cell of a run; it makes its actors anew whenever it has to rebuild."""
+    return Cell(lambda: build_actors(config), sink=sink)
+
+
+def build_seats(config: RunConfig) -> dict[str, Seat]:
+    """Return a simulated venue with its latencies for each venue of the run."""
+    seats = {}
+    for venue in config.venues.values():
+        simulated = SimVenue(
+            venue.id,
+            [one for one in config.instruments.values() if one.venue == venue.id],
+            [account.account() for account in config.accounts.values() if account.venue == venue.id],
+            FeeTable(FeeSchedule(venue.fees.maker, venue.fees.taker)),
+            rules=venue.rules,
+            queue_model=venue.queue_model,
+            seed=config.run.seed,
+        )
+        seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
+    return seats
+
+
+def markets(config: RunConfig, seats: Mapping[str, Seat]) -> dict[str, tuple[Seat, SequenceRule]]:
+    """Return for each instrument the seat whose book it is and how its feed is numbered."""
+    return {one.id: (seats[one.venue], _sequence_rule(config, one.venue)) for one in config.instruments.values()}
+
+
+def _sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
+    return SEQUENCE_RULES.get(config.venues[venue].rules, SequenceRule.FUTURES)
+
+
+def _account_at(config: RunConfig, venue: str) -> str:
+    found: Sequence[str] = [account.id for account in config.accounts.values() if account.venue == venue]
+    return found[0] if found else ""

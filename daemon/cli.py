@@ -1,0 +1,99 @@
+"""Which command `basisd` runs. Nothing but the chosen command is imported."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from daemon.exits import FAILED, ExitError
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+COMMANDS = {
+    "init": "daemon.init:main",
+    "check": "daemon.check:main",
+    "backtest": "daemon.backtest:main",
+    "scenario": "daemon.scenario:main",
+    "replay": "daemon.replay:main",
+    "graph": "daemon.graph:main",
+    "bench": "daemon.bench:main",
+}
+"""Where each command is: a function that takes the parsed arguments and returns the exit status."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 a mistake in usage or configuration."""
+    parsed = _parser().parse_args(arguments)
+    module, _, function = COMMANDS[parsed.command].partition(":")
+    try:
+        status: int = getattr(import_module(module), function)(parsed)
+        sys.stdout.flush()
+    except ExitError as error:
+        for line in error.lines:
+            print(f"basisd: {line}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output is gone; the interpreter would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"basisd: {where}{error.strerror or error}", file=sys.stderr)
+        return FAILED
+    return status
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only --version pays for it
+
+        try:
+            number = version("basisd")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        print(f"basisd {number}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="basisd", description="A trading daemon for desks that must stay neutral.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="write a commented configuration")
+    init.add_argument("path", nargs="?", default="basisd.toml", metavar="PATH", help="default: %(default)s")
+
+    check = commands.add_parser("check", help="check a configuration and name every mistake in it")
+    check.add_argument("config", metavar="CONFIG")
+
+    backtest = commands.add_parser("backtest", help="run a configuration on its market")
+    backtest.add_argument("config", metavar="CONFIG")
+    backtest.add_argument("--out", metavar="DIR", help="where the log and summary.json go; default: a folder per run")
+    backtest.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    scenario = commands.add_parser("scenario", help="ask the simulated venue what would have happened")
+    actions = scenario.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, said in (("run", "play each file and print its result"), ("check", "compare with what is expected")):
+        actions.add_parser(action, help=said).add_argument("files", nargs="+", metavar="FILE")
+
+    replay = commands.add_parser("replay", help="run a log again")
+    replay.add_argument("log", metavar="LOG")
+    replay.add_argument("--check", action="store_true", help="compare every intent with the logged one")
+    replay.add_argument("--export", action="store_true", help="print the log as JSON lines")
+
+    graph = commands.add_parser("graph", help="print who talks to whom as a Mermaid flowchart")
+    graph.add_argument("config", nargs="?", metavar="CONFIG", help="default: the configuration `basisd init` writes")
+
+    bench = commands.add_parser("bench", help="measure this machine")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    bench.add_argument("--json", action="store_true", help="print the results as JSON")
+    bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
