@@ -149,12 +149,22 @@ class AccountConfig:
 
 
 @frozen
+class StrategyHead:
+    """What every strategy's table holds; `params` is read by the class that `kind` means."""
+
+    id: str = field(validator=_is_id)
+    kind: str
+    params: dict[str, Any] = field(factory=dict)
+
+
+@frozen
 class Strategy:
-    """One strategy: `params` is an object of its own configuration class."""
+    """One strategy: `cls` is the class that `kind` means, `params` an object of its own configuration class."""
 
     id: str
     kind: str
     params: Any
+    cls: type[Any] = field(eq=False)
 
 
 @frozen

@@ -39,7 +39,7 @@ UNITS = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", re.ASCII)
 _FRACTION = re.compile(r"\.(\d{1,9})(?!\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INSTANTS = frozenset({"start_ns", "expiry_ns"})
+INSTANTS = frozenset({"start_ns", "expiry_ns"})
 """Fields that hold a moment, not a length of time."""
 
 _NAMED = re.compile(r"(\w+)((?:\[\d+\])?(?:\.[\w:.-]+)?): ", re.ASCII)
@@ -341,7 +341,7 @@ def _validate(one: "Attribute[Any]", value: object) -> None:
 
 
 def _parser(one: "Attribute[Any]", converter: BaseConverter) -> Callable[[object, Any], Any]:
-    if one.name in _INSTANTS:
+    if one.name in INSTANTS:
         return lambda value, _: parse_instant(value)
     if one.name.endswith("_ns"):
         length: Any = tuple[_Duration, ...] if get_origin(one.type) is tuple else _Duration

@@ -1,11 +1,15 @@
 """Which class configures each section and each strategy kind."""
 
-import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import attrs
 
 from actors.basket_plan import ExecutorConfig
 from actors.feed_state import FeedConfig
@@ -17,7 +21,7 @@ from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.strategies.base import Strategy
-from daemon.config import Kinds
+from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
 from daemon.config_structure import did_you_mean
 from venues.model.instrument import Instrument
@@ -40,13 +44,32 @@ STRATEGIES = {
 }
 """Where the strategies of this project are, written as a user's own would be."""
 
+ACTORS = frozenset(
+    {
+        "feed_handler",
+        "ledger",
+        "kill_switch",
+        "risk_gate",
+        "margin_monitor",
+        "funding_tracker",
+        "position_synchronizer",
+        "order_manager",
+        "atomic_executor",
+        "venues",
+        "cell",
+    }
+)
+"""Names that the desk and its graph use already."""
+
+_OWN = frozenset(where.partition(":")[0] for where in STRATEGIES.values())
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
-def strategy_class(kind: str) -> type[Strategy]:
+def strategy_class(kind: str, folders: Sequence[Path] = ()) -> type[Strategy]:
     """Return the class that `kind` means: one of STRATEGIES, or a user's "module:Class".
 
-    The module may lie in the working directory. Raises ValueError, saying why, for a kind that means none.
+    The module may lie in one of `folders`, else wherever Python finds it.
+    Raises ValueError, saying why, for a kind that means none.
     """
     where = STRATEGIES.get(kind, kind)
     if ":" not in where:
@@ -55,20 +78,50 @@ def strategy_class(kind: str) -> type[Strategy]:
     if not _CLASS.fullmatch(where):
         raise ValueError(f"{kind!r} is not written module:Class")
     module, _, name = where.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(import_module(module), name, None)
-    except (ImportError, SyntaxError) as error:
-        raise ValueError(f"{kind!r} cannot be imported: {error}") from error
+        made = _import(module, folders)
+    except ModuleNotFoundError as error:
+        looked = ", ".join(dict.fromkeys(str(folder.resolve()) for folder in folders))
+        raise ValueError(f"{kind!r} cannot be imported: {error}; looked in {looked}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{kind!r} cannot be imported: {said(error)}") from error
+    found = getattr(made, name, None)
     if not isinstance(found, type) or not issubclass(found, Strategy):
-        raise ValueError(f"{kind!r} is not a Strategy")
+        file = getattr(made, "__file__", None) or module
+        raise ValueError(f"{kind!r}: {name} of {file} is not a Strategy")
+    if not attrs.has(found.Config):
+        raise ValueError(f"{kind!r}: its Config is not an attrs class")
     return found
+
+
+def _import(module: str, folders: Sequence[Path]) -> ModuleType:
+    """Import a module, from the first folder that holds it: two folders may have one of the same name."""
+    top = module.partition(".")[0]
+    if module in _OWN or top in sys.stdlib_module_names:
+        return import_module(module)
+    for folder in folders:
+        spec = PathFinder.find_spec(top, [str(folder.resolve())])
+        if spec is None or spec.origin is None:
+            continue
+        known = sys.modules.get(top)
+        if known is not None and getattr(known, "__file__", None) != spec.origin:
+            for name in [one for one in sys.modules if one == top or one.startswith(f"{top}.")]:
+                del sys.modules[name]
+        sys.path.insert(0, str(folder.resolve()))
+        try:
+            return import_module(module)
+        finally:
+            # At the end it stays: what the module imports later must be found, and hide nothing of ours.
+            sys.path.remove(str(folder.resolve()))
+            if str(folder.resolve()) not in sys.path:
+                sys.path.append(str(folder.resolve()))
+    return import_module(module)
 
 
 def make_strategy(strategy: StrategyConfig, instruments: Mapping[str, Instrument]) -> Strategy:
     """Return the actor of one configured strategy, named by its id."""
-    return strategy_class(strategy.kind)(instruments, strategy.params, name=strategy.id)
+    made: Strategy = strategy.cls(instruments, strategy.params, name=strategy.id)
+    return made
 
 
-KINDS = Kinds(SECTIONS, lambda kind: strategy_class(kind).Config)
+KINDS = Kinds(SECTIONS, strategy_class, ACTORS)
