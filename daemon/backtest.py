@@ -4,6 +4,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -12,7 +13,9 @@ from typing import Any
 
 from attrs import define
 
+from actors.dispatcher import DispatchError
 from daemon.app import build_cell, build_seats, markets
+from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
 from daemon.config import load
@@ -20,19 +23,22 @@ from daemon.config_schema import Recorded, RunConfig
 from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogWriteError, RunLog
+from daemon.stopping import RunStoppedError, StopSignals
 from daemon.summary import Summary, summarize
-from sim.clocks import Arrival, ClockStatistics, two_clocks
+from sim.clocks import Arrival, ClockStatistics, Tick, two_clocks
 from sim.driver import Driver
 from sim.market import NoFramesError, RecordedMarket, Recording, RecordingReport, with_mid_marks
 from sim.recording.errors import RecordingError
 from sim.synthetic import SyntheticMarket
+from venues.model.money import desk_arithmetic
 
 
 @define
 class Outcome:
-    """A finished run: its summary, where its log is, and what damage its recordings held."""
+    """A finished run: its summary, its baskets, where its log is, and what damage its recordings held."""
 
     summary: Summary
+    baskets: list[BasketAccount]
     folder: Path
     recordings: list[RecordingReport]
     clocks: ClockStatistics
@@ -52,18 +58,21 @@ class Backtest:
         """Read a configuration file."""
         return cls(load(path, KINDS))
 
+    @desk_arithmetic()
     def run(
         self,
         out: Path | str | None = None,
         *,
         progress: Callable[[float], None] | None = None,
         warn: Callable[[str], None] | None = None,
+        until: Callable[[Iterator[Tick]], Iterator[Tick]] | None = None,
     ) -> Outcome:
         """Run to the end of the market and return what came of it; `out` gets `log/` and `summary.json`.
 
         `progress` is told the share done, `warn` each kind of damage in a recording. Without `out` a new folder is
-        made under the configured log directory.
-        Raises LogWriteError for a folder in use or a failing disk, RecordingError for an unreadable recording.
+        made under the configured log directory. `until` may end the run early by raising RunStoppedError.
+        Raises LogWriteError for a folder in use or a failing disk, RecordingError for an unreadable recording,
+        RunStoppedError when the run was stopped: its log then holds everything up to there.
         """
         began = perf_counter()
         config = self.config
@@ -84,11 +93,17 @@ class Backtest:
                 log,
                 progress=_share(progress, start_ns, end_ns),
             )
-            result = driver.run(two_clocks(arrivals, clocks), start_ns)
+            ticks = two_clocks(arrivals, clocks)
+            try:
+                result = driver.run(ticks if until is None else until(ticks), start_ns)
+            except RunStoppedError as error:
+                log.sync()
+                raise RunStoppedError(str(log.folder)) from error
             journal_sha256 = log.close()
         summary = summarize(config, cell, result, run_id, journal_sha256, perf_counter() - began)
+        summary["recordings"] = [_recording(report) for report in reports]
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        return Outcome(summary, folder, reports, clocks)
+        return Outcome(summary, baskets_of(cell), folder, reports, clocks)
 
     def _market(self, warn: Callable[[str], None]) -> tuple[Iterator[Arrival], list[RecordingReport], int, int | None]:
         """Return the arrivals, the reports they fill, the first instant and, where it is known, the last."""
@@ -125,17 +140,39 @@ def main(arguments: Namespace) -> int:
     """`basisd backtest`: run, then print the account of it (or the summary as JSON); 1 when the run halted."""
     from daemon.account import Progress, print_account  # noqa: PLC0415 - not needed by notebooks
 
-    backtest = Backtest(load_or_exit(arguments.config))
-    with Progress(sys.stderr) as shown:
+    # What a strategy of the user's prints is no part of the JSON.
+    printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
+    with printed, StopSignals() as stop, Progress(sys.stderr) as shown:
+        backtest = Backtest(load_or_exit(arguments.config))
         try:
-            outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn)
-        except (LogWriteError, RecordingError, NoFramesError) as error:
+            outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
+        except RunStoppedError as error:
+            raise stop.exit(f"the log holds the run up to there: {error}") from error
+        except (LogWriteError, RecordingError, NoFramesError, DispatchError) as error:
             raise ExitError(str(error), status=FAILED) from error
+    summary = outcome.summary
+    for why in summary["quarantined"]:
+        print(f"basisd: set aside: {why}", file=sys.stderr)
+    if summary["halt"] is not None:
+        print(f"basisd: halted: {summary['halt']}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(outcome.summary))
+        print(json.dumps(summary))
     else:
         print_account(outcome, backtest.config)
-    return FAILED if outcome.summary["halt"] is not None else 0
+    return FAILED if summary["halt"] is not None else 0
+
+
+def _recording(report: RecordingReport) -> dict[str, object]:
+    return {
+        "file": Path(report.path).name,
+        "frames": report.frames,
+        "used": report.decoded,
+        "ignored": report.ignored,
+        "bad_frames": report.bad_frames,
+        "bad_lines": report.bad_lines,
+        "clock_skew_ns": report.skew_ns,
+        "clock_drift_ns": report.drift_ns,
+    }
 
 
 def _until(arrivals: Iterator[Arrival], end_ns: int) -> Iterator[Arrival]:

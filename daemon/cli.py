@@ -18,6 +18,7 @@ COMMANDS = {
     "scenario": "daemon.scenario:main",
     "replay": "daemon.replay:main",
     "graph": "daemon.graph:main",
+    "calc": "daemon.calc.main:main",
     "bench": "daemon.bench:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
@@ -87,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
 
     graph = commands.add_parser("graph", help="print who talks to whom as a Mermaid flowchart")
     graph.add_argument("config", nargs="?", metavar="CONFIG", help="default: the configuration `basisd init` writes")
+
+    calc = commands.add_parser("calc", help="ask a venue's rules: JSON lines from standard input, or one question")
+    calc.add_argument("name", nargs="?", metavar="NAME", help="a calculation; --list names them")
+    calc.add_argument("pairs", nargs="*", metavar="KEY=VALUE", help="its input; lists and objects are written as JSON")
+    calc.add_argument(
+        "--list", action="store_true", help="print the calculations and their fields, optional ones with ?"
+    )
+    calc.add_argument("--check", metavar="FILE", help="compare a file of vectors with what it expects")
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from actors.cell import Cell
 from daemon.app import build_cell
+from daemon.build import build_id
 from daemon.config import ConfigErrors, parse
 from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogCorruptError, UnreadableRecordError
+from daemon.log.checked import read_checked
 from daemon.log.replay import check, export
-from daemon.log.run_log import RUN_NAME
+from daemon.log.run_log import RUN_NAME, RunHeader
 
 _SHOWN = 10
 
@@ -32,12 +34,16 @@ def main(arguments: Namespace) -> int:
 
 
 def _check(folder: Path) -> int:
-    result = check(folder, _cell_of)
+    header = read_checked(folder / RUN_NAME, RunHeader)
+    if header.build != build_id():
+        _warn(f"the log was written by build {header.build}, this is {build_id()}: differences may come from that")
+    result = check(folder, lambda text: _cell_of(text, folder, header))
     for difference in result.differences[:_SHOWN]:
         print(f"seq {difference.seq}\n  logged   {difference.expected}\n  replayed {difference.got}")
     if result.differences_count > _SHOWN:
         print(f"... and {result.differences_count - _SHOWN} more")
-    state = "sealed" if result.is_sealed else f"not closed, {result.torn_bytes} torn bytes left out"
+    left_out = f"{result.torn_bytes} torn bytes and {result.records_behind} records behind them left out"
+    state = "sealed" if result.is_sealed else f"not closed, {left_out}"
     print(f"log      {folder} ({state})")
     print(f"replayed {result.inputs} inputs, {result.intents} intents")
     if result.halt is not None:
@@ -50,8 +56,19 @@ def _check(folder: Path) -> int:
     return FAILED
 
 
-def _cell_of(config_text: str) -> Cell:
+def _cell_of(config_text: str, folder: Path, header: RunHeader) -> Cell:
+    """Return the cell of a logged configuration; a user's strategies may lie beside the log, or where we are."""
     try:
-        return build_cell(parse(config_text, "run.json", KINDS, needs_files=False))
+        config = parse(config_text, folder / RUN_NAME, KINDS, needs_files=False, folders=[folder.parent])
     except ConfigErrors as error:
         raise ExitError(*(str(one) for one in error.errors)) from error
+    if config.sha256 != header.config_sha256:
+        why = f"it has the hash {config.sha256}, not {header.config_sha256}"
+        if header.build == build_id():
+            raise LogCorruptError(folder / RUN_NAME, "config_text", why)
+        _warn(f"this build reads the configuration differently: {why}")
+    return build_cell(config)
+
+
+def _warn(text: str) -> None:
+    print(f"basisd: {text}", file=sys.stderr)

@@ -67,7 +67,7 @@ def summarize(
             for name, one in sorted(counts.items())
         },
         "kill_level": kill.level.name,
-        "quarantined": len(cell.quarantined),
+        "quarantined": [one.error for one in cell.quarantined],
         "halt": None if result.halt is None else result.halt.why,
         "journal_sha256": journal_sha256,
         "wall_seconds": f"{wall:.3f}",

@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from binance_frames import lines, write
+from binance_frames import frame, lines, write
 
 from daemon.backtest import Backtest
 from daemon.config import load
@@ -18,6 +18,9 @@ from daemon.config_schema import Synthetic
 from daemon.kinds import KINDS
 from daemon.replay import main as replay_main
 from sim.synthetic import SyntheticMarket
+from venues.binance.codec import BinanceDecoder
+from venues.model.book_sync import BookSync, SequenceRule
+from venues.port import BookDelta, BookSnapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK_BEHIND = 1_300_000_000
@@ -203,6 +206,137 @@ def test_a_truncated_recording_is_played_as_far_as_it_goes(short_text, frames, t
     assert 0 < report.decoded < whole.recordings[0].decoded
     assert outcome.summary["feeds"][PERPETUAL]["gaps"] == 0
     assert any(names[0] in line for line in told)
+
+
+HOUR_NS = 3_600_000_000_000
+
+
+def whole_book(rows, at, spec):
+    """Return the snapshot frame that the venue would have given behind frame number `at`."""
+    decoder = BinanceDecoder({spec.symbol: spec})
+    sync = BookSync(SequenceRule.SPOT if spec.is_spot else SequenceRule.FUTURES)
+    for _, raw in rows[: at + 1]:
+        message = decoder.decode(raw)
+        if isinstance(message, BookSnapshot):
+            sync.on_snapshot(message)
+        elif isinstance(message, BookDelta):
+            sync.on_delta(message)
+    assert sync.is_usable
+    sides = [list(side.items()) for side in (sync.book.bids, sync.book.asks)]
+    return frame(BookSnapshot(rows[at][0] + CLOCK_BEHIND, spec.id, sync.last_id, *sides), spec)
+
+
+def deltas(rows):
+    return [number for number, (_, raw) in enumerate(rows) if b"depthUpdate" in raw]
+
+
+def twice_each(rows, spec):
+    return [row for row in rows for _ in range(2)]
+
+
+def two_swapped(rows, spec):
+    one, other = deltas(rows)[200:202]
+    kept = list(rows)
+    kept[one], kept[other] = (rows[one][0], rows[other][1]), (rows[other][0], rows[one][1])
+    later = deltas(rows)[230]
+    return [*kept[: later + 1], (rows[later][0], whole_book(rows, later, spec)), *kept[later + 1 :]]
+
+
+def one_lost_and_a_snapshot_later(rows, spec):
+    lost, later = deltas(rows)[200], deltas(rows)[230]
+    snapshot = (rows[later][0], whole_book(rows, later, spec))
+    return [*rows[:lost], *rows[lost + 1 : later + 1], snapshot, *rows[later + 1 :]]
+
+
+def another_snapshot(rows, spec):
+    later = deltas(rows)[200]
+    return [*rows[: later + 1], (rows[later][0], whole_book(rows, later, spec)), *rows[later + 1 :]]
+
+
+def an_old_snapshot_again(rows, spec):
+    old, later = whole_book(rows, deltas(rows)[3], spec), deltas(rows)[300]
+    return [*rows[: later + 1], (rows[later][0], old), *rows[later + 1 :]]
+
+
+def a_clock_set_back_by_an_hour(rows, spec):
+    half = len(rows) // 2
+    return [*rows[:half], *((local_ns - HOUR_NS, raw) for local_ns, raw in rows[half:])]
+
+
+def a_frame_from_next_week(rows, spec):
+    at = next(n for n, (_, raw) in enumerate(rows) if b"@trade" in raw)
+    body = json.loads(rows[at][1])
+    body["data"] |= {"T": body["data"]["T"] + 7 * 86_400_000, "t": 1}
+    return [*rows[:at], (rows[at][0], json.dumps(body).encode()), *rows[at:]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "gaps", "said"),
+    [
+        (twice_each, 0, None),
+        (two_swapped, 1, None),
+        (one_lost_and_a_snapshot_later, 1, None),
+        (another_snapshot, 0, None),
+        (an_old_snapshot_again, 0, None),
+        (a_clock_set_back_by_an_hour, 0, "the clock went back by"),
+        (a_frame_from_next_week, 0, "over a minute after the others"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_damaged_stream_ends_with_the_right_book(short, short_text, frames, tmp_path, damage, gaps, said):
+    specs = dict(load(short, KINDS).instruments)
+    for name in ("clean", "damaged"):
+        (tmp_path / name).mkdir()
+    clean = run_recorded(short_text, tmp_path / "clean", frames)
+    spoiled = frames | {"binance_usdm": damage(frames["binance_usdm"], specs[PERPETUAL])}
+    told: list[str] = []
+    outcome = run_recorded(short_text, tmp_path / "damaged", spoiled, told.append)
+    assert outcome.summary["books"] == clean.summary["books"]
+    assert outcome.summary["feeds"][PERPETUAL]["gaps"] == gaps
+    assert outcome.summary["feeds"][SPOT] == clean.summary["feeds"][SPOT]
+    assert outcome.summary["baskets"]["closed"] >= 1
+    assert outcome.summary["positions"] == {}
+    assert outcome.clocks.late == (damage is an_old_snapshot_again)
+    # A delta that changed places claims to come a step of the market, 100 ms, before it was sent.
+    assert abs(outcome.recordings[0].skew_ns - clean.recordings[0].skew_ns) < 105_000_000
+    assert (said is None) == (told == [])
+    assert said is None or any(said in line for line in told)
+    assert replay(tmp_path / "damaged" / "out") == 0
+
+
+def test_a_clock_that_is_ahead_is_told_and_left_alone(short_text, frames, tmp_path):
+    ahead = {venue: [(local_ns + HOUR_NS, raw) for local_ns, raw in rows] for venue, rows in frames.items()}
+    told: list[str] = []
+    outcome = run_recorded(short_text, tmp_path, ahead, told.append)
+    assert sum("the clock was ahead, or the line slow" in line for line in told) == 2
+    assert all(report.skew_ns == 0 for report in outcome.recordings)
+    assert outcome.clocks.late > outcome.clocks.arrivals / 2
+    assert outcome.summary["books"][PERPETUAL]["best_bid"] is not None
+    assert replay(tmp_path / "out") == 0
+
+
+def test_one_empty_file_is_told_and_the_other_market_plays(short_text, frames, tmp_path):
+    told: list[str] = []
+    outcome = run_recorded(short_text, tmp_path, frames | {"binance_spot": []}, told.append)
+    assert [line for line in told if "holds no usable frame" in line] == told != []
+    assert outcome.summary["books"][PERPETUAL]["best_bid"] is not None
+    assert outcome.summary["books"][SPOT]["best_bid"] is None
+    assert outcome.summary["baskets"]["planned"] == 0
+
+
+def test_members_one_after_the_other_and_rubbish_at_the_end(short_text, frames, tmp_path):
+    clean = run_recorded(short_text, tmp_path, frames, names=("usdm.gz", "spot.gz")).summary
+    path = tmp_path / "usdm.gz"
+    rows = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    half = len(rows) // 2
+    members = gzip.compress(b"".join(rows[:half])) + gzip.compress(b"".join(rows[half:]))
+    told: list[str] = []
+    for rubbish, name in ((b"", "whole"), (b"\x00rubbish" * 50, "rubbish")):
+        path.write_bytes(members + rubbish)
+        again = Backtest.from_file(tmp_path / "recorded.toml").run(tmp_path / name, warn=told.append).summary
+        assert again["journal_sha256"] == clean["journal_sha256"]
+        assert bool(told) == bool(rubbish)
+    assert any("usdm.gz" in line for line in told)
 
 
 def test_an_unreadable_recording_is_named(short_text, frames, tmp_path):

@@ -13,7 +13,8 @@ from daemon.init import text
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import Side
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 PERP = Instrument(
     "binance_usdm",
     "BTCUSDT",
@@ -28,9 +29,12 @@ SPOT = Instrument(
 )
 
 
-def block(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n```\w*\n(.*?)```\n<!-- /{name} -->", README, re.DOTALL)
-    assert found is not None, f"README has no block {name}"
+BACKTEST = (ROOT / "docs" / "backtest.md").read_text()
+
+
+def block(name: str, page: str = README) -> str:
+    found = re.search(rf"<!-- {name} -->\n```\w*\n(.*?)```\n<!-- /{name} -->", page, re.DOTALL)
+    assert found is not None, f"there is no block {name}"
     return found[1]
 
 
@@ -76,3 +80,26 @@ def test_the_strategy_shown_runs_in_a_backtest(tmp_path, monkeypatch):
 def test_the_strategy_shown_is_ten_lines():
     code = [line for line in block("strategy").splitlines() if line and not line.startswith(("from", "import"))]
     assert len(code) <= 10
+
+
+def test_the_notebook_runs_and_every_key_of_a_summary_is_explained(tmp_path, monkeypatch, capsys):
+    (tmp_path / "configs").mkdir()
+    demo = (ROOT / "configs" / "demo.toml").read_text()
+    (tmp_path / "configs" / "demo.toml").write_text(demo.replace('duration = "20m"', 'duration = "4m"'))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block("notebook", BACKTEST), names)
+    summary = names["outcome"].summary
+    assert capsys.readouterr().out.startswith(f"{summary['net_pnl']} {summary['baskets']['closed']}\n")
+    explained = set(re.findall(r"`(\w+)`", BACKTEST.partition("## The summary")[2].partition("## The log")[0]))
+    books = next(iter(summary["books"].values()))
+    assert explained >= {*summary, *summary["baskets"], *books}
+    log = tmp_path / "runs" / "notebook" / "log"
+    assert main(["replay", str(log), "--check"]) == 0
+    assert f"journal  {summary['journal_sha256']}" in capsys.readouterr().out
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
