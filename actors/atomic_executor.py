@@ -27,9 +27,10 @@ from actors.messages import (
     PreflightRequest,
     StopCommand,
 )
+from actors.order_records import VENUE_REASONS
+from venues.model.fill import Fill
 from venues.model.money import ONE, ZERO
-from venues.model.order import OrderStatus, OrderType, PositionSide, Side
-from venues.port import Deleveraged, Liquidated
+from venues.model.order import OrderStatus, OrderType, Side
 
 _FLATTEN = "flatten"
 
@@ -153,6 +154,8 @@ class AtomicExecutor(BasketBook):
     @handles(FillEvent)
     def filled(self, now: int, event: FillEvent) -> None:
         if not event.basket_id:
+            if event.fill.reason in VENUE_REASONS:
+                self._taken(now, event.fill)
             return
         basket = self.state.baskets.get(event.basket_id)
         child = basket.children.get(event.request_id) if basket is not None else None
@@ -192,7 +195,19 @@ class AtomicExecutor(BasketBook):
             self._reopen(now, basket)
         elif basket.state is BasketState.BROKEN:
             self.mark(now, basket)
+            self._late_news(now, basket)
         self._evaluate(now, basket)
+
+    def _late_news(self, now: int, basket: Basket) -> None:
+        """A lost order of a broken basket was found: a close hands it over, an opening may be in order after all."""
+        if basket.closes is None:
+            if not basket.is_pending and not basket.closing:
+                self.settle_broken(now, basket)
+            return
+        self.hand_over(now, basket)
+        closed = self.state.baskets.get(basket.closes)
+        if closed is not None and closed.closing:
+            self._evaluate(now, self.state.baskets[closed.closing])
 
     def _missed(self, now: int, basket: Basket, child: Child, *, is_refused: bool) -> None:
         """A hedge did not fill: widen the cap and wait a little; completing in vain gives way to unwinding."""
@@ -219,44 +234,49 @@ class AtomicExecutor(BasketBook):
         basket.rounds = basket.misses = basket.last_misses = basket.retry_at = 0
         basket.exposure = ZERO
         basket.is_last_call = basket.is_over_budget = False
+        closed = self.state.baskets.get(basket.closes or "")
+        if closed is not None and not closed.closing:
+            closed.closing = basket.id
         self.mark(now, basket)
         self.publish(now, basket)
 
     # Positions taken by a venue
 
-    @handles(Liquidated)
-    def liquidated(self, now: int, report: Liquidated) -> None:
-        self._taken(now, report, "liquidated")
+    def _taken(self, now: int, fill: Fill) -> None:
+        """Take what a venue closed by itself off the baskets that hold it, oldest first, and unwind their other legs.
 
-    @handles(Deleveraged)
-    def deleveraged(self, now: int, report: Deleveraged) -> None:
-        self._taken(now, report, "deleveraged")
-
-    def _taken(self, now: int, report: Liquidated | Deleveraged, what: str) -> None:
-        """Take the quantity off the baskets that hold it, oldest first, and unwind their other legs."""
-        left = report.qty if report.qty.is_finite() else ZERO
-        for basket in list(self.state.baskets.values()):
-            if basket.closes is not None or basket.state not in (*ACTIVE, BasketState.BALANCED, BasketState.BROKEN):
-                continue
-            for leg in basket.legs:
-                gone = min(left, leg.position)
-                if gone <= ZERO or not _held_by(leg, report):
+        What no basket is known to hold was filled by an order whose reports are still on their way.
+        """
+        left = fill.qty
+        for is_known in (True, False):
+            for basket in list(self.state.baskets.values()):
+                if basket.closes is not None or basket.state not in (*ACTIVE, BasketState.BALANCED, BasketState.BROKEN):
                     continue
-                leg.taken += gone
-                left -= gone
-                basket.may_extend = False
-                self.incident(now, "leg_taken", basket.id, f"{leg.instrument}: {gone} {what} by the venue")
-                self._lost_leg(now, basket, what)
+                for index, leg in enumerate(basket.legs):
+                    there = leg.position + (ZERO if is_known else basket.coming(index))
+                    gone = min(left, there) if leg.is_taken_by(fill) else ZERO
+                    if gone <= ZERO:
+                        continue
+                    leg.taken += gone
+                    left -= gone
+                    basket.may_extend = False
+                    text = f"{leg.instrument}: {gone} taken by the venue, {fill.reason}"
+                    self.incident(now, "leg_taken", basket.id, text)
+                    self._lost_leg(now, basket, f"a leg was taken by the venue, {fill.reason}")
 
-    def _lost_leg(self, now: int, basket: Basket, what: str) -> None:
+    def _lost_leg(self, now: int, basket: Basket, why: str) -> None:
         if basket.closing:
             # The close under way holds the difference: its own legs know what to do about it.
             self.hand_difference_to_close(now, basket)
             self._evaluate(now, self.state.baskets[basket.closing])
         elif basket.state is BasketState.BALANCED and basket.gaps(self.instruments):
-            self._work_again(now, basket, BasketEvent.UNWIND, f"a leg was {what}")
+            self._work_again(now, basket, BasketEvent.UNWIND, why)
+        elif basket.state is BasketState.BROKEN and not basket.is_pending:
+            self.mark(now, basket)
+            self.settle_broken(now, basket)
         else:
             self.mark(now, basket)
+            self.publish(now, basket)
         self._evaluate(now, basket)
 
     # Decisions
@@ -312,7 +332,7 @@ class AtomicExecutor(BasketBook):
             if not basket.is_pending:
                 self.give_up(now, basket, f"no way out after {basket.rounds} rounds: {basket.why}")
             return
-        if now < basket.retry_at or must_wait(basket, self.instruments):
+        if now < basket.retry_at or must_wait(basket, self.instruments) or self.awaits_close(basket):
             return
         basket.depth.clear()
         basket.depth_asked_ns = now
@@ -479,14 +499,4 @@ def leg_name(basket: Basket, child: Child) -> str:
 def _to_message(leg: Leg) -> BasketLeg:
     return BasketLeg(
         leg.account, leg.instrument, leg.side, leg.target, leg.reduce_only, leg.position_side, leg.limit_price
-    )
-
-
-def _held_by(leg: Leg, report: Liquidated | Deleveraged) -> bool:
-    """Whether the report takes from what this leg holds: the venue trades against the leg's side."""
-    return (
-        leg.account == report.account
-        and leg.instrument == report.instrument
-        and leg.side is report.side.opposite
-        and (report.position_side is PositionSide.BOTH or report.position_side is leg.position_side)
     )

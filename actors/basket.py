@@ -52,6 +52,7 @@ def _transitions() -> dict[tuple[BasketState, BasketEvent], BasketState]:
     # Another basket closed this one, in full or lopsided.
     table[s.BALANCED, e.EMPTY] = table[s.BROKEN, e.EMPTY] = s.FLAT
     table[s.BALANCED, e.BREAK] = table[s.BROKEN, e.BREAK] = s.BROKEN
+    table[s.FLAT, e.BREAK] = s.BROKEN
     table[s.BROKEN, e.BALANCE] = s.BALANCED
     return table
 
@@ -132,6 +133,11 @@ class Leg:
         if spec.is_spot and fill.fee_asset == spec.base:
             self.fee_qty += self.side.sign * fill.fee / spec.multiplier
 
+    def is_taken_by(self, fill: Fill) -> bool:
+        """Whether a fill that the venue made by itself takes from this leg: it trades against the leg's side."""
+        mine = (self.account, self.instrument, self.side.opposite, self.position_side)
+        return mine == (fill.account, fill.instrument, fill.side, fill.position_side)
+
     def slippage(self, spec: Instrument) -> Decimal:
         """Return what trading cost against the arrival mid, in quote; negative when it was better."""
         extended = self.extended_cost - self.extended * self.arrival_mid
@@ -207,6 +213,11 @@ class Basket:
 
     def is_busy(self, index: int) -> bool:
         return any(child.leg == index and not child.is_final for child in self.children.values())
+
+    def coming(self, index: int) -> Decimal:
+        """Return what orders on their way may add to a leg."""
+        mine = (child for child in self.children.values() if child.leg == index and not child.is_reduce)
+        return sum((child.open_qty for child in mine), ZERO)
 
     def filled(self) -> tuple[Decimal, ...]:
         """Return the signed position of every leg."""

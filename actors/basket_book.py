@@ -1,12 +1,12 @@
 """Which baskets exist, which may begin, and what an ended one leaves: reservations, residuals, closed positions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from attrs import define, field
 
 from actors.base import Actor
-from actors.basket import ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
+from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
 from actors.basket_plan import DeniedError, DenyReason, ExecutorConfig, common_sizes
 from actors.messages import (
     BasketIntent,
@@ -101,14 +101,15 @@ class BasketBook(Actor):
         if len({_leg_key(leg) for leg in intent.legs}) < len(intent.legs):
             raise DeniedError(DenyReason.DUPLICATE_LEG, "two legs of one position")
         closed = self._closed_basket(intent)
-        quanta = self._quanta(intent.legs)
-        sizes, takes_residual = self._sizes(intent.legs, quanta, closed)
-        for leg, qty in zip(intent.legs, sizes, strict=True):
+        legs = intent.legs if closed is None else self._worth_closing(intent.legs)
+        quanta = self._quanta(legs)
+        sizes, takes_residual = self._sizes(legs, quanta, closed)
+        for leg, qty in zip(legs, sizes, strict=True):
             self._check_size(leg, qty)
         basket = Basket(
             intent.basket_id,
             intent.strategy,
-            [new_leg(leg, qty, is_close=bool(closed)) for leg, qty in zip(intent.legs, sizes, strict=True)],
+            [new_leg(leg, qty, is_close=bool(closed)) for leg, qty in zip(legs, sizes, strict=True)],
             quanta,
             intent.max_slippage_bps,
             intent.risk_budget,
@@ -140,8 +141,8 @@ class BasketBook(Actor):
         Residuals of baskets with coarser lots may be more than this one can offset: an opening basket trims itself by
         them, a close, which cannot, leaves them to others.
         """
-        names = [(leg.account, leg.instrument) for leg in legs]
-        residual = {base: self.state.residuals.get(self._key(base, names), ZERO) for base in quanta}
+        holders = legs if closed is None else closed.legs
+        residual = {base: self.state.residuals.get(self._key(base, holders), ZERO) for base in quanta}
         if closed is None:
             return common_sizes(legs, self.instruments, quanta, residual), True
         lacking = closed.net(self.instruments)
@@ -151,8 +152,13 @@ class BasketBook(Actor):
         except DeniedError:
             return common_sizes(legs, self.instruments, quanta, lacking, is_close=True), False
 
-    def _key(self, base: str, legs: list[tuple[str, str]]) -> str:
-        return residual_key(base, [account for account, name in legs if self.instruments[name].base == base])
+    def _key(self, base: str, holders: Sequence[BasketLeg | Leg]) -> str:
+        return residual_key(base, [leg.account for leg in holders if self.instruments[leg.instrument].base == base])
+
+    def _holders(self, basket: Basket) -> list[Leg]:
+        """Return the legs that name the residual: a close of some legs takes the same one as its basket."""
+        closed = self.state.baskets.get(basket.closes or "")
+        return basket.legs if closed is None else closed.legs
 
     def _check_leg(self, leg: BasketLeg) -> None:
         spec = self.instruments.get(leg.instrument)
@@ -173,13 +179,23 @@ class BasketBook(Actor):
             raise DeniedError(DenyReason.NO_TOUCH, instrument)
         return view
 
+    def _worth_closing(self, legs: tuple[BasketLeg, ...]) -> tuple[BasketLeg, ...]:
+        """Leave out what no venue would take: dust on one leg must not keep the others open. Neutrality decides."""
+        return tuple(leg for leg in legs if not self._size_objection(leg, leg.qty)) or legs
+
     def _check_size(self, leg: BasketLeg, qty: Decimal) -> None:
+        why = self._size_objection(leg, qty)
+        if why:
+            raise DeniedError(DenyReason.SIZE_LIMIT, f"{leg.instrument}: {why}")
+
+    def _size_objection(self, leg: BasketLeg, qty: Decimal) -> str:
         spec, view = self.instruments[leg.instrument], self.touch(leg.instrument)
         price = spec.price(view.ask if leg.side is Side.BUY else view.bid)
         if qty < spec.min_qty or (spec.max_qty is not None and qty > spec.max_qty):
-            raise DeniedError(DenyReason.SIZE_LIMIT, f"{spec.id}: {qty} is not in {spec.min_qty}..{spec.max_qty}")
+            return f"{qty} is not in {spec.min_qty}..{spec.max_qty}"
         if not (leg.reduce_only and not spec.is_spot) and spec.notional(qty, price) < spec.min_notional:
-            raise DeniedError(DenyReason.SIZE_LIMIT, f"{spec.id}: {qty} is worth less than {spec.min_notional}")
+            return f"{qty} is worth less than {spec.min_notional}"
+        return ""
 
     def _closed_basket(self, intent: BasketIntent) -> Basket | None:
         if intent.closes is None:
@@ -189,11 +205,20 @@ class BasketBook(Actor):
             raise DeniedError(DenyReason.NOT_OPEN, f"{intent.closes} is unknown, a close, or being closed")
         if basket.state not in (BasketState.BALANCED, BasketState.BROKEN):
             raise DeniedError(DenyReason.NOT_OPEN, f"{intent.closes} is {basket.state}")
+        if self.is_unsure(basket):
+            raise DeniedError(DenyReason.NOT_OPEN, f"orders on {intent.closes} may still fill: what is open is unknown")
         for leg in intent.legs:
             held = _matching(basket, leg)
             if held is None or leg.qty > held.position:
                 raise DeniedError(DenyReason.CLOSES_MORE, f"{leg.side} {leg.qty} {leg.instrument} is more than is open")
         return basket
+
+    def is_unsure(self, basket: Basket) -> bool:
+        """Whether orders of the basket, or of one that closed it, may still fill: a further close could trade twice."""
+        return basket.is_pending or self.awaits_close(basket)
+
+    def awaits_close(self, basket: Basket) -> bool:
+        return any(one.closes == basket.id and one.is_pending for one in self.state.baskets.values())
 
     def open_legs(self, basket: Basket) -> tuple[BasketLeg, ...]:
         """Return the legs that take the basket off, in whole lots; none when it holds nothing to close."""
@@ -251,7 +276,7 @@ class BasketBook(Actor):
         self.out.emit(ReservationReleased(now, basket.id))
         self.publish(now, basket)
         if basket.closes is not None:
-            self._hand_over(now, basket)
+            self.hand_over(now, basket)
         self._retire()
 
     def _forget_depth(self, basket: Basket) -> None:
@@ -262,18 +287,18 @@ class BasketBook(Actor):
 
     def take_residual(self, basket: Basket) -> None:
         """Make what earlier baskets left, and what a broken one to be closed lacks, part of this basket's net."""
-        legs = [(leg.account, leg.instrument) for leg in basket.legs]
+        holders = self._holders(basket)
         for base in basket.quanta if basket.takes_residual else ():
-            left = self.state.residuals.pop(self._key(base, legs), ZERO)
+            left = self.state.residuals.pop(self._key(base, holders), ZERO)
             basket.carried[base] = basket.carried.get(base, ZERO) + left
         closed = self.state.baskets.get(basket.closes) if basket.closes is not None else None
         if closed is not None:
             _move_net(closed, basket, self.instruments)
 
     def _leave_residual(self, basket: Basket) -> None:
-        legs = [(leg.account, leg.instrument) for leg in basket.legs]
+        holders = self._holders(basket)
         for base, net in basket.net(self.instruments).items():
-            key = self._key(base, legs)
+            key = self._key(base, holders)
             left = self.state.residuals.pop(key, ZERO) + net
             if left:
                 self.state.residuals[key] = left
@@ -284,12 +309,13 @@ class BasketBook(Actor):
         _move_net(basket, self.state.baskets[basket.closing], self.instruments)
         self.mark(now, basket)
 
-    def _hand_over(self, now: int, close: Basket) -> None:
+    def hand_over(self, now: int, close: Basket) -> None:
         """Take what a close traded off the basket it closes; a broken close leaves its difference there too."""
         basket = self.state.baskets.get(close.closes or "")
         if basket is None:
             return
-        basket.closing = ""
+        if basket.closing == close.id:
+            basket.closing = ""
         if close.state is BasketState.DENIED:
             return
         for leg in close.legs:
@@ -306,23 +332,38 @@ class BasketBook(Actor):
             _move_net(close, basket, self.instruments)
             self.mark(now, close)
         self.mark(now, basket)
-        self._after_close(now, basket, close)
+        if basket.closing:
+            self.hand_difference_to_close(now, basket)
+        else:
+            self._after_close(now, basket, close)
 
     def _after_close(self, now: int, basket: Basket, close: Basket) -> None:
         """Tell what the close left: nothing, a smaller basket, or a lopsided one."""
-        is_balanced = basket.is_balanced(self.instruments)
-        if basket.state not in (BasketState.BALANCED, BasketState.BROKEN):
+        if basket.state in ACTIVE:
             return
+        if basket.state is BasketState.FLAT:
+            if not basket.gaps(self.instruments):
+                return
+            text = f"{close.id} traded when nothing was left to close: {basket.filled()}"
+            self.incident(now, "fill_after_end", basket.id, text)
+            self.trip(now, "fill_after_end", f"{basket.id}: {text}")
         basket.why = close.why
-        if not is_balanced:
+        if not basket.is_balanced(self.instruments):
             basket.apply(BasketEvent.BREAK)
-        elif basket.is_empty(self.instruments):
-            basket.apply(BasketEvent.EMPTY)
+            self.publish(now, basket)
+            return
+        if basket.is_empty(self.instruments):
             basket.why = f"closed by {close.id}"
             self.state.counters.closed += 1
-        elif basket.state is BasketState.BROKEN:
-            basket.apply(BasketEvent.BALANCE)
-        if is_balanced:
+        self.settle_broken(now, basket)
+
+    def settle_broken(self, now: int, basket: Basket) -> None:
+        """Tell what an open basket came to be by itself or by others: nothing, balanced, or as lopsided as before."""
+        if basket.is_balanced(self.instruments):
+            if basket.is_empty(self.instruments):
+                basket.apply(BasketEvent.EMPTY)
+            elif basket.state is BasketState.BROKEN:
+                basket.apply(BasketEvent.BALANCE)
             self._leave_residual(basket)
         self.publish(now, basket)
 

@@ -15,6 +15,11 @@ def _finite(attribute: "Attribute[Number]", value: Number) -> None:
         raise ValueError(f"{attribute.name}: must be a finite number, got {value!r}")
 
 
+def finite(instance: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
+    """Accept finite numbers. Raises ValueError naming the field."""
+    _finite(attribute, value)
+
+
 def positive(instance: object, attribute: "Attribute[Number]", value: Number) -> None:
     """Accept finite numbers above zero. Raises ValueError naming the field."""
     _finite(attribute, value)

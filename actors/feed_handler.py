@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Final
 
 from actors.base import Actor, handles
+from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.feed_state import BestPrices, Feed, FeedConfig, FeedCounts, FeedState
 from actors.liquidity import Reserved, leg_lots, levels_behind, lots_within, worst_ticks
 from actors.messages import (
+    MARKET_CHANNEL,
     BasketLeg,
-    BasketState,
     BasketUpdate,
     BookView,
     Checker,
@@ -46,9 +47,7 @@ from venues.port import (
 _APPLIED: Final = SyncResult.APPLIED
 
 # A venue's connections for orders and private reports say nothing about its books.
-_MARKET_CHANNELS: Final = ("", "market")
-
-_ENDED: Final = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN, BasketState.DENIED)
+_MARKET_CHANNELS: Final = ("", MARKET_CHANNEL)
 
 _WATCH: Final = "watch"
 _BOOK: Final = "book:"
@@ -304,9 +303,9 @@ class FeedHandler(Actor):
 
     def on_timer(self, now: int, key: str) -> None:
         if key == _WATCH:
-            self.out.timer(_WATCH, now + self.config.watch_ns)
             for instrument, feed in self.state.feeds.items():
                 self._watch(now, instrument, feed)
+            self._watch_again(now)
             return
         instrument = key.removeprefix(_BOOK)
         feed = self.state.feeds[instrument]
@@ -314,6 +313,14 @@ class FeedHandler(Actor):
         feed.is_pausing = False
         if feed.sync.needs_snapshot:
             self._ask(now, instrument, feed)
+
+    def _watch_again(self, now: int) -> None:
+        """Come back when the next live book may go stale: no order may slip in before that is told."""
+        moments = [now + self.config.watch_ns]
+        for feed in self.state.feeds.values():
+            if feed.is_live:
+                moments += [feed.depth_ns + self.config.stale_ns, feed.news_ns + self.config.stale_ns]
+        self.out.timer(_WATCH, min(moment for moment in moments if moment > now))
 
     def _watch(self, now: int, instrument: str, feed: Feed) -> None:
         if not feed.sync.is_usable or not feed.is_stale(now, self.config.stale_ns):
@@ -401,7 +408,7 @@ class FeedHandler(Actor):
 
     @handles(BasketUpdate)
     def on_basket_update(self, now: int, update: BasketUpdate) -> None:
-        if update.state in _ENDED:
+        if update.state in ENDED:
             self.state.reservations.pop(update.basket_id, None)
 
     # For reports

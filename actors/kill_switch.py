@@ -12,6 +12,7 @@ from enum import StrEnum
 from attrs import define, field, frozen
 
 from actors.base import Actor, handles
+from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.config_checks import not_negative, positive, share
 from actors.messages import (
@@ -44,7 +45,6 @@ _SECOND_NS = 1_000_000_000
 _CANCEL = "cancel"
 _FEED = "feed/"
 _UNHEDGED = "unhedged/"
-_ENDED = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN, BasketState.DENIED)
 
 
 class Trigger(StrEnum):
@@ -354,7 +354,7 @@ class KillSwitch(Actor):
             self._pull(now, Trigger.UNHEDGED, f"{basket_id}: unhedged {update.unhedged}")
             return
         notional = abs(update.unhedged)
-        if not notional or update.state in _ENDED:
+        if not notional or update.state in ENDED:
             if state.unhedged.pop(basket_id, None) is not None:
                 self.out.cancel_timer(_UNHEDGED + basket_id)
             return

@@ -10,11 +10,11 @@ from decimal import Decimal
 from attrs import define, field, frozen
 
 from actors.base import Actor, handles
+from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.config_checks import not_negative, positive
 from actors.messages import (
     BasketLeg,
-    BasketState,
     BasketUpdate,
     BookView,
     Checker,
@@ -38,7 +38,6 @@ from venues.port import AccountReport, MarkPrice, QueryKind, QueryResult
 from venues.rules.binance_margin import NotionalAboveTableError, bracket_for, maintenance_margin
 
 _TICK = "marks"
-_ENDED = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN, BasketState.DENIED)
 _BLOCKED = (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION, MarginLevel.UNKNOWN)
 
 
@@ -108,9 +107,13 @@ class Need:
 
 @define
 class MarginMonitorState:
-    """`reported` are the venue's balances, `booked` our own; `levels` the last published by account."""
+    """`reported` are the venue's balances, as of `reported_ns` at the venue, `booked` our own; by account and asset.
+
+    `levels` are the last published by account.
+    """
 
     reported: dict[str, dict[str, Decimal]] = field(factory=dict)
+    reported_ns: dict[str, dict[str, int]] = field(factory=dict)
     booked: dict[str, dict[str, Decimal]] = field(factory=dict)
     holdings: dict[str, Holding] = field(factory=dict)
     marks: dict[str, Seen] = field(factory=dict)
@@ -208,19 +211,23 @@ class MarginMonitor(Actor):
 
     @handles(AccountReport)
     def on_report(self, now: int, report: AccountReport) -> None:
-        self._report(now, report.account, report.balances, is_complete=False)
+        self._report(now, report.ts, report.account, report.balances)
 
     @handles(QueryResult)
     def on_answer(self, now: int, result: QueryResult) -> None:
+        """A complete answer also tells what is not there."""
         if result.kind is QueryKind.ACCOUNT and result.balances is not None:
-            self._report(now, result.account, result.balances, is_complete=True)
+            known = [*self.state.reported.get(result.account, {}), *self.state.booked.get(result.account, {})]
+            self._report(now, result.ts, result.account, {**dict.fromkeys(known, ZERO), **result.balances})
 
-    def _report(self, now: int, account: str, balances: Mapping[str, Decimal], *, is_complete: bool) -> None:
+    def _report(self, now: int, ts: int, account: str, balances: Mapping[str, Decimal]) -> None:
+        """Believe what is not older than what is known: reports may overtake each other."""
         known = self.state.reported.setdefault(account, {})
-        if is_complete:
-            for asset in [*known, *self.state.booked.get(account, {})]:
-                known[asset] = ZERO
+        since = self.state.reported_ns.setdefault(account, {})
         for asset, balance in balances.items():
+            if ts < since.get(asset, ts):
+                continue
+            since[asset] = ts
             if balance.is_finite():
                 known[asset] = balance
             else:
@@ -462,5 +469,5 @@ class MarginMonitor(Actor):
 
     @handles(BasketUpdate)
     def on_basket(self, now: int, update: BasketUpdate) -> None:
-        if update.state in _ENDED:
+        if update.state in ENDED:
             self.state.reserved.pop(update.basket_id, None)

@@ -12,6 +12,9 @@ from venues.model.money import ZERO
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side, TimeInForce
 from venues.port import Lane, Message, RejectReason, message
 
+MARKET_CHANNEL = "market"
+"""The channel of VenueUp and VenueDown whose loss says nothing about orders and accounts."""
+
 # Market views
 
 

@@ -13,6 +13,7 @@ from actors.base import Actor, handles
 from actors.cell import CellRestarted
 from actors.config_checks import not_negative, positive
 from actors.messages import (
+    MARKET_CHANNEL,
     FillEvent,
     KillLevel,
     KillTrigger,
@@ -39,7 +40,6 @@ from venues.port import (
     VenueUp,
 )
 
-MARKET_CHANNEL = "market"
 _IN_FLIGHT = (OrderStatus.CREATED, OrderStatus.SENT, OrderStatus.UNKNOWN)
 _ROUND = "round/"
 _ANSWER = "answer/"

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from actors.base import Actor, handles
+from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
 from actors.dispatcher import InboxHighWater
 from actors.ledger import position_change, unbookable
 from actors.messages import (
+    MARKET_CHANNEL,
     BasketLeg,
     BasketState,
     BasketUpdate,
@@ -41,10 +43,6 @@ from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide, Side
 from venues.model.position import position_key
 from venues.port import VenueDown, VenueUp
-
-MARKET_CHANNEL = "market"
-_ACTIVE = (BasketState.WORKING, BasketState.HEDGING, BasketState.UNWINDING)
-_ENDED = (BasketState.BALANCED, BasketState.FLAT, BasketState.BROKEN)
 
 
 class RiskGate(Actor):
@@ -324,14 +322,14 @@ class RiskGate(Actor):
             return
         basket = baskets.get(update.basket_id)
         closed = baskets.get(update.closes or "")
-        if basket is None and closed is not None and update.state in _ACTIVE:
+        if basket is None and closed is not None and update.state in ACTIVE:
             # Flattening asks nobody: the close may trade what the basket holds.
             legs = [KnownLeg(leg.key, leg.side.opposite, max(ZERO, leg.filled)) for leg in closed.legs]
             basket = KnownBasket(legs, update.closes or "")
             self._know(update.basket_id, basket)
         if basket is not None:
-            basket.is_active = update.state in _ACTIVE
-            basket.is_reserved = basket.is_reserved and update.state not in _ENDED
+            basket.is_active = update.state in ACTIVE
+            basket.is_reserved = basket.is_reserved and update.state not in ENDED
 
     def _know(self, basket_id: str, basket: KnownBasket) -> None:
         baskets = self.state.baskets

@@ -157,9 +157,9 @@ class Strategy(Actor):
         risk_budget: Decimal = Decimal(1_000_000),
         deadline_ns: int = 30_000_000_000,
     ) -> str | None:
-        """Ask to take an open basket off; return the closing basket's id, None when there is nothing to close now."""
+        """Ask to take an open basket off; return the closing basket's id, None when nothing can be closed now."""
         basket = self.state.baskets.get(basket_id)
-        if basket is None or basket.closing or not self.is_open(basket_id):
+        if self.state.is_stopping or basket is None or basket.closing or not self.is_open(basket_id):
             return None
         legs = tuple(
             BasketLeg(leg.account, leg.instrument, leg.side.opposite, qty, True, leg.position_side)

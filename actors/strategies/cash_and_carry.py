@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from attrs import Attribute, define, field, frozen
+from attrs import define, field, frozen
 from attrs.validators import optional
 
 from actors.basket import ENDED
-from actors.config_checks import not_negative, positive
+from actors.config_checks import finite, not_negative, positive
 from actors.messages import BasketState, BasketUpdate, BookView, KillLevel
 from actors.strategies.base import Strategy, StrategyState
 from venues.model.instrument import Instrument, UnknownInstrumentError
@@ -20,11 +20,6 @@ _HOLD = "hold"
 # What a configuration file may say: numbers below zero, and whose id a text is.
 _SIGNED = {"signed": True}
 _INSTRUMENT = {"ref": "instrument"}
-
-
-def _finite(instance: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
-    if not value.is_finite():
-        raise ValueError(f"{attribute.name}: must be a finite number, got {value}")
 
 
 @frozen
@@ -41,16 +36,16 @@ class CashAndCarryConfig:
     spot_account: str
     perpetual_account: str
     qty: Decimal = field(validator=positive)
-    entry_bps: Decimal = field(validator=_finite, metadata=_SIGNED)
-    exit_bps: Decimal = field(validator=_finite, metadata=_SIGNED)
+    entry_bps: Decimal = field(validator=finite, metadata=_SIGNED)
+    exit_bps: Decimal = field(validator=finite, metadata=_SIGNED)
     max_hold_ns: int = field(default=86_400_000_000_000, validator=positive)
     cooldown_ns: int = field(default=60_000_000_000, validator=not_negative)
     retry_ns: int = field(default=1_000_000_000, validator=positive)
     max_baskets: int = field(default=1_000_000, validator=positive)
     max_view_age_ns: int = field(default=10_000_000_000, validator=positive)
-    min_net_bps: Decimal | None = field(default=None, validator=optional(_finite), metadata=_SIGNED)
-    spot_fee_bps: Decimal = field(default=Decimal(10), validator=_finite, metadata=_SIGNED)
-    perpetual_fee_bps: Decimal = field(default=Decimal(5), validator=_finite, metadata=_SIGNED)
+    min_net_bps: Decimal | None = field(default=None, validator=optional(finite), metadata=_SIGNED)
+    spot_fee_bps: Decimal = field(default=Decimal(10), validator=finite, metadata=_SIGNED)
+    perpetual_fee_bps: Decimal = field(default=Decimal(5), validator=finite, metadata=_SIGNED)
     funding_interval_ns: int = field(default=28_800_000_000_000, validator=positive)
     funding_blackout_ns: int = field(default=0, validator=not_negative)
     max_slippage_bps: Decimal = field(default=Decimal(10), validator=not_negative)
@@ -113,7 +108,7 @@ class CashAndCarry(Strategy):
             bid, ask = perpetual.bid * self._perpetual_step, spot.ask * self._spot_step
             if (bid - ask) * 10_000 * self._entry.denominator >= self._entry.numerator * ask:
                 self._enter(now, bid, ask)
-        elif self._is_held_too_long(now):
+        elif self._must_leave(now):
             self._leave(now)
         else:
             ask, bid = perpetual.ask * self._perpetual_step, spot.bid * self._spot_step
@@ -159,10 +154,14 @@ class CashAndCarry(Strategy):
         fees = 2 * (config.spot_fee_bps + config.perpetual_fee_bps)
         return basis + rate * 10_000 * stamps - fees >= config.min_net_bps
 
-    def _is_held_too_long(self, now: int) -> bool:
+    def _must_leave(self, now: int) -> bool:
+        """Whether the basket was held long enough, or is broken: half a carry is a bet, to be taken off at once."""
         basket = self.baskets.get(self.state.basket)
-        since = basket.balanced_ns if basket is not None else None
-        return since is not None and now - since >= self.config.max_hold_ns
+        if basket is None:
+            return False
+        since = basket.balanced_ns
+        is_over = since is not None and now - since >= self.config.max_hold_ns
+        return is_over or basket.state is BasketState.BROKEN
 
     def _leave(self, now: int) -> None:
         config = self.config
@@ -175,7 +174,7 @@ class CashAndCarry(Strategy):
         )
 
     def on_clock(self, now: int, key: str) -> None:
-        if self._is_held_too_long(now):
+        if self._must_leave(now):
             self._leave(now)
 
     def on_restart(self, now: int) -> None:
@@ -192,6 +191,8 @@ class CashAndCarry(Strategy):
         if update.basket_id == state.basket:
             if update.state is BasketState.BALANCED:
                 self.out.timer(_HOLD, now + config.max_hold_ns)
+            elif update.state is BasketState.BROKEN:
+                self._pause(now)
             elif update.state in (BasketState.FLAT, BasketState.DENIED):
                 # A denied basket was none: the next try needs no cool-down, only a pause.
                 is_denied = update.state is BasketState.DENIED
@@ -201,5 +202,8 @@ class CashAndCarry(Strategy):
                 self.out.cancel_timer(_HOLD)
         elif update.closes == state.basket and update.state in ENDED and self.is_open(state.basket):
             # Not all of it came off: try again after a pause, whatever the books do.
-            state.not_before_ns = now + config.retry_ns
-            self.out.timer(_HOLD, now + config.retry_ns)
+            self._pause(now)
+
+    def _pause(self, now: int) -> None:
+        self.state.not_before_ns = now + self.config.retry_ns
+        self.out.timer(_HOLD, self.state.not_before_ns)

@@ -49,8 +49,8 @@ from actors.messages import (
 )
 from actors.order_records import OrderManagerConfig
 from venues.model.money import ZERO
-from venues.model.order import OrderType, PositionSide, Side
-from venues.port import CancelOrder, Deleveraged, Liquidated, OrderFilled, SubmitOrder
+from venues.model.order import OrderType, Side
+from venues.port import CancelOrder, OrderFilled, SubmitOrder
 
 CARRY = (buy(SPOT, "1"), sell(PERP, "1"))
 
@@ -540,29 +540,6 @@ def test_a_late_fill_of_an_order_long_forgotten_is_hedged_too() -> None:
     assert cell.venue.net_base() == ZERO
 
 
-@pytest.mark.parametrize("kind", ["liquidated", "deleveraged"])
-def test_a_leg_taken_by_the_venue_unwinds_the_other(kind: str) -> None:
-    # hummingbot 3103, 4364: liquidation or ADL of one leg must unwind the other.
-    cell = desk()
-    cell.tell(intent(cell))
-    if kind == "liquidated":
-        cell.feed(Liquidated(cell.now, "acc", PERP.id, Side.BUY, D("0.4"), D(61000), D(61000), D(61000), ZERO, ZERO))
-    else:
-        cell.feed(Deleveraged(cell.now, "acc", PERP.id, Side.BUY, D("0.4"), D(61000)))
-    cell.advance(SECOND)
-    assert cell.states("b1")[-2:] == ["unwinding", "balanced"]
-    assert "leg_taken" in cell.incidents()
-    assert cell.executor.state.baskets["b1"].filled() == (D("0.6"), D("-0.6"))
-
-
-def test_a_liquidation_of_the_other_side_is_not_ours() -> None:
-    cell = desk()
-    cell.tell(intent(cell))
-    cell.feed(Deleveraged(cell.now, "acc", PERP.id, Side.SELL, D("0.4"), D(61000)))
-    cell.feed(Deleveraged(cell.now, "acc", PERP.id, Side.BUY, D("0.4"), D(61000), PositionSide.LONG))
-    assert cell.executor.state.baskets["b1"].filled() == (D(1), D(-1))
-
-
 # Flattening
 
 
@@ -633,7 +610,7 @@ def test_a_rebuilt_cell_takes_its_baskets_up_again() -> None:
     cell = desk(ScriptedVenue([Outcome(), Outcome(ZERO)]))
     cell.desk.state.dead = {SPOT.id, PERP.id}
     cell.tell(intent(cell))
-    cell.dispatcher._timers.clear()
+    cell.dispatcher._timers.pending.clear()
     cell.desk.state.dead.clear()
     cell.advance(SECOND)
     assert cell.states("b1")[-1] == "working"

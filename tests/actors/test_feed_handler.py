@@ -262,6 +262,17 @@ def test_silence_is_stale_and_the_next_frame_of_the_book_ends_it() -> None:
     assert bench.actor.counts()[P].stale == 1
 
 
+def test_the_watch_comes_at_the_very_moment_a_book_may_go_stale() -> None:
+    """Between that moment and a later look an order could slip in on the old book."""
+    bench = live_bench()
+    bench.take(5 * S + S // 2, TimerFired(0, "", "watch"))
+    watches = [at for _, key, at in bench.collected.timers if key == "watch"]
+    assert watches[-1] == 6 * S
+    bench.take(6 * S, TimerFired(0, "", "watch"))
+    watches = [at for _, key, at in bench.collected.timers if key == "watch"]
+    assert watches[-1] == 7 * S
+
+
 def test_quotes_keep_a_book_alive_as_long_as_they_agree_with_its_depth() -> None:
     bench = live_bench()
     bench.take(4 * S, quote(101))

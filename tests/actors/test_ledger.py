@@ -171,6 +171,19 @@ def test_a_round_trip_reports_its_own_profit_fees_and_funding():
     assert not ledger.state.closes
 
 
+def test_a_close_of_a_part_is_no_round_trip_and_the_whole_is_one_over_all_closes():
+    ledger, done = make()
+    ledger.handle(1, fill(PERP, Side.SELL, "2", "101", trade="1", basket="o"))
+    for number, close in enumerate(("c1", "c2")):
+        ledger.handle(2, basket(close, BasketState.PLANNED, closes="o"))
+        ledger.handle(3, fill(PERP, Side.BUY, "1", "100", trade=f"c{number}", basket=close))
+        ledger.handle(4, basket(close, BasketState.BALANCED, closes="o"))
+        assert not [one for one in done.emitted if isinstance(one, RoundTrip)]
+        ledger.handle(4, basket("o", BasketState.FLAT if number else BasketState.BALANCED))
+    assert [(one.basket_id, one.pnl) for one in done.emitted if isinstance(one, RoundTrip)] == [("o", D(2))]
+    assert not ledger.state.closes
+
+
 def test_an_unwound_opening_is_a_round_trip_and_a_denied_one_is_not():
     ledger, done = make()
     ledger.handle(1, fill(PERP, Side.SELL, "1", "101", trade="1", basket="o"))

@@ -196,6 +196,17 @@ def test_the_venues_word_on_a_wallet_goes_before_our_own():
     assert monitor.assess(0, "f").balance == 0
 
 
+def test_a_report_that_was_overtaken_says_nothing_any_more():
+    monitor, _ = make()
+    monitor.handle(0, AccountReport(20, "f", {"USDT": D(300)}))
+    monitor.handle(0, AccountReport(10, "f", {"USDT": D(9_000), "BNB": D(1)}))
+    assert monitor.state.reported == {"f": {"USDT": D(300), "BNB": D(1)}}
+    monitor.handle(0, QueryResult(15, "f", "q", QueryKind.ACCOUNT, balances={}))
+    assert monitor.state.reported == {"f": {"USDT": D(300), "BNB": ZERO}}
+    monitor.handle(0, AccountReport(20, "f", {"USDT": D(299)}))
+    assert monitor.state.reported["f"]["USDT"] == 299
+
+
 # Pre-flight
 
 

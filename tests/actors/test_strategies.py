@@ -191,6 +191,29 @@ def test_a_refused_close_is_tried_again() -> None:
     assert cell.states("carry-1")[-1] == "flat"
 
 
+def test_half_a_carry_is_taken_off_at_once() -> None:
+    """The spot was refused for good and the perpetual was not: nothing to hold for an hour."""
+    cell = Harness(carry(deadline_ns=4 * SECOND))
+    cell.venue.by_instrument[SPOT.id] = [Outcome(is_rejected=True) for _ in range(50)]
+    cell.venue.by_instrument[PERP.id] = [Outcome(), *(Outcome(is_rejected=True) for _ in range(50))]
+    quotes(cell)
+    cell.advance(4 * SECOND)
+    assert cell.states("carry-1")[-1] == "broken"
+    cell.venue.by_instrument.clear()
+    cell.advance(3 * SECOND)
+    assert cell.states("carry-1")[-1] == "flat"
+    assert cell.venue.positions()[PERP.id] == ZERO
+
+
+def test_a_stopping_desk_asks_for_no_close() -> None:
+    cell = Harness(carry())
+    quotes(cell)
+    cell.tell(StopCommand(cell.now, "end"))
+    cell.advance(2 * HOUR)
+    assert cell.states("carry-1")[-1] == "balanced"
+    assert [update.basket_id for update in cell.seen(BasketUpdate) if update.closes] == []
+
+
 def test_it_cools_down_and_counts_its_baskets() -> None:
     strategy = carry(cooldown_ns=60 * SECOND, max_baskets=2, max_hold_ns=SECOND)
     cell = Harness(strategy)
@@ -301,7 +324,7 @@ def test_a_pair_that_is_no_carry_is_refused() -> None:
 def test_a_rebuilt_cell_still_ends_the_hold() -> None:
     cell = Harness(carry())
     quotes(cell)
-    cell.dispatcher._timers.clear()
+    cell.dispatcher._timers.pending.clear()
     cell.tell(CellRestarted(cell.now, 1, "x", "y"))
     cell.advance(HOUR + SECOND)
     quotes(cell)
