@@ -181,21 +181,24 @@ def shrink_reducing(state: VenueState, market: Market) -> None:
 def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal | None) -> None:
     """Charge everyone who holds at this instant the whole interval: -qty x mark x rate.
 
-    Source: Binance FAQ 360033525031. Raises NoReferencePriceError, before anything is booked.
+    Source: Binance FAQ 360033525031. Raises NoReferencePriceError, before anything is booked, when somebody
+    holds and there is no mark.
     """
     spec = market.spec
+    holders = [(account, held) for account in state.accounts.values() for held in account.open_holdings(spec.id)]
     price = mark if mark is not None else market.mark
     if price is None:
-        raise NoReferencePriceError(f"{spec.id}: funding without a mark price")
-    for account in state.accounts.values():
-        for held in account.open_holdings(spec.id):
-            amount = -held.qty * spec.multiplier * price * rate
-            account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id)
-            if account.mode(spec.id) is MarginMode.ISOLATED:
-                held.isolated_wallet += amount
-            side = held.position.side
-            state.say(FundingSettled(state.now, account.id, spec.id, rate, price, held.qty, amount, spec.settle, side))
-            push_account(state, account, "funding")
+        if holders:
+            raise NoReferencePriceError(f"{spec.id}: funding without a mark price")
+        return
+    for account, held in holders:
+        amount = -held.qty * spec.multiplier * price * rate
+        account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id)
+        if account.mode(spec.id) is MarginMode.ISOLATED:
+            held.isolated_wallet += amount
+        side = held.position.side
+        state.say(FundingSettled(state.now, account.id, spec.id, rate, price, held.qty, amount, spec.settle, side))
+        push_account(state, account, "funding")
 
 
 def settle(state: VenueState, market: Market, price: Decimal, final: bool) -> None:

@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Context, localcontext
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sim.account import CashFlow
 from sim.booking import NoReferencePriceError
@@ -19,6 +20,9 @@ from sim.venue_state import Note
 from venues.port import Report, SubmitOrder
 
 Result = dict[str, object]
+
+# Products of three numbers with 18 digits on both sides of the point: money adds up to the last digit.
+_EXACT = Context(prec=120)
 
 
 @define
@@ -56,7 +60,8 @@ class Scenario:
     @classmethod
     def from_dict(cls, document: object) -> "Scenario":
         """Read a document as `json` would give it. Raises ScenarioError naming the offending key."""
-        return cls(read_document(document))
+        with localcontext(_EXACT):
+            return cls(read_document(document))
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Scenario":
@@ -77,14 +82,7 @@ class Scenario:
         flows: list[CashFlow] = []
         notes: list[Note] = []
         d = self.document
-        account = type(d.account)(
-            d.account.id,
-            d.account.venue,
-            dict(d.account.balances),
-            d.account.margin_mode,
-            d.account.position_mode,
-            dict(d.account.leverage),
-        )
+        account = evolve(d.account, balances=dict(d.account.balances), leverage=dict(d.account.leverage))
         venue = SimVenue(
             d.venue,
             d.instruments,
@@ -97,19 +95,22 @@ class Scenario:
             on_note=notes.append,
         )
         played = Played(d, venue, [], flows, notes, outages=_outages(d.events))
-        _play(played)
+        with localcontext(_EXACT):
+            _play(played)
         return played
 
     def run(self) -> Result:
         """Play and return the result document; decimals are strings, times ns from the start."""
-        return build_result(self.play())
+        with localcontext(_EXACT):
+            return build_result(self.play())
 
     def check(self) -> list[str]:
         """Play and return what differs from `expect`, one line each; nothing to expect is no difference.
 
         Raises ScenarioError for an expectation that no result could meet (an unknown key).
         """
-        return differences(self.run(), self.document.expect)
+        with localcontext(_EXACT):
+            return differences(self.run(), self.document.expect)
 
 
 def _outages(events: Sequence[TimedEvent]) -> list[tuple[int, int | None]]:
@@ -217,8 +218,14 @@ def check_files(paths: Sequence[str | Path]) -> int:
             print(error if error.file else f"{path}: {error}", file=sys.stderr)
             code = 2
             continue
-        print(f"{path}: {'differs' if found else 'ok'}")
+        print(_printable(f"{path}: {'differs' if found else 'ok'}"))
         for line in found:
-            print(f"  {line}")
+            print(_printable(f"  {line}"))
         code = max(code, 1 if found else 0)
     return code
+
+
+def _printable(line: str) -> str:
+    """Return the line as the output's encoding can carry it: names in a document may hold any character."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)

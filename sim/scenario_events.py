@@ -25,7 +25,8 @@ from venues.port import (
 _L3 = frozenset({"order_add", "order_modify", "order_delete", "order_execute"})
 
 # Thirty years in ns: beyond it a time is a mistake.
-_T_MAX = 10**18
+T_MAX = 10**18
+_NOTHING: Level = (1, 0)
 _SIDES = {side.value: side for side in Side}
 _STATES = {state.value: state for state in InstrumentState}
 
@@ -84,8 +85,8 @@ def read_events(values: list[object], epoch: int, specs: dict[str, Instrument]) 
 def moment(value: object, path: str) -> int:
     """Return a time in ns from the start; never before it."""
     t = integer(value, path)
-    if not 0 <= t <= _T_MAX:
-        raise ScenarioError(path, f"{t} is not within 0..{_T_MAX}")
+    if not 0 <= t <= T_MAX:
+        raise ScenarioError(path, f"{t} is not within 0..{T_MAX}")
     return t
 
 
@@ -152,7 +153,8 @@ def _levels(spec: Instrument) -> Callable[[object, str], list[Level]]:
 def _snapshot(c: _Context) -> Report:
     spec = c.spec()
     bids, asks = c.fields.need("bids", _levels(spec)), c.fields.need("asks", _levels(spec))
-    return BookSnapshot(c.ts, spec.id, c.number, bids, asks)
+    # The port's empty snapshot means "unknown"; a scenario without levels says that nothing stands there.
+    return BookSnapshot(c.ts, spec.id, c.number, bids if bids or asks else [_NOTHING], asks)
 
 
 def _delta(c: _Context) -> Report:
@@ -211,6 +213,17 @@ def _status(c: _Context) -> Report:
     return InstrumentStatus(c.ts, spec.id, c.fields.need("status", one_of(_STATES)))
 
 
+def _disconnect(c: _Context) -> Connection:
+    # A symbol says nothing here: the connection is one for all instruments.
+    c.fields.maybe("symbol", symbol_in(c.specs))
+    return Connection(False)
+
+
+def _reconnect(c: _Context) -> Connection:
+    c.fields.maybe("symbol", symbol_in(c.specs))
+    return Connection(True)
+
+
 _READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
     "book_snapshot": _snapshot,
     "book_delta": _delta,
@@ -220,6 +233,6 @@ _READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
     "open_interest": _open_interest,
     "settlement": _settlement,
     "status": _status,
-    "disconnect": lambda _: Connection(False),
-    "reconnect": lambda _: Connection(True),
+    "disconnect": _disconnect,
+    "reconnect": _reconnect,
 }

@@ -1,6 +1,7 @@
 """Decides what a value in a scenario document may be: strict readers that know where in the document they are."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -9,8 +10,10 @@ from venues.model.money import NotANumberError, parse_decimal
 
 T = TypeVar("T")
 
-# What exact arithmetic with 28 digits can carry.
 _DIGITS_MAX = 18
+
+# Decimal itself also takes underscores, blanks and the digits of other scripts.
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class ScenarioError(ValueError):
@@ -43,7 +46,7 @@ def load(text: str) -> object:
     """Return the document. Raises ScenarioError for text that is not JSON."""
     try:
         return json.loads(text, object_pairs_hook=_object)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ScenarioError("", f"not JSON: {error}") from None
 
 
@@ -58,9 +61,11 @@ def decimal(value: object, path: str) -> Decimal:
     if not isinstance(value, str):
         raise ScenarioError(path, f"expected a decimal written as a string, got {value!r}")
     try:
-        number = parse_decimal(value, path)
+        number = parse_decimal(value, path) if _DECIMAL.fullmatch(value) else None
     except NotANumberError:
-        raise ScenarioError(path, f"{value!r} is not a finite decimal") from None
+        number = None
+    if number is None:
+        raise ScenarioError(path, f"{value!r} is not a finite decimal")
     if number.adjusted() >= _DIGITS_MAX or -int(number.as_tuple().exponent) > _DIGITS_MAX:
         raise ScenarioError(path, f"{value!r} has more than {_DIGITS_MAX} digits before or after the point")
     return number

@@ -1,12 +1,13 @@
 """Decides what a scenario document means: venue, account, market events and orders, or which key is wrong."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from attrs import frozen
 
 from sim.queue_models import QueueModelError, make_queue_model
-from sim.scenario_events import TimedEvent, read_events
+from sim.scenario_events import T_MAX, TimedEvent, read_events
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
 from sim.scenario_orders import TimedCommand, read_orders
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
@@ -16,6 +17,10 @@ from venues.model.money import ONE, ZERO
 from venues.rules.binance_margin import BracketTableError, check_brackets
 
 ACCOUNT = "account"
+
+# The end of a signed 64-bit count of nanoseconds.
+_EPOCH_END = 2**63
+_BELOW_MICROSECOND = re.compile(r"[.,]\d{7}")
 
 _RULES = {name: name for name in ("binance_usdm", "bybit_linear", "cme")}
 _KINDS = {kind.value: kind for kind in InstrumentKind}
@@ -100,16 +105,21 @@ def _epoch(value: object, path: str) -> int:
         raise ScenarioError(path, f"{raw!r} is not an ISO 8601 instant") from None
     if moment.utcoffset() != timedelta(0):
         raise ScenarioError(path, f"{raw!r} is not in UTC")
+    if _BELOW_MICROSECOND.search(raw):
+        raise ScenarioError(path, f"{raw!r} is finer than a microsecond")
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+    epoch = (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+    if not 0 <= epoch < _EPOCH_END:
+        raise ScenarioError(path, f"{raw!r} is not within 1970..2262")
+    return epoch
 
 
 def _latency(fields: Fields) -> Latency:
     values = []
     for key in ("feed_ns", "entry_ns", "response_ns"):
         value = fields.get(key, integer, 0)
-        if value < 0:
-            raise ScenarioError(fields.at(key), f"{value} is negative")
+        if not 0 <= value <= T_MAX:
+            raise ScenarioError(fields.at(key), f"{value} is not within 0..{T_MAX}")
         values.append(value)
     fields.done()
     return Latency(*values)

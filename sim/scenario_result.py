@@ -1,7 +1,7 @@
 """Decides how a played scenario is told, and where it differs from what the scenario expects."""
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
 from sim import margin
@@ -9,7 +9,7 @@ from sim.account import Holding, SimAccount
 from sim.scenario_fields import ScenarioError, join
 from sim.venue_order import VenueOrder
 from sim.venue_state import Market
-from venues.model.money import NotANumberError, parse_decimal, to_text
+from venues.model.money import COST_QUANTUM, ONE, NotANumberError, parse_decimal, to_text
 from venues.model.order import PositionSide
 from venues.port import (
     CancelRejected,
@@ -27,13 +27,20 @@ from venues.port import (
 if TYPE_CHECKING:
     from sim.scenario import Played
 
-# A quotient with more digits than this does not end; it is compared at the digits the expectation gives.
-_ENDLESS_DIGITS = 20
+# A quotient that fills these digits does not end, nor does the share of a cost that ends at its quantum: they compare
+# at the digits the expectation gives.
+_QUOTIENT = Context(prec=28)
+_COST_PLACES = -int(COST_QUANTUM.as_tuple().exponent)
 
 
 def number(value: Decimal) -> str:
     """Return a number in plain notation without trailing zeros."""
     return to_text(value.normalize()) if value else "0"
+
+
+def _quotient(value: Decimal) -> str:
+    """Return the result of a division as a number of at most 28 digits."""
+    return to_text(_QUOTIENT.plus(value))
 
 
 def build_result(played: "Played") -> dict[str, object]:
@@ -87,7 +94,7 @@ def _orders(played: "Played") -> dict[str, object]:
 def _order(market: Market, order: VenueOrder, reason: str | None) -> dict[str, object]:
     average = None
     if order.filled:
-        average = to_text(market.spec.price(order.filled_cost) / order.filled)
+        average = _quotient(market.spec.price(order.filled_cost) / order.filled)
     return {
         "status": order.status.value,
         "filled_qty": number(market.spec.qty(order.filled)),
@@ -110,8 +117,8 @@ def _fill(played: "Played", report: OrderFilled) -> dict[str, object]:
     }
 
 
-def _symbol(instrument: str) -> str:
-    return instrument.partition(":")[2]
+def _symbol(played: "Played", instrument: str) -> str:
+    return played.venue.state.markets[instrument].spec.symbol
 
 
 def _positions(played: "Played") -> dict[str, object]:
@@ -127,24 +134,24 @@ def _positions(played: "Played") -> dict[str, object]:
             "entry_price": _entry(market, held),
             "realized_pnl": number(held.position.realized_pnl),
             "unrealized_pnl": number(margin.unrealized(market, held)),
-            "liquidation_price": "0" if liquidation is None else to_text(liquidation),
+            "liquidation_price": "0" if liquidation is None else _quotient(liquidation),
         }
     return found
 
 
 def _entry(market: Market, held: Holding) -> str | None:
     price = held.position.entry_price(market.spec)
-    return None if price is None else to_text(price)
+    return None if price is None else _quotient(price)
 
 
 def _liquidation(played: "Played", report: Liquidated) -> dict[str, object]:
     return {
         "t": report.ts - played.document.epoch_ns,
-        "symbol": _symbol(report.instrument),
+        "symbol": _symbol(played, report.instrument),
         "side": report.side.value,
         "qty": number(report.qty),
         "mark": to_text(report.mark),
-        "price": to_text(report.price),
+        "price": _quotient(report.price),
         "bankruptcy_price": number(report.bankruptcy_price),
         "fee": number(report.fee),
         "taken_over_qty": number(report.taken_over_qty),
@@ -154,7 +161,7 @@ def _liquidation(played: "Played", report: Liquidated) -> dict[str, object]:
 def _deleveraging(played: "Played", report: Deleveraged) -> dict[str, object]:
     return {
         "t": report.ts - played.document.epoch_ns,
-        "symbol": _symbol(report.instrument),
+        "symbol": _symbol(played, report.instrument),
         "side": report.side.value,
         "qty": number(report.qty),
         "price": to_text(report.price),
@@ -171,7 +178,7 @@ def _events_log(played: "Played") -> list[dict[str, object]]:
     for note in played.notes:
         entry = {"type": note.kind}
         if note.instrument:
-            entry["symbol"] = _symbol(note.instrument)
+            entry["symbol"] = _symbol(played, note.instrument)
         if note.text:
             entry["text"] = note.text
         log.append((note.ts - start, entry))
@@ -204,7 +211,8 @@ def differences(result: Mapping[str, object], expect: Mapping[str, object] | Non
     """Return one line per difference. Raises ScenarioError for an expectation no result has a key for.
 
     Objects compare the keys the expectation gives, lists their length and items, `positions` the whole set of open
-    positions. Texts that are numbers compare as numbers.
+    positions. Texts that are numbers compare as numbers. Cash flows of one instant have no order among themselves; an
+    asset that is not in the balances is zero.
     """
     found: list[str] = []
     for key, wanted in (expect or {}).items():
@@ -219,7 +227,7 @@ def differences(result: Mapping[str, object], expect: Mapping[str, object] | Non
                 raise ScenarioError(path, f"expected {_SHAPES[key].__name__}, got {wanted!r}")
             if key == "positions":
                 _whole_set(path, wanted, result[key], found)
-            _compare(path, wanted, result[key], found)
+            _compare(path, wanted, _READINGS.get(key, _as_is)(path, wanted, result[key]), found)
     return found
 
 
@@ -282,10 +290,40 @@ def _same_number(wanted: str, got: str) -> bool:
         one, other = parse_decimal(wanted, "expect"), parse_decimal(got, "result")
     except NotANumberError:
         return False
-    digits = -int(other.as_tuple().exponent)
-    if digits >= _ENDLESS_DIGITS and -int(one.as_tuple().exponent) >= 2:
-        return other.quantize(one) == one
-    return one == other
+    given, places = -int(one.as_tuple().exponent), -int(other.as_tuple().exponent)
+    is_endless = len(other.as_tuple().digits) >= _QUOTIENT.prec - 1 or places >= _COST_PLACES
+    if not is_endless or given < 2:
+        return one == other
+    digit = ONE.scaleb(-min(given, places, _COST_PLACES - 1))
+    return other.quantize(digit) == one.quantize(digit)
 
 
+def _as_is(path: str, wanted: object, got: object) -> object:
+    return got
+
+
+def _with_zeros(path: str, wanted: object, got: object) -> object:
+    return {**dict.fromkeys(wanted, "0"), **got} if isinstance(wanted, dict) and isinstance(got, dict) else got
+
+
+def _as_wanted(path: str, wanted: object, got: object) -> object:
+    """Return the cash flows with those of one instant in the order of `wanted`."""
+    if not isinstance(wanted, list) or not isinstance(got, list):
+        return got
+    left, found = list(got), []
+    for flow in wanted[: len(got)]:
+        together = [other for other in left if other["t"] == left[0]["t"]]
+        same = next((other for other in together if _agrees(path, flow, other)), together[0])
+        left.remove(same)
+        found.append(same)
+    return found + left
+
+
+def _agrees(path: str, wanted: object, got: object) -> bool:
+    found: list[str] = []
+    _compare(path, wanted, got, found)
+    return not found
+
+
+_READINGS: dict[str, Callable[[str, object, object], object]] = {"cash_flows": _as_wanted, "balances": _with_zeros}
 _COMPARERS: dict[type, Callable[[str, object, object, list[str]], None]] = {list: _lists, str: _texts}

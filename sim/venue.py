@@ -238,23 +238,19 @@ class SimVenue:
             state.note("leverage_refused", account.id, command.instrument, "no such contract")
             return
         spec = market.spec
-        before = account.account.leverage.get(spec.id)
         why = self._leverage_refusal(account, market, command.leverage)
         if not why:
-            account.account.leverage[spec.id] = command.leverage
-            if margin.free_margin(state, account, spec.settle, market, self._working(account, market)) < ZERO:
+            chosen = account.account.leverage
+            before, free = dict(chosen), margin.free_margin(state, account, spec.settle)
+            chosen[spec.id] = command.leverage
+            after = margin.free_margin(state, account, spec.settle)
+            if after < ZERO and after < free:
                 why = "initial margin would exceed the balance"
-                if before is None:
-                    del account.account.leverage[spec.id]
-                else:
-                    account.account.leverage[spec.id] = before
+                account.account.leverage = before
         if why:
             state.note("leverage_refused", account.id, spec.id, why)
         for held in account.open_holdings(spec.id) or [account.holding(spec.id, _any_side(account))]:
             booking.push_position(state, account, market, held.position.side)
-
-    def _working(self, account: SimAccount, market: Market) -> list[margin.WorkingOrder]:
-        return margin.working(self.state, market, account.id)
 
     def _leverage_refusal(self, account: SimAccount, market: Market, leverage: int) -> str:
         spec = market.spec
@@ -263,7 +259,7 @@ class SimVenue:
         lowers = leverage < self.state.leverage(account, spec)
         if lowers and account.mode(spec.id) is MarginMode.ISOLATED and account.open_holdings(spec.id):
             return "leverage of an isolated position cannot be lowered"
-        size = margin.exposure(account, market, self._working(account, market))
+        size = margin.exposure(account, market, margin.working(self.state, market, account.id))
         allowed = next((row.max_leverage for row in spec.brackets if size <= row.cap), leverage)
         return f"a notional of {size} allows {allowed}x" if size and leverage > allowed else ""
 
@@ -307,7 +303,7 @@ class SimVenue:
         if held is None or not held.qty:
             return "there is no position"
         spec = market.spec
-        free = margin.free_margin(self.state, account, spec.settle, market, self._working(account, market))
+        free = margin.free_margin(self.state, account, spec.settle)
         if command.amount > ZERO:
             return "" if command.amount <= free else f"only {max(free, ZERO)} {spec.settle} is free"
         price = margin.value_price(market, held)

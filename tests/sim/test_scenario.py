@@ -103,6 +103,7 @@ def differing(expect: object) -> list[str]:
         {"liquidation_count": 0},
         {"fills": [{"reason": "queue"}]},
         {"liquidations": [], "errors": []},
+        {"balances": {"USDT": "99999.98", "ETH": "0"}},
     ],
 )
 def test_numbers_compare_as_numbers_and_subsets_suffice(expect: object) -> None:
@@ -134,6 +135,49 @@ def test_an_endless_quotient_compares_at_the_digits_given() -> None:
     assert len(Scenario.from_dict(changed).check()) == 1
 
 
+def test_the_share_of_an_average_cost_compares_at_the_digits_given() -> None:
+    changed = document("a_closing_sale_realises_against_the_average.json")
+    changed["events"][0]["asks"] = [["100.1", "1"], ["100.2", "2"]]
+    changed["orders"][0]["qty"] = "3"
+    for text in ("-0.1667", "-0.1666666666666666666666666667"):
+        changed["expect"] = {"positions": {"BTCUSDT": {"realized_pnl": text}}}
+        assert Scenario.from_dict(changed).check() == []
+    changed["expect"] = {"positions": {"BTCUSDT": {"realized_pnl": "-0.1666"}}}
+    assert len(Scenario.from_dict(changed).check()) == 1
+
+
+def test_cash_flows_of_one_instant_have_no_order() -> None:
+    changed = document("a_closing_sale_realises_against_the_average.json")
+    flows = changed["expect"]["cash_flows"]
+    changed["expect"] = {"cash_flows": [flows[1], flows[0], flows[3], flows[2]]}
+    assert Scenario.from_dict(changed).check() == []
+    changed["expect"] = {"cash_flows": [flows[0], flows[2], flows[1], flows[3]]}
+    assert len(Scenario.from_dict(changed).check()) > 0
+    changed["expect"] = {"cash_flows": flows[:3]}
+    assert Scenario.from_dict(changed).check() == ["expect.cash_flows: expected 3 items, got 4"]
+
+
+def test_a_connection_is_one_for_all_instruments() -> None:
+    changed = document("a_cut_off_client_learns_late.json")
+    for event in changed["events"]:
+        event.setdefault("symbol", "BTCUSDT")
+    assert Scenario.from_dict(changed).check() == []
+
+
+def test_a_venue_may_have_any_name() -> None:
+    changed = document("an_isolated_long_is_liquidated_at_its_price.json")
+    changed["venue"]["name"] = "A:B"
+    assert Scenario.from_dict(changed).check() == []
+
+
+def test_a_name_the_terminal_cannot_write_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed = document()
+    changed["orders"][0]["id"] = "\ud800"
+    changed["expect"] = {"orders": {"\ud800": {"status": "filled"}}}
+    assert check_files([write(tmp_path, "odd.json", changed)]) == 1
+    assert "\\ud800" in capsys.readouterr().out
+
+
 # Malformed documents
 
 Change = Callable[[Document], object]
@@ -156,6 +200,10 @@ def event(**keys: object) -> Change:
         (lambda d: d.update(extra=1), "extra"),
         (lambda d: d.update(epoch="2026-01-15T15:00:00+01:00"), "epoch"),
         (lambda d: d.update(epoch="yesterday"), "epoch"),
+        (lambda d: d.update(epoch="2026-01-15T15:00:00"), "epoch"),
+        (lambda d: d.update(epoch="2026-01-15T15:00:00.123456789Z"), "epoch"),
+        (lambda d: d.update(epoch="9999-12-31T23:59:59Z"), "epoch"),
+        (lambda d: d.update(epoch="1969-12-31T23:59:59Z"), "epoch"),
         (lambda d: d.update(seed="1"), "seed"),
         (lambda d: d["venue"].update(rules="kraken"), "venue.rules"),
         (lambda d: d["venue"].update(queue_model="l3_fifo"), "venue.queue_model"),
@@ -165,6 +213,7 @@ def event(**keys: object) -> Change:
         (lambda d: d["venue"]["fees"].update(maker=0.0002), "venue.fees.maker"),
         (lambda d: d["venue"]["latency"].update(entry_ns=-1), "venue.latency.entry_ns"),
         (lambda d: d["venue"]["latency"].update(entry_ms=1), "venue.latency.entry_ms"),
+        (lambda d: d["venue"]["latency"].update(response_ns=10**30), "venue.latency.response_ns"),
         (lambda d: d["instruments"][0].update(kind="option"), "instruments[0].kind"),
         (lambda d: d["instruments"][0].update(tick_size="0"), "instruments[0].tick_size"),
         (lambda d: d["instruments"][0].update(lot_size=1), "instruments[0].lot_size"),
@@ -188,6 +237,9 @@ def event(**keys: object) -> Change:
         (event(price=100.0), "events[1].price"),
         (event(qty="0"), "events[1].qty"),
         (event(qty="1e400000000"), "events[1].qty"),
+        (event(qty="1_0"), "events[1].qty"),
+        (event(qty=" 1"), "events[1].qty"),
+        (event(type="disconnect"), "events[1].price"),
         (event(aggressor="both"), "events[1].aggressor"),
         (event(colour="red"), "events[1].colour"),
         (lambda d: d["events"][0].update(bids=[["100.0"]]), "events[0].bids[0]"),
@@ -232,7 +284,7 @@ def test_a_key_given_twice_is_refused() -> None:
     assert caught.value.path == "venue.rules"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"name": NaN}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"name": NaN}', "9" * 5000, "[" * 100_000])
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     with pytest.raises(ScenarioError):
         Scenario.from_dict(load(text))
