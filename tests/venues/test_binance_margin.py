@@ -16,14 +16,19 @@ from venues.rules.binance_margin import (
     Leg,
     LiquidationInputError,
     NotionalAboveTableError,
+    PoolPosition,
     bankruptcy_price,
     bracket_for,
     check_brackets,
+    cross_liquidation_price,
     flat_rate,
     initial_margin,
     liquidation_price,
     maintenance_margin,
+    position_initial_margin,
+    unrealized_pnl,
 )
+from venues.rules.errors import BadValueError, UnknownProductError
 
 D = Decimal
 BOTH, LONG, SHORT = PositionSide.BOTH, PositionSide.LONG, PositionSide.SHORT
@@ -185,6 +190,155 @@ def test_bankruptcy_is_where_the_wallet_is_eaten() -> None:
 def test_legs_that_do_not_fit_together_are_refused(legs: list[Leg]) -> None:
     with pytest.raises(LiquidationInputError):
         liquidation_price(D(1), legs)
+
+
+# Bracket tables by the venue's own recursion: caps ascend, rates ascend, amounts follow.
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[Bracket, ...]:
+    caps = sorted(draw(st.lists(st.integers(1, 10**7), min_size=1, max_size=6, unique=True)))
+    rates = sorted(draw(st.lists(st.integers(1, 500), min_size=len(caps), max_size=len(caps), unique=True)))
+    rows: list[Bracket] = []
+    floor = cum = before = D(0)
+    for cap, thousandths in zip(caps, rates, strict=True):
+        mmr = D(thousandths) / 1000
+        cum += floor * (mmr - before)
+        rows.append(Bracket(floor, D(cap), mmr, cum, 1))
+        floor, before = D(cap), mmr
+    check_brackets(rows)
+    return tuple(rows)
+
+
+@given(tables(), st.integers(0, 10**9), st.integers(0, 10**7))
+def test_maintenance_is_continuous_and_increasing_in_any_table(
+    rows: tuple[Bracket, ...], cents: int, step: int
+) -> None:
+    low, high = D(cents) / 100, D(cents + step) / 100
+    rise = maintenance_margin(rows, high) - maintenance_margin(rows, low)
+    assert rows[0].mmr * (high - low) <= rise <= rows[-1].mmr * (high - low)
+
+
+@given(tables(), st.integers(1, 10**5), st.sampled_from([1, -1]), st.integers(1, 10**4), st.integers(1, 10**7))
+def test_at_the_liquidation_price_of_any_table_the_balance_is_the_maintenance_margin(
+    rows: tuple[Bracket, ...], lots: int, sign: int, entry: int, wallet: int
+) -> None:
+    qty = D(lots) / 100 * sign
+    price = liquidation_price(D(wallet), [Leg(BOTH, qty, D(entry), rows)])
+    if price is None:
+        assert maintenance_margin(rows, D(0)) <= wallet - qty * entry  # solvent even at a price of zero
+        return
+    left = D(wallet) + qty * (price - entry) - maintenance_margin(rows, qty * price)
+    assert abs(left) <= D("1E-12") * max(D(1), abs(qty * price))
+
+
+@given(tables(), tables(), st.integers(1, 10**4), st.integers(1, 10**4), st.integers(1, 1000), st.integers(1, 10**6))
+def test_a_hedge_is_liquidated_where_the_balance_falls_below_its_two_margins(
+    long_rows: tuple[Bracket, ...], short_rows: tuple[Bracket, ...], longs: int, shorts: int, entry: int, wallet: int
+) -> None:
+    legs = [Leg(LONG, D(longs), D(entry), long_rows), Leg(SHORT, -D(shorts), D(entry), short_rows)]
+    price = liquidation_price(D(wallet), legs)
+
+    def left(mark: Decimal) -> Decimal:
+        pnl = sum((leg.qty * (mark - leg.entry_price) for leg in legs), D(wallet))
+        return pnl - sum(maintenance_margin(leg.brackets, leg.qty * mark) for leg in legs)
+
+    if price is not None:
+        assert abs(left(price)) <= D("1E-12") * max(D(1), longs * price, shorts * price)
+    elif left(D(entry)) > 0:
+        assert left(D(0)) >= 0  # it falls towards no price above zero
+
+
+@given(
+    tables(), st.integers(1, 10**4), st.sampled_from([1, -1]), st.integers(1, 10**4), st.integers(0, 10**6),
+    st.integers(0, 10**6),
+)  # fmt: skip
+def test_the_liquidation_price_moves_away_with_the_wallet_in_any_table(
+    rows: tuple[Bracket, ...], qty: int, sign: int, entry: int, wallet: int, more: int
+) -> None:
+    leg = Leg(BOTH, D(qty * sign), D(entry), rows)
+    near, far = (liquidation_price(D(money), [leg]) for money in (wallet, wallet + more))
+    distance = [sign * (price if price is not None else D(0)) for price in (near, far)]
+    assert distance[1] <= distance[0]
+
+
+def test_a_root_on_the_edge_of_two_brackets_is_found() -> None:
+    # 10 coins at 6,000 are worth exactly the first cap: wallet + 10 (6000 - entry) = 60,000 x 0.01.
+    rows = table(("0", "60000", 50, "0.01", "0"), ("60000", "100000", 20, "0.02", "600"))
+    assert liquidation_price(D(1600), [Leg(BOTH, D(10), D(6100), rows)]) == 6000
+    assert liquidation_price(D(1600), [Leg(BOTH, D(-10), D(5900), rows)]) == 6000
+
+
+def test_a_small_long_surplus_is_liquidated_from_the_side_it_falls_to() -> None:
+    # Net +0.01 against margin on 3.99: a rising price costs more margin than it earns.
+    legs = [Leg(LONG, D(2), D(60000), BTC), Leg(SHORT, D("-1.99"), D(60000), BTC)]
+    price = liquidation_price(D(3000), legs)
+    assert price is not None
+    assert price > 60000
+
+
+POOL = [
+    PoolPosition("BTCUSDT", BOTH, D("109.488"), D("32481.98"), flat_rate(D("0.025"), D(16300)), D("31967.27")),
+    PoolPosition("ETHUSDT", BOTH, D("3683.979"), D("1456.84"), flat_rate(D("0.10"), D(135365)), D("1335.18")),
+]
+
+
+def test_the_faq_example_asked_of_the_pool() -> None:
+    # Binance FAQ b3c689c1f50a44cabb3a84e663b81d93.
+    wallet = D("1535443.01")
+    assert cents(cross_liquidation_price(wallet, "BTCUSDT", POOL)) == D("26316.89")
+    assert cents(cross_liquidation_price(wallet, "ETHUSDT", POOL)) == D("1153.26")
+
+
+def test_a_pool_with_a_hedge_beside_has_one_price_for_the_hedge() -> None:
+    hedge = [
+        PoolPosition("BTCUSDT", LONG, D(2), D(60000), BTC, D(58000)),
+        PoolPosition("BTCUSDT", SHORT, D(-1), D(61000), BTC, D(58000)),
+    ]
+    other = PoolPosition("ETHUSDT", BOTH, D(3), D(2000), flat_rate(D("0.01"), D(0)), D(2100))
+    alone = cross_liquidation_price(D(20000), "BTCUSDT", hedge)
+    assert cents(alone) == D("39503.04")
+    # The other contract is worth 300 of profit less 63 of margin.
+    together = cross_liquidation_price(D(20000), "BTCUSDT", [*hedge, other])
+    assert together == cross_liquidation_price(D(20237), "BTCUSDT", hedge)
+
+
+@pytest.mark.parametrize(
+    ("target", "positions", "field"),
+    [
+        ("XRPUSDT", POOL, "target"),
+        ("BTCUSDT", [POOL[0], POOL[0]], "positions"),
+        ("BTCUSDT", [POOL[0], PoolPosition("ETHUSDT", BOTH, D(1), D(1), BTC)], "mark_price"),
+        ("BTCUSDT", [POOL[0], PoolPosition("BTCUSDT", LONG, D(1), D(1), BTC)], "position_side"),
+    ],
+)
+def test_a_pool_that_does_not_fit_together_is_refused(target: str, positions: list[PoolPosition], field: str) -> None:
+    with pytest.raises((LiquidationInputError, UnknownProductError)) as caught:
+        cross_liquidation_price(D(1), target, positions)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("qty", "entry", "mark", "field"),
+    [("NaN", "1", "1", "qty"), ("1", "-1", "1", "entry_price"), ("1", "1", "Infinity", "mark_price")],
+)
+def test_a_position_of_impossible_numbers_cannot_be_made(qty: str, entry: str, mark: str, field: str) -> None:
+    with pytest.raises(BadValueError) as caught:
+        PoolPosition("BTCUSDT", BOTH, D(qty), D(entry), BTC, D(mark))
+    assert caught.value.field == field
+
+
+# Account responses as recorded: the rate is rounded up at eight decimals, the product truncated.
+@pytest.mark.parametrize(
+    ("notional", "leverage", "margin"),
+    [("600", "6", "100.00000200"), ("100", "3", "33.33333400"), ("100", "125", "0.80000000"), ("-100", "1", "100")],
+)
+def test_the_reported_initial_margin_rounds_its_rate_up(notional: str, leverage: str, margin: str) -> None:
+    assert position_initial_margin(D(notional), D(leverage)) == D(margin)
+
+
+def test_profit_counts_from_the_truncated_entry() -> None:
+    assert unrealized_pnl(D(65457), D("0.4281605481461"), D("0.3787")) == D(65457) * (D("0.3787") - D("0.42816054"))
+    with pytest.raises(BadValueError):
+        unrealized_pnl(D(1), D(1), D("NaN"))
 
 
 def test_published_vectors(data_dir: Path) -> None:
