@@ -7,7 +7,8 @@ from attrs import field, frozen
 
 from venues.model.fill import Liquidity
 from venues.model.instrument import Instrument
-from venues.model.money import ZERO
+from venues.model.money import ONE, ZERO
+from venues.rules.checks import rate
 
 
 class FeeBasis(StrEnum):
@@ -31,8 +32,14 @@ class FeeSchedule:
         """Return the fee for positive `qty`; fills without liquidity (settlement, takeover) are free."""
         if liquidity is Liquidity.NONE:
             return ZERO
-        rate = self.maker if liquidity is Liquidity.MAKER else self.taker
-        return qty * rate if self.basis is FeeBasis.PER_CONTRACT else spec.notional(qty, price) * rate
+        each = self.maker if liquidity is Liquidity.MAKER else self.taker
+        return qty * each if self.basis is FeeBasis.PER_CONTRACT else spec.notional(qty, price) * each
+
+    def discounted(self, share: Decimal) -> "FeeSchedule":
+        """Return the schedule with `share` (0..1) off what is paid; rebates stay. Raises BadValueError."""
+        kept = ONE - rate(share, "share")
+        maker, taker = (one * kept if one > ZERO else one for one in (self.maker, self.taker))
+        return FeeSchedule(maker, taker, self.basis)
 
 
 @frozen
