@@ -111,8 +111,8 @@ class Actor:
         raise NotImplementedError(f"{self.name} set a timer ({key}) and does not handle it")
 
     def snapshot(self) -> dict[str, Any]:
-        """Return `{"schema": int, "state": plain data}`, fit for JSON."""
-        return {"schema": self.schema, "state": to_plain(self.state)}
+        """Return `{"schema": int, "state": plain data}`, fit for JSON. Raises SnapshotError."""
+        return {"schema": self.schema, "state": to_plain(self.state, self.name)}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Replace the state by a snapshot's, migrating it from an older schema.

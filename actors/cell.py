@@ -94,13 +94,21 @@ class Cell:
             self.sink.input(seq, now, is_held, message)
 
     def start(self, now: int, snapshot: dict[str, Any] | None = None) -> list[Intent]:
-        """Begin afresh at `now`, or from a snapshot; return what the actors want sent."""
-        if snapshot is None:
-            self.dispatcher.start(now)
-            self.dispatcher.drain_views()
-        else:
+        """Begin afresh at `now`, or from a snapshot; return what the actors want sent.
+
+        An actor that cannot begin halts the cell: there is no state to go back to. Raises SnapshotError.
+        """
+        if snapshot is not None:
             self.dispatcher.restore(snapshot)
-        self._snapshot = self.dispatcher.snapshot()
+        else:
+            try:
+                self.dispatcher.start(now)
+                self.dispatcher.drain_views()
+            except DispatchError as error:
+                chain = error.chain if isinstance(error, MessageStormError) else ()
+                self.halt = Halt(now, error.seq, f"an actor cannot begin: {error}", chain)
+                return []
+        self._take_snapshot()
         return self.dispatcher.take_effects()
 
     def snapshot(self) -> dict[str, Any]:
@@ -162,9 +170,15 @@ class Cell:
 
     def _take_snapshot_if_due(self) -> None:
         if len(self._tail) >= self._snapshot_every:
+            self._take_snapshot()
+
+    def _take_snapshot(self) -> None:
+        try:
             self._snapshot = self.dispatcher.snapshot()
-            self._tail.clear()
-            self._set_aside.clear()
+        except SnapshotError as error:
+            self.halt = Halt(self.dispatcher.now, self.dispatcher.seq, f"the cell cannot be snapshotted: {error}")
+        self._tail.clear()
+        self._set_aside.clear()
 
     def _fail(self, error: DispatchError) -> None:
         # The failed input's own time: a replay comes here with the next input in hand.
@@ -193,8 +207,12 @@ class Cell:
         Views are delivered where they were the first time, so that none of them acts twice.
         """
         old = self.dispatcher
-        fresh = Dispatcher(self._build(), sink=NoSink(), limits=self._limits)
-        fresh.restore(self._snapshot)
+        try:
+            fresh = Dispatcher(self._build(), sink=NoSink(), limits=self._limits)
+            fresh.restore(self._snapshot)
+        except Exception as error:
+            # Constructors and migrations are the actors' own code, as handlers are.
+            raise SnapshotError(f"{type(error).__name__}: {error}") from error
         self._set_aside.add(without)
         self._tail.append(old.delivered_views(without=without))
         for entry in self._tail:

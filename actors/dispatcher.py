@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
 from attrs import define, frozen
 
 from actors.base import Actor, Handler, Outbox, TimerFired, WiringError
+from actors.timers import Staged, Timers
 from venues.port import Command, FeedGap, Lane, Message, message
 
 _Item = tuple[Message, Any, str]
@@ -15,8 +15,6 @@ _Item = tuple[Message, Any, str]
 
 ViewKey = tuple[type[Message], str]
 """What may wait once: a class of view and what it is of."""
-
-_TIMER_HEAP_SLACK = 256
 
 
 @frozen
@@ -86,7 +84,7 @@ class DispatchError(Exception):
 class HandlerFailedError(DispatchError):
     """A handler raised (the cause is chained); what the input had staged so far is discarded."""
 
-    def __init__(self, seq: int, actor: str, failed: str, error: Exception) -> None:
+    def __init__(self, seq: int, actor: str, failed: str, error: BaseException) -> None:
         super().__init__(seq, f"{actor} failed on {failed}: {type(error).__name__}: {error}")
         self.actor = actor
 
@@ -164,16 +162,14 @@ class Dispatcher:
         self._control: deque[Message] = deque()
         self._orders: deque[Message] = deque()
         self._feed: deque[Message] = deque()
-        self._staged_timers: list[tuple[str, str, int | None]] = []
+        self._staged_timers: list[Staged] = []
         self._views: dict[ViewKey, tuple[_Item, int]] = {}
         # Views delivered since the last input, and how many messages they caused by input.
         self._delivered: list[tuple[ViewKey, int]] = []
         self._spent: dict[int, int] = {}
         self._last_now = 0
         self._is_over_high_water = False
-        self._timers: dict[tuple[str, str], tuple[int, int]] = {}
-        self._timer_heap: list[tuple[int, int, str, str]] = []
-        self._timer_count = 0
+        self._timers = Timers()
         self._routes: dict[type[Message], _Route] = {}
         self._own_routes: dict[str, _Route] = {}
         self._wire()
@@ -240,29 +236,16 @@ class Dispatcher:
 
     def next_timer(self) -> int | None:
         """Return when the earliest pending timer is due (ns), None without one."""
-        heap = self._timer_heap
-        while heap:
-            at, number, actor, key = heap[0]
-            if self._timers.get((actor, key)) == (at, number):
-                return at
-            heappop(heap)
-        return None
+        return self._timers.next_ns()
 
     def offer_due(self, now: int) -> None:
         """Move the timers due at or before `now` into the control lane, earliest first."""
-        heap = self._timer_heap
-        while heap and heap[0][0] <= now:
-            at, number, actor, key = heappop(heap)
-            if self._timers.get((actor, key)) == (at, number):
-                self._control.append(TimerFired(at, actor, key))
+        self._control.extend(self._timers.due(now))
 
     def _take_timer(self, fired: TimerFired) -> bool:
-        pending = self._timers.get((fired.actor, fired.key))
-        if pending is None or pending[0] != fired.ts:
-            return False
-        del self._timers[fired.actor, fired.key]
-        self.counters.timers += 1
-        return True
+        is_pending = self._timers.take(fired)
+        self.counters.timers += is_pending
+        return is_pending
 
     # Dispatch
 
@@ -375,7 +358,8 @@ class Dispatcher:
                 except DispatchError:
                     self._abandon()
                     raise
-                except Exception as error:
+                # An actor that wants to leave the process has failed as well.
+                except (Exception, SystemExit) as error:
                     self._abandon()
                     failed = slot.actor if slot is not None else "?"
                     raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
@@ -401,21 +385,10 @@ class Dispatcher:
             self.effects.append(Intent(seq, cause, self._root, command))
             self.counters.intents += 1
         self._staged_commands.clear()
-        for actor, key, at in self._staged_timers:
-            if at is None:
-                self._timers.pop((actor, key), None)
-            else:
-                self._timer_count += 1
-                self._timers[actor, key] = (at, self._timer_count)
-                heappush(self._timer_heap, (at, self._timer_count, actor, key))
-        self._staged_timers.clear()
-        if len(self._timer_heap) > 2 * len(self._timers) + _TIMER_HEAP_SLACK:
-            self._order_timers()
+        if self._staged_timers:
+            self._timers.set(self._staged_timers)
+            self._staged_timers.clear()
         return seq
-
-    def _order_timers(self) -> None:
-        self._timer_heap = [(at, number, actor, key) for (actor, key), (at, number) in self._timers.items()]
-        heapify(self._timer_heap)
 
     def _publish_view(self, slot: Slot, view: Any, cause: _Item) -> None:
         kind = view.__class__
@@ -458,8 +431,7 @@ class Dispatcher:
         return {
             "seq": self.seq,
             "now": self._last_now,
-            "timer_count": self._timer_count,
-            "timers": [[actor, key, at, number] for (actor, key), (at, number) in self._timers.items()],
+            **self._timers.snapshot(),
             "actors": {name: actor.snapshot() for name, actor in self.actors.items()},
         }
 
@@ -470,9 +442,7 @@ class Dispatcher:
                 actor.restore(snapshot["actors"][name])
         self.seq = snapshot["seq"]
         self._last_now = snapshot["now"]
-        self._timer_count = snapshot["timer_count"]
-        self._timers = {(actor, key): (at, number) for actor, key, at, number in snapshot["timers"]}
-        self._order_timers()
+        self._timers.restore(snapshot)
 
     def take_over(self, old: "Dispatcher") -> None:
         """Continue where `old` stopped: its waiting inputs, unsent commands, counters and sequence number."""

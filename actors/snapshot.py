@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from cattrs import Converter
-from cattrs.errors import BaseValidationError
+from cattrs.errors import BaseValidationError, StructureHandlerNotFoundError
 from cattrs.v import transform_error
 
 from venues.model.book import Book
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class SnapshotError(ValueError):
-    """A snapshot of an unknown schema, or one whose data does not fit it."""
+    """A snapshot of an unknown schema, one whose data does not fit it, or a state that cannot be written down."""
 
 
 def _converter() -> Converter:
@@ -24,6 +24,8 @@ def _converter() -> Converter:
     converter.register_structure_hook(Decimal, lambda value, _: parse_decimal(value, "decimal"))
     converter.register_unstructure_hook(Book, lambda book: [sorted(book.bids.items()), sorted(book.asks.items())])
     converter.register_structure_hook(Book, _structure_book)
+    # An actor may have nothing to remember.
+    converter.register_structure_hook(type(None), lambda value, _: None)
     return converter
 
 
@@ -37,14 +39,19 @@ def _structure_book(plain: list[list[tuple[int, int]]], _: type[Book]) -> Book:
 _CONVERTER = _converter()
 
 
-def to_plain(state: object) -> Any:
-    """Return `state` as dicts, lists, strings and numbers."""
-    return _CONVERTER.unstructure(state)
+def to_plain(state: object, owner: str = "state") -> Any:
+    """Return `state` as dicts, lists, strings and numbers. Raises SnapshotError naming `owner`."""
+    try:
+        return _CONVERTER.unstructure(state)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SnapshotError(f"{owner}: its state cannot be written down: {error}") from error
 
 
 def from_plain(plain: Any, kind: type[_T], owner: str) -> _T:
     """Return a `kind` made from plain data. Raises SnapshotError naming `owner` and what does not fit."""
     try:
         return _CONVERTER.structure(plain, kind)
+    except StructureHandlerNotFoundError as error:
+        raise SnapshotError(f"{owner}: {error}") from error
     except (BaseValidationError, ValueError, TypeError, KeyError) as error:
         raise SnapshotError(f"{owner}: {'; '.join(transform_error(error))}") from error

@@ -1,13 +1,15 @@
 """In which order a market's events happen at the venue and reach the desk."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 
 from attrs import define
 
 from venues.port import Message
 
 LOOKAHEAD_NS = 5_000_000_000
+_BATCH = 4_096
 
 
 @define
@@ -42,24 +44,29 @@ def two_clocks(
     """Yield every arrival twice, ordered by each clock's time; at equal times the venue's event comes first.
 
     `arrivals` come in order of `local_ns`, never before `venue_ns`. A venue time more than `lookahead_ns` older than
-    what was read last is late: it happens at once, in the order read. Memory is bounded by the look-ahead.
+    what was read last is late: it happens that long before its arrival. Memory is bounded by the look-ahead.
     """
-    heap: list[tuple[int, bool, int, Message]] = []
-    passed = 0
+    waiting: list[tuple[int, bool, int, Message]] = []
+    full = _BATCH
     for number, arrival in enumerate(arrivals):
-        statistics.arrivals += 1
-        venue_ns = arrival.venue_ns
-        if venue_ns < passed:
+        venue_ns, local_ns, message = arrival.venue_ns, arrival.local_ns, arrival.message
+        horizon = local_ns - lookahead_ns
+        if venue_ns < horizon:
             statistics.late += 1
-            venue_ns = passed
-        heappush(heap, (venue_ns, False, number, arrival.message))
-        heappush(heap, (max(arrival.local_ns, venue_ns), True, number, arrival.message))
-        horizon = arrival.local_ns - lookahead_ns
-        while heap[0][0] <= horizon:
-            passed, is_local, _, message = heappop(heap)
-            yield Tick(passed, is_local, message)
-    while heap:
-        ns, is_local, _, message = heappop(heap)
+            venue_ns = horizon
+        waiting.append((venue_ns, False, number, message))
+        waiting.append((local_ns if local_ns > venue_ns else venue_ns, True, number, message))
+        statistics.arrivals += 1
+        if len(waiting) >= full:
+            # Whatever is still to be read happens at the horizon or later. Nearly sorted lists sort in linear time.
+            waiting.sort()
+            settled = bisect_left(waiting, (horizon,))
+            for ns, is_local, _, settled_message in waiting[:settled]:
+                yield Tick(ns, is_local, settled_message)
+            del waiting[:settled]
+            full = len(waiting) + _BATCH
+    waiting.sort()
+    for ns, is_local, _, message in waiting:
         yield Tick(ns, is_local, message)
 
 
@@ -72,8 +79,10 @@ def merge_arrivals(streams: Iterable[Iterable[Arrival]]) -> Iterator[Arrival]:
         if first is not None:
             heappush(heap, (first.local_ns, index, first, iterator))
     while heap:
-        _, index, arrival, iterator = heappop(heap)
+        _, index, arrival, iterator = heap[0]
         yield arrival
         following = next(iterator, None)
-        if following is not None:
-            heappush(heap, (following.local_ns, index, following, iterator))
+        if following is None:
+            heappop(heap)
+        else:
+            heapreplace(heap, (following.local_ns, index, following, iterator))

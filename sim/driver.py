@@ -11,6 +11,7 @@ from actors.dispatcher import Intent
 from actors.messages import StopCommand
 from sim.clocks import Tick
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
+from venues.model.money import desk_arithmetic
 from venues.model.order import Side
 from venues.port import (
     BookDelta,
@@ -27,6 +28,7 @@ from venues.port import (
 )
 
 _ALL_LEVELS = 1_000_000
+_NEVER = 1 << 63
 
 
 class Venue(Protocol):
@@ -96,6 +98,9 @@ class Driver:
     _seats: list[Seat] = field(init=False, factory=list)
     _due: list[tuple[int, int, Seat | None, Message]] = field(init=False, factory=list)
     _count: int = field(init=False, default=0)
+    # When the cell's next timer and the first venue's next deadline are due; kept by whoever may have moved them.
+    _timer_ns: int = field(init=False, default=_NEVER)
+    _deadline_ns: int = field(init=False, default=_NEVER)
 
     def __attrs_post_init__(self) -> None:
         for instrument, (seat, rule) in self.markets.items():
@@ -104,6 +109,7 @@ class Driver:
             if seat not in self._seats:
                 self._seats.append(seat)
 
+    @desk_arithmetic()
     def run(self, ticks: Iterable[Tick], start_ns: int) -> DriverResult:
         """Play all ticks, then stop the cell and let what is under way settle.
 
@@ -114,13 +120,14 @@ class Driver:
         for seat in self._seats:
             self.cell.offer(VenueUp(now, seat.venue.name))
         self._run_cell(now)
+        self._find_deadline()
         for number, tick in enumerate(ticks):
             if self.cell.halt is not None:
                 break
-            now = tick.ns
+            now, is_local = tick.ns, tick.is_local
             # What is due at this very instant comes after the venue's market events and before the desk's.
-            self._advance(now if tick.is_local else now - 1)
-            if tick.is_local:
+            self._advance(now if is_local else now - 1)
+            if is_local:
                 self.result.market_events += 1
                 self.cell.offer(tick.message)
                 self._run_cell(now)
@@ -148,28 +155,28 @@ class Driver:
     def _advance(self, until: int) -> None:
         """Let everything happen that is due at or before `until`, in order of time."""
         while self.cell.halt is None:
-            timer = self.cell.next_timer()
-            at = self._due[0][0] if self._due else None
-            deadline, seat = self._next_deadline()
-            first = min((ns for ns in (timer, at, deadline) if ns is not None), default=None)
-            if first is None or first > until:
+            timer_ns, deadline_ns = self._timer_ns, self._deadline_ns
+            due_ns = self._due[0][0] if self._due else _NEVER
+            first = timer_ns if timer_ns < deadline_ns else deadline_ns
+            first = min(first, due_ns)
+            if first > until:
                 return
-            if deadline == first and seat is not None:
-                self._report(first, seat, seat.venue.on_time(first))
-            elif at == first:
+            if first == deadline_ns:
+                self._on_deadline(first)
+            elif first == due_ns:
                 self._happen(*heappop(self._due))
             else:
                 self.cell.offer_due(first)
                 self._run_cell(first)
 
-    def _next_deadline(self) -> tuple[int | None, Seat | None]:
-        earliest: int | None = None
-        whose: Seat | None = None
-        for seat in self._seats:
-            deadline = seat.venue.next_deadline()
-            if deadline is not None and (earliest is None or deadline < earliest):
-                earliest, whose = deadline, seat
-        return earliest, whose
+    def _find_deadline(self) -> None:
+        deadlines = [seat.venue.next_deadline() for seat in self._seats]
+        self._deadline_ns = min((ns for ns in deadlines if ns is not None), default=_NEVER)
+
+    def _on_deadline(self, now: int) -> None:
+        """Let the first venue that has something to do now do it."""
+        seat = next(seat for seat in self._seats if seat.venue.next_deadline() == now)
+        self._report(now, seat, seat.venue.on_time(now))
 
     def _happen(self, ns: int, _: int, seat: Seat | None, message: Message) -> None:
         """A command reaches its venue (`seat` given), or a report the desk."""
@@ -218,6 +225,8 @@ class Driver:
         intents = self.cell.run(now)
         if intents:
             self._send(now, intents)
+        timer_ns = self.cell.next_timer()
+        self._timer_ns = _NEVER if timer_ns is None else timer_ns
 
     def _send(self, now: int, intents: Sequence[Intent]) -> None:
         if not intents:
@@ -230,6 +239,8 @@ class Driver:
             self._schedule(now + seat.entry_ns, seat, intent.command)
 
     def _report(self, now: int, seat: Seat, reports: Sequence[Report]) -> None:
+        """Send off what the venue said; having been asked, it may also have another deadline."""
+        self._find_deadline()
         for report in reports:
             self._schedule(now + seat.response_ns, None, report)
 

@@ -121,6 +121,9 @@ def _sealed_segments(folder: Path, manifest: Manifest) -> tuple[SegmentFile, ...
             raise LogCorruptError(path, "", "the file is missing")
         if file_sha256(path) != (seal.bytes, seal.sha256):
             _locate(path, folder, manifest)
+    for path in sorted(folder.glob("market-*.seg")):
+        if path.name not in manifest.files:
+            raise LogCorruptError(path, "", "the manifest does not name this file")
     segments: list[SegmentFile] = []
     before = 0
     for number in count():

@@ -12,6 +12,7 @@ from actors.cell import Cell, CellRestarted, Halt
 from actors.dispatcher import Intent
 from daemon.log.canonical import Record, input_line, intent_line, message_of
 from daemon.log.reader import Log, open_log
+from venues.model.money import desk_arithmetic
 from venues.port import Message
 
 DIFFERENCES_MAX = 100
@@ -31,7 +32,8 @@ class ReplayResult:
     """What came of a replay.
 
     `journal_sha256` is the replay's own, `logged_sha256` the log's. At most DIFFERENCES_MAX differences are listed,
-    `differences_count` counts all. `torn_bytes` were left out at the end of a log that was not sealed.
+    `differences_count` counts all. At the end of a log that was not sealed, `torn_bytes` were left out, and
+    `records_behind` of the order path: market inputs before them never reached the disk.
     """
 
     inputs: int
@@ -42,6 +44,7 @@ class ReplayResult:
     logged_sha256: str
     is_sealed: bool
     torn_bytes: int = 0
+    records_behind: int = 0
     halt: Halt | None = None
 
     @property
@@ -119,6 +122,7 @@ class _Replay:
         end = 1 << 63 if self._log.is_sealed else last + 1
         self._settle(end)
         manifest = self._log.manifest
+        behind = 0 if self._log.is_sealed else sum(record.seq > last for record in self._log.order_path())
         return ReplayResult(
             self._inputs,
             self._intents,
@@ -128,6 +132,7 @@ class _Replay:
             manifest.journal_sha256 if manifest is not None else self._logged.hexdigest(),
             self._log.is_sealed,
             self._log.torn_bytes,
+            behind,
             self._cell.halt,
         )
 
@@ -150,6 +155,7 @@ class _Replay:
             self._replayed.update(line + b"\n")
 
 
+@desk_arithmetic()
 def check(folder: Path, build_cell: Callable[[str], Cell]) -> ReplayResult:
     """Replay the log in `folder` through the cell that `build_cell` makes of its configuration text, and compare.
 

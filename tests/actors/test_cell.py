@@ -303,3 +303,68 @@ def test_no_command_is_ever_emitted_twice(texts: list[str]) -> None:
     sent = play(new_cell(), [(1, texts)])
     names = accounts(sent)
     assert len(set(names)) == len(names)
+
+
+@define
+class UnwritableState:
+    mixed: set[object] = field(factory=set)
+
+
+class Unwritable(Actor):
+    """Keeps what cannot be put in order, once a quote was seen."""
+
+    def __init__(self) -> None:
+        super().__init__("unwritable")
+        self.state = UnwritableState()
+
+    @handles(CellRestarted)
+    def on_restart(self, now: int, message: CellRestarted) -> None:
+        self.state.mixed |= {1, "one"}
+
+
+@pytest.mark.parametrize("kind", ["at the start", "later"])
+def test_a_state_that_cannot_be_written_down_halts(kind: str) -> None:
+    actor = Unwritable()
+    cell = Cell(lambda: [actor], snapshot_every=1)
+    if kind == "at the start":
+        actor.state.mixed |= {1, "one"}
+    cell.start(0)
+    if kind == "later":
+        cell.offer(CellRestarted(1, 1, "a", "b"))
+        cell.run(1)
+    assert cell.halt is not None
+    assert "unwritable: its state cannot be written down" in cell.halt.why
+
+
+def test_an_actor_that_cannot_begin_halts_and_sends_nothing() -> None:
+    class Broken(Actor):
+        def start(self, now: int) -> None:
+            raise ValueError("no")
+
+    cell = Cell(lambda: [Broken("broken")])
+    assert cell.start(5) == []
+    assert cell.halt is not None
+    assert (cell.halt.now, "broken failed" in cell.halt.why) == (5, True)
+
+
+def test_an_actor_that_cannot_be_built_again_halts() -> None:
+    built: list[int] = []
+
+    class Fickle(Actor):
+        def __init__(self) -> None:
+            super().__init__("fickle")
+            self.state = None
+            built.append(1)
+            if len(built) > 1:
+                raise RuntimeError("once is enough")
+
+        @handles(CellRestarted)
+        def on_restart(self, now: int, message: CellRestarted) -> None:
+            raise ValueError("no")
+
+    cell = Cell(lambda: [Fickle()])
+    cell.start(0)
+    cell.offer(CellRestarted(1, 1, "a", "b"))
+    assert cell.run(1) == []
+    assert cell.halt is not None
+    assert "cannot be rebuilt: RuntimeError: once is enough" in cell.halt.why

@@ -7,7 +7,7 @@ type as increments, and must not be applied to a local book.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.grid import Grid, plain_decimal
 from venues.binance.wire import (
     Frame,
+    FrameTimes,
     WireAggTrade,
     WireBookTicker,
     WireDepth,
@@ -49,7 +50,11 @@ IGNORED_KINDS_MAX: Final = 256
 _KIND_CHARS_MAX: Final = 32
 _NS_PER_MS: Final = 1_000_000
 
+_STREAMS_MAX: Final = 1_024
+_LEFTOVER_SHARE: Final = 8
+
 _T = TypeVar("_T")
+_OnEvent = Callable[[bytes | msgspec.Raw, str | None], Message | None]
 
 _STREAM_EVENT: Final = {
     "aggTrade": "aggTrade",
@@ -62,6 +67,7 @@ _STREAM_EVENT: Final = {
 """Kind of stream (`btcusdt@depth@0ms`: depth) to the event type it carries. Others hold nothing for us."""
 
 _frame = msgspec.json.Decoder(Frame).decode
+_times = msgspec.json.Decoder(FrameTimes).decode
 _depth = msgspec.json.Decoder(WireDepth).decode
 _snapshot = msgspec.json.Decoder(WireSnapshot).decode
 _book_ticker = msgspec.json.Decoder(WireBookTicker).decode
@@ -76,7 +82,7 @@ _funding_rates = msgspec.json.Decoder(list[WireFundingRate]).decode
 class _Feed:
     """What the frames of one symbol are read with."""
 
-    __slots__ = ("has_prev_id", "instrument", "lots", "stream_symbol", "symbol", "ticks")
+    __slots__ = ("has_prev_id", "instrument", "lots", "off_grid", "off_grid_levels", "stream_symbol", "symbol", "ticks")
 
     def __init__(self, symbol: str, instrument: Instrument) -> None:
         self.symbol = symbol
@@ -85,17 +91,51 @@ class _Feed:
         self.has_prev_id = not instrument.is_spot
         self.ticks = Grid(instrument.tick_size, f"{symbol} price", is_price=True)
         self.lots = Grid(instrument.lot_size, f"{symbol} quantity", is_price=False)
+        self.off_grid: set[str] = set()
+        self.off_grid_levels = 0
 
     def size(self, text: str) -> int:
-        lots = self.lots[text]
-        if not lots:
-            raise CodecError(CodecErrorReason.BAD_NUMBER, f"{self.symbol} quantity {text}: less than one lot")
-        return lots
+        return self.lots[text] or self.refuse_empty(text)
+
+    def refuse_empty(self, text: str) -> NoReturn:
+        raise CodecError(CodecErrorReason.BAD_NUMBER, f"{self.symbol} quantity {text}: less than one lot")
 
     def levels(self, rows: list[WireLevel]) -> list[Level]:
         ticks = self.ticks
         lots = self.lots
-        return [(ticks[price], lots[qty]) for price, qty in rows]
+        try:
+            return [(ticks[price], lots[qty]) for price, qty in rows]
+        except CodecError as error:
+            if error.reason is not CodecErrorReason.OFF_GRID:
+                raise
+            return [self._level(row) for row in rows if not self._is_leftover(row)]
+
+    def snapshot_levels(self, rows: list[WireLevel]) -> list[Level]:
+        """Return the levels on the grid. Raises CodecError OFF_GRID if those that are not are more than leftovers."""
+        off_grid = [price for price, _ in rows if not self._is_on_grid(price)]
+        if len(off_grid) * _LEFTOVER_SHARE > len(rows):
+            self.ticks[off_grid[0]]
+        self.off_grid.update(off_grid)
+        return self.levels(rows)
+
+    def _is_on_grid(self, price: str) -> bool:
+        try:
+            return bool(self.ticks[price])
+        except CodecError as error:
+            if error.reason is not CodecErrorReason.OFF_GRID:
+                raise
+            return False
+
+    def _is_leftover(self, row: WireLevel) -> bool:
+        """Whether to pass over a level: none is there any more, or it is one of the snapshot's."""
+        price, qty = row
+        if self._is_on_grid(price) or (self.lots[qty] and price not in self.off_grid):
+            return False
+        self.off_grid_levels += 1
+        return True
+
+    def _level(self, row: WireLevel) -> Level:
+        return self.ticks[row[0]], self.lots[row[1]]
 
 
 class BinanceDecoder:
@@ -106,6 +146,12 @@ class BinanceDecoder:
     `ignored` counts frames that are valid and hold nothing for us, by kind: the stream's kind when wrapped, else the
     event type; `reply` and `error` for answers to subscriptions; `trade:ADL` and the like for trades outside the book.
     At most 256 kinds are told apart, the rest is `other`. `odd_lots` counts quantities rounded down to whole lots.
+
+    After the venue has made a tick coarser, old orders rest between the new ticks and can only go away. A snapshot
+    shows them, up to an eighth of a side: such levels are left out, of the deltas too, and counted in
+    `off_grid_levels`; what is shown is less than what could be traded. More of them, or a new one in a delta, mean that
+    the tick is not the configured one: the frame is refused (OFF_GRID), so that the book is not believed. Arrays
+    (`!markPrice@arr`) are refused too: one frame, one message; marks come by symbol.
     """
 
     def __init__(self, instruments: Mapping[str, Instrument], snapshot_symbol: str | None = None) -> None:
@@ -115,7 +161,7 @@ class BinanceDecoder:
         if snapshot_symbol is not None and snapshot_symbol not in self._feeds:
             raise ValueError(f"snapshot_symbol: {snapshot_symbol} is not among the instruments")
         self._snapshot_symbol = snapshot_symbol
-        self._events: dict[str, Callable[[bytes | msgspec.Raw, str | None], Message | None]] = {
+        self._events: dict[str, _OnEvent] = {
             "aggTrade": self._on_agg_trade,
             "trade": self._on_trade,
             "bookTicker": self._on_book_ticker,
@@ -123,11 +169,17 @@ class BinanceDecoder:
             "markPriceUpdate": self._on_mark_price,
             "forceOrder": self._on_force_order,
         }
+        # By stream, for the streams that carry something: who reads it and the symbol it must be of (None: any).
+        self._streams: dict[str, tuple[_OnEvent, str | None]] = {}
         self.ignored: dict[str, int] = {}
 
     @property
     def odd_lots(self) -> int:
         return sum(feed.lots.rounded_down for feed in self._feeds.values())
+
+    @property
+    def off_grid_levels(self) -> int:
+        return sum(feed.off_grid_levels for feed in self._feeds.values())
 
     def decode(self, raw: bytes) -> Message | None:
         """Return what the websocket frame says, or None when that is nothing for us.
@@ -135,6 +187,22 @@ class BinanceDecoder:
         Of duplicate keys the last counts. Raises CodecError, and nothing else whatever the bytes are.
         """
         return _guarded(self._decode, raw)
+
+    @staticmethod
+    def peek_ns(raw: bytes) -> int:
+        """Return when the venue says it made the frame (ns UTC), 0 when that cannot be read.
+
+        Much cheaper than `decode`, and an upper bound: never earlier than the `ts` of what `decode` returns.
+        """
+        try:
+            frame = _times(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return 0
+        body = frame if frame.stream is None or frame.data is None else frame.data
+        if body.order is not None:
+            body = body.order
+        told_ms = body.event_ms if body.event == "markPriceUpdate" else body.transaction_ms or body.event_ms
+        return told_ms * _NS_PER_MS
 
     def decode_snapshot(self, raw: bytes, symbol: str) -> BookSnapshot:
         """Return the answer to `GET /fapi/v1/depth` or `/api/v3/depth`. Raises CodecError."""
@@ -168,11 +236,17 @@ class BinanceDecoder:
         return self._on_book_ticker(raw, None)
 
     def _on_stream(self, stream: str, data: msgspec.Raw) -> Message | None:
+        known = self._streams.get(stream)
+        if known is not None:
+            return known[0](data, known[1])
         name, _, rest = stream.partition("@")
         kind = name[1:] if name.startswith("!") else rest.partition("@")[0]
         event = _STREAM_EVENT.get(kind)
         if event is not None:
-            return self._events[event](data, None if name.startswith("!") else name)
+            on_event, symbol = self._events[event], None if name.startswith("!") else name
+            if len(self._streams) < _STREAMS_MAX:
+                self._streams[stream] = on_event, symbol
+            return on_event(data, symbol)
         self._ignore(kind.partition("_")[0] if kind else _frame(data).event or "other")
         return None
 
@@ -217,8 +291,9 @@ class BinanceDecoder:
     def _on_snapshot(self, raw: bytes, symbol: str) -> BookSnapshot:
         wire = _snapshot(raw)
         feed = self._feed(symbol, None)
-        bids = feed.levels(wire.bids)
-        asks = feed.levels(wire.asks)
+        feed.off_grid.clear()
+        bids = feed.snapshot_levels(wire.bids)
+        asks = feed.snapshot_levels(wire.asks)
         if not all(lots for _, lots in bids) or not all(lots for _, lots in asks):
             raise CodecError(CodecErrorReason.BAD_NUMBER, f"{symbol} snapshot: a level without quantity")
         if bids and asks and max(bids)[0] >= min(asks)[0]:
@@ -230,8 +305,9 @@ class BinanceDecoder:
     def _on_book_ticker(self, raw: bytes | msgspec.Raw, stream_symbol: str | None) -> Quote:
         wire = _book_ticker(raw)
         feed = self._feed(wire.symbol, stream_symbol)
-        bid = feed.ticks[wire.bid]
-        ask = feed.ticks[wire.ask]
+        ticks, lots = feed.ticks, feed.lots
+        bid = ticks[wire.bid]
+        ask = ticks[wire.ask]
         if bid >= ask:
             raise CodecError(CodecErrorReason.CROSSED, f"{feed.symbol} bookTicker: bid {wire.bid}, ask {wire.ask}")
         return Quote(
@@ -239,9 +315,9 @@ class BinanceDecoder:
             feed.instrument,
             wire.update_id,
             bid,
-            feed.size(wire.bid_qty),
+            lots[wire.bid_qty] or feed.refuse_empty(wire.bid_qty),
             ask,
-            feed.size(wire.ask_qty),
+            lots[wire.ask_qty] or feed.refuse_empty(wire.ask_qty),
         )
 
     def _on_trade(self, raw: bytes | msgspec.Raw, stream_symbol: str | None) -> Trade | None:

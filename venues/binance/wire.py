@@ -26,6 +26,17 @@ class Frame(msgspec.Struct, gc=False):
     code: msgspec.Raw = msgspec.Raw()
 
 
+class FrameTimes(msgspec.Struct, gc=False):
+    """The times of any frame: its own when bare, those of `data` when wrapped, those of `order` in a forceOrder."""
+
+    stream: str | None = None
+    data: "FrameTimes | None" = None
+    order: "FrameTimes | None" = msgspec.field(name="o", default=None)
+    event: str | None = msgspec.field(name="e", default=None)
+    event_ms: int = msgspec.field(name="E", default=0)
+    transaction_ms: int = msgspec.field(name="T", default=0)
+
+
 class WireDepth(msgspec.Struct, gc=False):
     event: Literal["depthUpdate"] = msgspec.field(name="e")
     event_ms: Milliseconds = msgspec.field(name="E")

@@ -1,12 +1,37 @@
 """Exact decimal arithmetic: how a number enters, how it leaves, what is refused."""
 
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_UP, Decimal, InvalidOperation
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import (
+    ROUND_CEILING,
+    ROUND_DOWN,
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    ROUND_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
 
 # Ten integer digits beside it still fit the 28 digits of the default context, so sums of such amounts are exact.
 COST_QUANTUM = Decimal("1E-15")
+
+_CONTEXT = Context(
+    prec=28,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    capitals=1,
+    clamp=0,
+    flags=[],
+    traps=[InvalidOperation, DivisionByZero, Overflow],
+)
 
 __all__ = [
     "COST_QUANTUM",
@@ -18,10 +43,21 @@ __all__ = [
     "ROUND_UP",
     "ZERO",
     "NotANumberError",
+    "desk_arithmetic",
     "parse_decimal",
     "round_to_step",
     "to_text",
 ]
+
+
+@contextmanager
+def desk_arithmetic() -> Iterator[None]:
+    """Calculate with 28 digits, rounding half to even, whatever a notebook or a library set for its own decimals.
+
+    A run and its replay agree to the last digit only under the same rules. Also a decorator: `@desk_arithmetic()`.
+    """
+    with localcontext(_CONTEXT):
+        yield
 
 
 class NotANumberError(ValueError):
