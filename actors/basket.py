@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
-from math import gcd, lcm
 
 from attrs import define, field
 
@@ -13,6 +11,7 @@ from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
+from venues.schedules.common_quantity import common_unit
 
 
 class BasketEvent(StrEnum):
@@ -278,17 +277,9 @@ def new_leg(leg: BasketLeg, qty: Decimal, *, is_close: bool) -> Leg:
 def quantum(specs: Iterable[Instrument]) -> Decimal:
     """Return the smallest base quantity that every instrument can trade: the LCM of lot size x multiplier.
 
-    Case of facts/execution.md 4.7: lots of 0.001 and 0.1 base units have the quantum 0.1.
+    Raises BadValueError for none.
     """
-    common = Fraction(0)
-    for spec in specs:
-        step = Fraction(spec.lot_size * spec.multiplier)
-        common = step if not common else _lcm(common, step)
-    return Decimal(common.numerator) / Decimal(common.denominator)
-
-
-def _lcm(a: Fraction, b: Fraction) -> Fraction:
-    return Fraction(lcm(a.numerator, b.numerator), gcd(a.denominator, b.denominator))
+    return common_unit([spec.lot_size * spec.multiplier for spec in specs])
 
 
 def residual_key(base: str, accounts: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Decides what funding each perpetual is about to pay, has paid, and whether the venue paid what was due.
 
-Due at a stamp: -qty x multiplier x mark x rate (inverse: value in the settlement asset x rate), in full by whoever
-holds at that instant: a position opened exactly at the stamp does not pay, one closed exactly at it does.
+Due at a stamp is what `venues/rules/funding.py` says, in full by whoever holds at that instant: a position opened
+exactly at the stamp does not pay, one closed exactly at it does.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.position import position_key
 from venues.port import FundingRate, FundingSettled, MarkPrice
+from venues.rules.funding import instrument_payment
 
 _STAMP = "stamp/"
 _GRACE = "grace/"
@@ -80,12 +81,6 @@ class FundingTrackerState:
     refused: int = 0
 
 
-def due_amount(spec: Instrument, qty: Decimal, mark: Decimal, rate: Decimal) -> Decimal:
-    """Return the funding of signed `qty` in the settlement asset, positive when received."""
-    value = spec.notional(qty, mark) * rate
-    return -value if qty > ZERO else value
-
-
 class FundingTracker(Actor):
     """Follows the perpetuals among `instruments`. A difference is an Incident: money, not risk, is at stake."""
 
@@ -115,7 +110,7 @@ class FundingTracker(Actor):
         one = self.state.perpetuals.get(mark.instrument)
         if one is None:
             return
-        if not mark.mark.is_finite() or mark.mark <= ZERO or (mark.rate is not None and not mark.rate.is_finite()):
+        if not _is_price(mark.mark) or (mark.rate is not None and not mark.rate.is_finite()):
             self.state.refused += 1
             return
         if mark.next_funding_ns is not None and mark.next_funding_ns != one.next_ns:
@@ -138,7 +133,7 @@ class FundingTracker(Actor):
         one = self.state.perpetuals.get(settled.instrument)
         if one is None:
             return
-        if not settled.rate.is_finite() or (settled.mark is not None and not settled.mark.is_finite()):
+        if not settled.rate.is_finite() or (settled.mark is not None and not _is_price(settled.mark)):
             self.state.refused += 1
             return
         stamp = self._stamp_near(one, settled.ts)
@@ -154,7 +149,7 @@ class FundingTracker(Actor):
         if one.rate is None or one.mark is None:
             return ZERO
         spec = self.instruments[instrument]
-        return sum((due_amount(spec, qty, one.mark, one.rate) for qty in one.qty.values()), ZERO)
+        return sum((instrument_payment(spec, qty, one.mark, one.rate) for qty in one.qty.values()), ZERO)
 
     def _tell(self, now: int, instrument: str, one: Perpetual) -> None:
         if one.rate is None:
@@ -220,8 +215,8 @@ class FundingTracker(Actor):
     @handles(FundingSettled)
     def on_paid(self, now: int, settled: FundingSettled) -> None:
         one = self.state.perpetuals.get(settled.instrument)
-        numbers = (settled.amount, settled.rate, settled.mark)
-        if one is None or not all(number.is_finite() for number in numbers):
+        is_sound = settled.amount.is_finite() and settled.rate.is_finite() and _is_price(settled.mark)
+        if one is None or not is_sound:
             self.state.refused += 1
             text = f"{settled.instrument}, {settled.account}: {settled.amount} {settled.asset}"
             self.out.emit(Incident(now, "funding_unknown", "", text))
@@ -256,7 +251,7 @@ class FundingTracker(Actor):
         if stamp.rate is None or stamp.mark is None:
             expected = None
         else:
-            expected = due_amount(self.instruments[instrument], due.qty, stamp.mark, stamp.rate)
+            expected = instrument_payment(self.instruments[instrument], due.qty, stamp.mark, stamp.rate)
         if due.paid is None:
             if due.qty and expected != ZERO:
                 self.state.missing += 1
@@ -276,6 +271,10 @@ class FundingTracker(Actor):
         one = self.state.perpetuals[instrument]
         for stamp in [*one.settled, *one.open]:
             yield stamp.ts, sum((due.paid for due in stamp.dues if due.paid is not None), ZERO)
+
+
+def _is_price(number: Decimal) -> bool:
+    return number.is_finite() and number > ZERO
 
 
 def _due(stamp: Stamp, key: str) -> Due:

@@ -35,7 +35,8 @@ from venues.model.money import ONE, ZERO
 from venues.model.order import PositionSide, Side
 from venues.model.position import position_key
 from venues.port import AccountReport, MarkPrice, QueryKind, QueryResult
-from venues.rules.binance_margin import NotionalAboveTableError, bracket_for, maintenance_margin
+from venues.rules import instrument_margin
+from venues.rules.brackets import NotionalAboveTableError, bracket_for
 
 _TICK = "marks"
 _BLOCKED = (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION, MarginLevel.UNKNOWN)
@@ -143,15 +144,10 @@ class MarginRuleError(Exception):
 
 
 def maintenance(spec: Instrument, qty: Decimal, mark: Decimal) -> Decimal:
-    """Return a position's maintenance margin in the settlement asset. Raises MarginRuleError without a rule.
-
-    Brackets by notional (Binance `leverageBracket`), otherwise money per contract (CME).
-    """
-    if spec.brackets:
-        return maintenance_margin(spec.brackets, spec.notional(qty, mark))
-    if spec.maintenance_margin is not None:
-        return abs(qty) * spec.maintenance_margin
-    raise MarginRuleError(f"{spec.id} has neither brackets nor a maintenance margin")
+    """Return a position's maintenance margin in the settlement asset. Raises MarginRuleError without a rule."""
+    if not spec.brackets and spec.maintenance_margin is None:
+        raise MarginRuleError(f"{spec.id} has neither brackets nor a maintenance margin")
+    return instrument_margin.maintenance_margin(spec, qty, mark)
 
 
 def initial(spec: Instrument, qty: Decimal, price: Decimal, leverage: int) -> Decimal:
@@ -159,15 +155,14 @@ def initial(spec: Instrument, qty: Decimal, price: Decimal, leverage: int) -> De
 
     Raises MarginRuleError without a rule, or beyond the last bracket.
     """
-    notional = spec.notional(qty, price)
-    if spec.brackets:
+    if spec.initial_margin is None:
+        if not spec.brackets:
+            raise MarginRuleError(f"{spec.id} has neither brackets nor an initial margin")
         try:
-            return notional / min(leverage, bracket_for(spec.brackets, notional).max_leverage)
+            leverage = min(leverage, bracket_for(spec.brackets, spec.notional(qty, price)).max_leverage)
         except NotionalAboveTableError as error:
             raise MarginRuleError(f"{spec.id}: {error}") from error
-    if spec.initial_margin is not None:
-        return abs(qty) * spec.initial_margin
-    raise MarginRuleError(f"{spec.id} has neither brackets nor an initial margin")
+    return instrument_margin.initial_margin(spec, qty, price, leverage)
 
 
 class MarginMonitor(Actor):

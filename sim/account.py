@@ -11,6 +11,7 @@ from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import COST_QUANTUM, ROUND_HALF_EVEN, ZERO
 from venues.model.order import PositionSide, Side
 from venues.model.position import Position
+from venues.rules.instrument_margin import initial_margin
 
 
 class FlowType(StrEnum):
@@ -160,9 +161,7 @@ class SimAccount:
             held.isolated_wallet += min(ZERO, share + realized) - share
         opened = abs(signed) - closed
         if opened:
-            unit = spec.initial_margin
-            margin = opened * unit if unit is not None else spec.notional(opened, price) / leverage
-            held.isolated_wallet += _exact(margin)
+            held.isolated_wallet += _exact(initial_margin(spec, opened, price, leverage))
         if not held.position.qty:
             held.isolated_wallet = ZERO
 

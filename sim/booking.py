@@ -19,6 +19,8 @@ from venues.port import (
     PositionReport,
     SubmitOrder,
 )
+from venues.rules import insurance
+from venues.rules.funding import instrument_payment
 
 
 class NoReferencePriceError(RuntimeError):
@@ -60,12 +62,13 @@ def book_fill(
     spec = market.spec
     account = state.accounts[order.account]
     realized = ZERO
-    if order.forced:
-        fee = ZERO if liquidity is Liquidity.NONE else spec.notional(qty, price) * spec.liquidation_fee
-        fee_type = FlowType.LIQUIDATION_FEE
-    else:
+    fee_type = FlowType.LIQUIDATION_FEE if order.forced else FlowType.FEE
+    if not order.forced:
         fee = state.fees.of(spec.id).fee(spec, qty, price, liquidity)
-        fee_type = FlowType.FEE
+    elif liquidity is Liquidity.NONE:
+        fee = ZERO
+    else:
+        fee = insurance.clearance_fee(qty * spec.multiplier, price, spec.liquidation_fee)
     if spec.is_spot:
         account.book_spot(state.now, spec, order.side, qty, price, fee)
     else:
@@ -74,7 +77,7 @@ def book_fill(
             state.now, spec, order.position_side, order.side, qty, price, fee, leverage, fee_type
         )
     if order.forced and fee:
-        state.insurance[spec.settle] = state.fund(spec.settle) + fee
+        _to_fund(state, spec.settle, fee)
     market.trades += 1
     report = OrderFilled(
         state.now,
@@ -179,9 +182,9 @@ def shrink_reducing(state: VenueState, market: Market) -> None:
 
 
 def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal | None) -> None:
-    """Charge everyone who holds at this instant the whole interval: -qty x mark x rate.
+    """Charge everyone who holds at this instant the whole interval.
 
-    Source: Binance FAQ 360033525031. Raises NoReferencePriceError, before anything is booked, when somebody
+    Raises NoReferencePriceError, before anything is booked, when somebody
     holds and there is no mark.
     """
     spec = market.spec
@@ -192,7 +195,7 @@ def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal 
             raise NoReferencePriceError(f"{spec.id}: funding without a mark price")
         return
     for account, held in holders:
-        amount = -held.qty * spec.multiplier * price * rate
+        amount = instrument_payment(spec, held.qty, price, rate)
         account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id)
         if account.mode(spec.id) is MarginMode.ISOLATED:
             held.isolated_wallet += amount
@@ -264,5 +267,13 @@ def square_with_fund(state: VenueState, account: SimAccount, asset: str, left: D
     if not left:
         return
     account.pay(state.now, FlowType.INSURANCE, asset, -left, instrument)
-    state.insurance[asset] = state.fund(asset) + left
+    _to_fund(state, asset, left)
     push_account(state, account, "insurance")
+
+
+def _to_fund(state: VenueState, asset: str, amount: Decimal) -> None:
+    """Book a surplus, or a deficit (negative), of which the fund pays what it has."""
+    change = insurance.settle(state.fund(asset), amount)
+    state.insurance[asset] = change.balance
+    if change.uncovered:
+        state.uncovered[asset] = state.uncovered.get(asset, ZERO) + change.uncovered

@@ -7,6 +7,7 @@ liquidations. Cross positions go highest loss first until the coverage is 1.5: a
 margin call first, then a forced close.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from sim import booking, margin
@@ -15,11 +16,15 @@ from sim.venue_order import VenueOrder
 from sim.venue_state import Market, VenueState
 from venues.model.account import MarginMode
 from venues.model.fill import FillReason, Liquidity
-from venues.model.money import ROUND_CEILING, ROUND_FLOOR, ZERO
+from venues.model.money import ONE, ROUND_CEILING, ROUND_FLOOR, ZERO
 from venues.model.order import Side
 from venues.port import InstrumentState, Liquidated
+from venues.rules import liquidation
+from venues.rules.instrument_margin import initial_margin
+from venues.rules.insurance import clearance_fee
 
-COVERAGE_ENOUGH = Decimal("1.5")
+# Whole positions, highest loss first: how much of one goes is what the book gives up to its bankruptcy price.
+MODEL = liquidation.LiquidationModel(is_partial=False)
 
 
 def check(state: VenueState, market: Market) -> None:
@@ -75,18 +80,40 @@ def _liquidate_isolated(state: VenueState, account: SimAccount, market: Market, 
 def _liquidate_pool(state: VenueState, account: SimAccount, asset: str) -> None:
     markets = [m for m in state.markets.values() if m.spec.settle == asset and not m.spec.is_spot]
     _cancel_orders(state, account, [m for m in markets if account.mode(m.spec.id) is not MarginMode.ISOLATED])
-    worst_first = sorted(margin.pool(state, account, asset), key=lambda pair: margin.unrealized(*pair))
     taken, last = False, ""
-    for market, held in worst_first:
+    for market, held in _worst_first(state, account, asset):
         taken = _close(state, account, market, held) or taken
         last = market.spec.id
         balance, needed = margin.pool_health(state, account, asset)
-        if balance > needed * COVERAGE_ENOUGH:
+        if liquidation.is_enough(balance, needed, MODEL):
             break
     left = margin.cross_balance(state, account, asset)
     broke = left < ZERO or (taken and bool(left))
     if broke and not margin.pool(state, account, asset) and not state.rules.margin_call:
         booking.square_with_fund(state, account, asset, left, last)
+
+
+def _worst_first(state: VenueState, account: SimAccount, asset: str) -> Iterator[tuple[Market, Holding]]:
+    """Yield the pool's positions, first to be liquidated first; equal ones in the order they first appeared."""
+    positions = {f"{index:09}": pair for index, pair in enumerate(margin.pool(state, account, asset))}
+    candidates = []
+    for key, (market, held) in positions.items():
+        spec, mark, leverage = market.spec, margin.value_price(market, held), state.leverage(account, market.spec)
+        candidates.append(
+            liquidation.Candidate(
+                key,
+                abs(held.qty) * spec.multiplier,
+                mark,
+                margin.unrealized(market, held),
+                initial_margin(spec, held.qty, mark, leverage),
+                spec.brackets,
+                spec.lot_size * spec.multiplier,
+                Decimal(leverage),
+                fee_rate=spec.liquidation_fee,
+            )
+        )
+    for candidate in liquidation.in_order(candidates, MODEL.priority):
+        yield positions[candidate.key]
 
 
 def _close(state: VenueState, account: SimAccount, market: Market, held: Holding) -> bool:
@@ -106,10 +133,12 @@ def _close(state: VenueState, account: SimAccount, market: Market, held: Holding
     closed = size - abs(held.qty)
     if not closed:
         return False
-    price = bankruptcy
+    price, fee = bankruptcy, ZERO
     if order.filled:
         price = spec.price(order.filled_cost) / order.filled
-    fee = spec.price(order.filled_cost) * spec.lot_size * spec.multiplier * spec.liquidation_fee
+        # The value as a quantity at a price of one: an average price times the quantity would be rounded.
+        value = spec.price(order.filled_cost) * spec.lot_size * spec.multiplier
+        fee = clearance_fee(value, ONE, spec.liquidation_fee)
     state.say(
         Liquidated(
             state.now,

@@ -1,10 +1,10 @@
 """Decides what margin an account needs, has, and at which price its positions are liquidated or bankrupt.
 
-Binance: `venues/rules/binance_margin.py`. Bybit UTA adds the fee to close. Futures use money per contract. Spot needs
-no margin.
+The rules are in `venues/rules`: `instrument_margin.py`, `binance_margin.py`; Bybit UTA adds the fee to close of
+`bybit_margin.py`. Spot needs no margin.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from attrs import frozen
@@ -16,7 +16,8 @@ from venues.model.account import MarginMode, PositionMode
 from venues.model.instrument import Instrument
 from venues.model.money import ROUND_HALF_EVEN, ZERO
 from venues.model.order import PositionSide, Side
-from venues.rules import binance_margin
+from venues.rules import binance_margin, bybit_margin
+from venues.rules.instrument_margin import initial_margin, maintenance_margin
 
 # Fine enough for any price, coarse enough that price x quantity stays exact; the fund takes the difference.
 _PRICE_QUANTUM = Decimal("1E-12")
@@ -30,13 +31,6 @@ class WorkingOrder:
     position_side: PositionSide
     qty: Decimal
     price: Decimal
-
-
-def unit_margin(spec: Instrument, price: Decimal, leverage: int) -> Decimal:
-    """Return the initial margin of one quantity unit at `price`."""
-    if spec.initial_margin is not None:
-        return spec.initial_margin
-    return spec.multiplier * price / leverage
 
 
 def value_price(market: Market, held: Holding) -> Decimal:
@@ -60,45 +54,41 @@ def working(state: VenueState, market: Market, account: str, without: VenueOrder
     ]
 
 
-def _net(position: Decimal, orders: Iterable[tuple[Side, Decimal]]) -> Decimal:
-    """Return max(|position + bids|, |position - asks|) in whatever unit the arguments have."""
-    bids = asks = ZERO
-    for side, size in orders:
-        if side is Side.BUY:
-            bids += size
-        else:
-            asks += size
-    return max(abs(position + bids), abs(position - asks))
+def _sized(
+    account: SimAccount, market: Market, orders: Sequence[WorkingOrder], size: Callable[[Decimal, Decimal], Decimal]
+) -> Iterator[tuple[Decimal, Decimal]]:
+    """Yield (largest reachable, position alone) by position side, in what `size` makes of a quantity and a price."""
+    for side in _sides(account):
+        held = account.holdings.get((market.spec.id, side))
+        position = size(held.qty, value_price(market, held)) if held is not None and held.qty else ZERO
+        if held is not None and held.qty < ZERO:
+            position = -position
+        claims = {Side.BUY: ZERO, Side.SELL: ZERO}
+        for order in orders:
+            if order.position_side is side:
+                claims[order.side] += size(order.qty, order.price)
+        yield binance_margin.larger_side(position, claims[Side.BUY], claims[Side.SELL]), abs(position)
 
 
 def instrument_margin(
     state: VenueState, account: SimAccount, market: Market, orders: Sequence[WorkingOrder]
 ) -> tuple[Decimal, Decimal]:
     """Return (initial margin with orders, of positions alone): formula A3, summed over the sides in hedge mode."""
-    spec = market.spec
-    leverage = state.leverage(account, spec)
+    leverage = state.leverage(account, market.spec)
+
+    def margin(qty: Decimal, price: Decimal) -> Decimal:
+        return initial_margin(market.spec, qty, price, leverage)
+
     total = alone = ZERO
-    for side in _sides(account):
-        held = account.holdings.get((spec.id, side))
-        position = ZERO
-        if held is not None and held.qty:
-            position = held.qty * unit_margin(spec, value_price(market, held), leverage)
-        mine = [(o.side, o.qty * unit_margin(spec, o.price, leverage)) for o in orders if o.position_side is side]
-        total += _net(position, mine)
-        alone += abs(position)
+    for largest, position in _sized(account, market, orders, margin):
+        total += largest
+        alone += position
     return total, alone
 
 
 def exposure(account: SimAccount, market: Market, orders: Sequence[WorkingOrder]) -> Decimal:
     """Return the largest notional the account can reach in the instrument, which picks the bracket."""
-    spec = market.spec
-    largest = ZERO
-    for side in _sides(account):
-        held = account.holdings.get((spec.id, side))
-        position = held.qty * spec.multiplier * value_price(market, held) if held is not None and held.qty else ZERO
-        mine = [(o.side, o.qty * spec.multiplier * o.price) for o in orders if o.position_side is side]
-        largest = max(largest, _net(position, mine))
-    return largest
+    return max(largest for largest, _ in _sized(account, market, orders, market.spec.notional))
 
 
 def _sides(account: SimAccount) -> tuple[PositionSide, ...]:
@@ -134,24 +124,21 @@ def free_margin(
 
 
 def maintenance(state: VenueState, account: SimAccount, market: Market, held: Holding) -> Decimal:
-    """Return the maintenance margin of one position at the reference price."""
-    spec = market.spec
-    if spec.maintenance_margin is not None:
-        return abs(held.qty) * spec.maintenance_margin
-    notional = spec.notional(held.qty, value_price(market, held))
-    margin = binance_margin.maintenance_margin(spec.brackets, notional)
+    """Return the maintenance margin of one position at the reference price, with any fee to close."""
+    margin = maintenance_margin(market.spec, held.qty, value_price(market, held))
     return margin + fee_to_close(state, account, market, held)
 
 
 def fee_to_close(state: VenueState, account: SimAccount, market: Market, held: Holding) -> Decimal:
-    """Return Bybit's estimated fee to close: at the bankruptcy price of the chosen leverage; zero elsewhere."""
-    if not state.rules.fee_to_close or not held.qty:
-        return ZERO
+    """Return Bybit's estimated fee to close a linear contract; zero elsewhere, and where margin is per contract."""
     spec = market.spec
+    if not state.rules.fee_to_close or not held.qty or spec.maintenance_margin is not None:
+        return ZERO
     entry = held.position.entry_price(spec) or ZERO
-    sign = 1 if held.qty > ZERO else -1
-    at = 1 - Decimal(sign) / state.leverage(account, spec)
-    return spec.notional(held.qty, entry) * at * state.fees.of(spec.id).taker
+    side = PositionSide.LONG if held.qty > ZERO else PositionSide.SHORT
+    leverage = Decimal(state.leverage(account, spec))
+    size = abs(held.qty) * spec.multiplier
+    return bybit_margin.fee_to_close(side, size, entry, leverage, state.fees.of(spec.id).taker)
 
 
 def pool(state: VenueState, account: SimAccount, asset: str) -> list[tuple[Market, Holding]]:

@@ -10,6 +10,7 @@ from sim.queue_models import QueueModelError, make_queue_model
 from sim.scenario_events import T_MAX, TimedEvent, read_events
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
 from sim.scenario_orders import TimedCommand, read_orders
+from sim.venue_rules import RULES
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
@@ -70,6 +71,8 @@ def read_document(document: object) -> ScenarioDocument:
     default_fees = venue.maybe("fees", lambda value, path: _fees(value, path, FeeBasis.NOTIONAL))
     venue.done()
     specs, fees = _instruments(root.need("instruments", array), venue_name, default_fees)
+    if RULES[rules].fee_to_close and default_fees is not None:
+        _share_of_value(default_fees.taker, "venue.fees.taker")
     account = _account(root.need("account", Fields), venue_name, specs)
     mode = account.position_mode
     events = read_events(root.need("events", array), epoch, specs)
@@ -198,7 +201,7 @@ def _instrument(fields: Fields, venue: str) -> tuple[Instrument, FeeSchedule | N
         min_notional=fields.get("min_notional", _not_negative, ZERO),
         max_leverage=max_leverage,
         brackets=brackets,
-        liquidation_fee=fields.get("liquidation_fee", _not_negative, ZERO),
+        liquidation_fee=fields.get("liquidation_fee", _share, ZERO),
         initial_margin=initial,
         maintenance_margin=maintenance,
     )
@@ -217,6 +220,16 @@ def _not_negative(value: object, path: str) -> Decimal:
     number = decimal(value, path)
     if number < ZERO:
         raise ScenarioError(path, f"{number} is negative")
+    return number
+
+
+def _share(value: object, path: str) -> Decimal:
+    return _share_of_value(decimal(value, path), path)
+
+
+def _share_of_value(number: Decimal, path: str) -> Decimal:
+    if not ZERO <= number < ONE:
+        raise ScenarioError(path, f"{number} is no share of the value: at least 0 and below 1")
     return number
 
 

@@ -40,6 +40,7 @@ from venues.port import (
     Trade,
 )
 from venues.rules.binance_margin import check_brackets
+from venues.rules.instrument_margin import initial_margin
 
 
 class VenueSetupError(ValueError):
@@ -307,7 +308,7 @@ class SimVenue:
         if command.amount > ZERO:
             return "" if command.amount <= free else f"only {max(free, ZERO)} {spec.settle} is free"
         price = margin.value_price(market, held)
-        needed = abs(held.qty) * margin.unit_margin(spec, price, self.state.leverage(account, spec))
+        needed = initial_margin(spec, held.qty, price, self.state.leverage(account, spec))
         kept = held.isolated_wallet + min(ZERO, margin.unrealized(market, held)) + command.amount
         return "" if kept >= needed else "the position needs its initial margin"
 

@@ -61,7 +61,10 @@ class Market:
 
 @define(eq=False)
 class VenueState:
-    """Everything that changes. `live` holds the orders that may still trade, `done` the last of the others."""
+    """Everything that changes. `live` holds the orders that may still trade, `done` the last of the others.
+
+    `uncovered` is by asset what an empty insurance fund could not pay: nobody is there to be deleveraged for it.
+    """
 
     name: str
     rules: VenueRules
@@ -73,6 +76,7 @@ class VenueState:
     fills: deque[OrderFilled] = field(factory=lambda: deque(maxlen=HISTORY_MAX))
     dead_man: dict[tuple[str, str], int] = field(factory=dict)
     insurance: dict[str, Decimal] = field(factory=dict)
+    uncovered: dict[str, Decimal] = field(factory=dict)
     now: int = 0
     orders: int = 0
     forced: int = 0

@@ -195,6 +195,8 @@ def test_accounts_are_compared_one_by_one():
         mark("0"),
         mark(rate="Infinity"),
         FundingRate(T, PERP.id, D("NaN")),
+        FundingRate(T, PERP.id, D("0.0001"), D(0)),
+        FundingSettled(T, "f", PERP.id, D("0.0001"), D(0), D(1), D(1), "USDT"),
         paid("NaN"),
         FundingSettled(T, "f", "fut:NOPE", D(0), D(1), D(1), D(1), "USDT"),
     ],

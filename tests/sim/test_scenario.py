@@ -265,6 +265,8 @@ def event(**keys: object) -> Change:
         (lambda d: d["orders"].append({"t": 1, "action": "cancel", "id": "zz"}), "orders[1].id"),
         (lambda d: d["orders"].append({"t": 1, "action": "modify", "id": "a", "qty": "1"}), "orders[1].price"),
         (lambda d: d["orders"].append(7), "orders[1]"),
+        (lambda d: d["instruments"][0].update(liquidation_fee="1"), "instruments[0].liquidation_fee"),
+        (lambda d: d["venue"].update(rules="bybit_linear", fees={"maker": "0", "taker": "1"}), "venue.fees.taker"),
         (lambda d: d.update(expect=[]), "expect"),
         (lambda d: d.update(expect={"mood": "good"}), "expect.mood"),
         (lambda d: d.update(expect={"fills": {}}), "expect.fills"),

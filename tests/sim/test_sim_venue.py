@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import pytest
 
+from sim import booking
 from sim.account import CashFlow
 from sim.queue_models import LogProb, PowerProb, QueueModelError, RiskAverse, make_queue_model
 from sim.venue import SimVenue, VenueSetupError
@@ -377,6 +378,17 @@ def test_a_partial_liquidation_stops_when_the_rest_is_compliant() -> None:
     told = only(made.on_market(4, MarkPrice(4, PERP.id, D("98.4"))), Liquidated)
     assert (told.qty, told.price, told.taken_over_qty) == (D(400), D(99), D(0))
     assert made.state.accounts[ME].qty(PERP.id, PositionSide.BOTH) == 100
+
+
+def test_the_fund_pays_no_more_than_it_has() -> None:
+    account = Account(ME, "SIM", {"USDT": D(1000)}, margin_mode=MarginMode.ISOLATED)
+    made = SimVenue("SIM", [PERP], [account], FEES)
+    made.state.insurance["USDT"] = D(30)
+    booking.square_with_fund(made.state, made.state.accounts[ME], "USDT", D(-50), PERP.id)
+    assert (made.state.insurance, made.state.uncovered) == ({"USDT": D(0)}, {"USDT": D(20)})
+    assert account.balance("USDT") == 1050
+    booking.square_with_fund(made.state, made.state.accounts[ME], "USDT", D(5), PERP.id)
+    assert (made.state.insurance, made.state.uncovered) == ({"USDT": D(5)}, {"USDT": D(20)})
 
 
 def test_a_closed_market_refuses_and_reopens() -> None:

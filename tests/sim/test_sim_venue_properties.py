@@ -179,6 +179,7 @@ def check_conserved(venue: SimVenue, ledger: Ledger) -> None:
             assert each.isolated_wallet == 0
             assert each.position.cost == 0
     funds = sum(venue.state.insurance.values(), D(0)) - len(venue.state.insurance) * 1_000_000
+    funds -= sum(venue.state.uncovered.values(), D(0))
     handed = (FlowType.INSURANCE, FlowType.LIQUIDATION_FEE)
     assert funds == -sum((flow.amount for flow in ledger.flows if flow.type in handed), D(0))
 

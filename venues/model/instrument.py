@@ -42,6 +42,11 @@ def _positive(instance: object, attribute: "Attribute[Decimal]", value: Decimal)
         raise ValueError(f"{attribute.name}: must be positive, got {value}")
 
 
+def _share(instance: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
+    if not value.is_finite() or not ZERO <= value < ONE:
+        raise ValueError(f"{attribute.name}: must be at least 0 and below 1, got {value}")
+
+
 @frozen
 class Instrument:
     """One tradable thing at one venue.
@@ -67,7 +72,7 @@ class Instrument:
     expiry_ns: int | None = None
     max_leverage: int = 1
     brackets: tuple[Bracket, ...] = ()
-    liquidation_fee: Decimal = ZERO
+    liquidation_fee: Decimal = field(default=ZERO, validator=_share)
     initial_margin: Decimal | None = None
     maintenance_margin: Decimal | None = None
     id: str = field(init=False)

@@ -39,6 +39,7 @@ __all__ = [
     "cross_liquidation_price",
     "flat_rate",
     "initial_margin",
+    "larger_side",
     "liquidation_price",
     "maintenance_margin",
     "position_initial_margin",
@@ -58,6 +59,14 @@ def truncated_entry(entry_price: Decimal) -> Decimal:
     return entry_price.quantize(_QUANTUM, ROUND_DOWN)
 
 
+def larger_side(position: Decimal, bids: Decimal, asks: Decimal) -> Decimal:
+    """Return max(|position + bids|, |position - asks|): what a signed position is at most once its orders fill.
+
+    In the unit of the arguments; `bids` and `asks` are not signed.
+    """
+    return max(abs(position + bids), abs(position - asks))
+
+
 def initial_margin(
     position_notional: Decimal, bid_notional: Decimal, ask_notional: Decimal, leverage: int | Decimal
 ) -> Decimal:
@@ -66,7 +75,7 @@ def initial_margin(
     `position_notional` is signed, the order notionals are not. Consistent with `bidNotional` and `askNotional` of
     `GET /fapi/v3/positionRisk`; the venue does not publish the formula (`open_orders.py` has the alternatives).
     """
-    return max(abs(position_notional + bid_notional), abs(position_notional - ask_notional)) / leverage
+    return larger_side(position_notional, bid_notional, ask_notional) / leverage
 
 
 def position_initial_margin(notional: Decimal, leverage: Decimal) -> Decimal:

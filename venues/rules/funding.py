@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from attrs import field, frozen
 
+from venues.model.instrument import Instrument
 from venues.model.money import ONE
 from venues.rules.checks import finite, positive
 from venues.rules.errors import BadValueError
@@ -120,6 +121,12 @@ def inverse_funding_payment(qty: Decimal, mark_price: Decimal, rate: Decimal, mu
     finite(rate, "rate")
     positive(multiplier, "multiplier")
     return -(qty * multiplier * rate / mark_price)
+
+
+def instrument_payment(spec: Instrument, qty: Decimal, mark_price: Decimal, rate: Decimal) -> Decimal:
+    """Return what signed `qty` of `spec` receives at the stamp, in its settlement asset. Raises BadValueError."""
+    payment = inverse_funding_payment if spec.inverse else funding_payment
+    return payment(qty, mark_price, rate, spec.multiplier)
 
 
 def annual_rate(rate: Decimal, interval_hours: int) -> Decimal:

@@ -106,6 +106,11 @@ def in_order(positions: Sequence[Candidate], priority: Priority) -> tuple[Candid
     return tuple(sorted(positions, key=lambda each: (key(each), each.key)))
 
 
+def is_enough(balance: Decimal, maintenance: Decimal, model: LiquidationModel) -> bool:
+    """Whether a pool with that balance and maintenance margin needs no further position liquidated."""
+    return balance >= maintenance * model.coverage_enough
+
+
 def coverage(balance: Decimal, maintenance: Decimal) -> Decimal | None:
     """Return margin balance / maintenance margin, None when nothing needs margin. Raises BadValueError."""
     checks.finite(balance, "balance")
@@ -152,7 +157,7 @@ def plan(balance: Decimal, positions: Sequence[Candidate], model: LiquidationMod
         needed = others
         if qty < each.qty:
             needed += maintenance_margin(each.brackets, (each.qty - qty) * each.mark_price)
-        if not needed or balance >= needed * model.coverage_enough:
+        if is_enough(balance, needed, model):
             break
     return Plan(tuple(done), balance, needed)
 
