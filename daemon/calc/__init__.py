@@ -1,0 +1,1 @@
+"""The calculator: venue rules on the command line."""
