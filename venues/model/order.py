@@ -188,10 +188,6 @@ class Order:
     def leaves_qty(self) -> Decimal:
         return max(ZERO, self.qty - self.filled_qty)
 
-    @property
-    def avg_price(self) -> Decimal | None:
-        return self.filled_cost / self.filled_qty if self.filled_qty else None
-
     def apply(self, event: OrderEvent) -> None:
         """Move to the next state. Raises IllegalTransitionError and changes nothing for an unlisted pair."""
         self.status = next_status(self.status, event)
