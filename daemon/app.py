@@ -22,7 +22,7 @@ from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
-from sim.driver import Seat
+from sim.exchange import Seat
 from sim.venue import SimVenue
 from venues.costs.fees import FeeSchedule, FeeTable
 from venues.model.book_sync import SequenceRule

@@ -45,7 +45,8 @@ from daemon.config import load
 from daemon.config_schema import RunConfig, Synthetic
 from daemon.kinds import KINDS
 from sim.clocks import ClockStatistics, Tick, two_clocks
-from sim.driver import Driver, DriverResult, Seat
+from sim.driver import Driver, DriverResult
+from sim.exchange import Seat
 from sim.synthetic import SECOND_NS, SyntheticMarket
 from sim.venue import SimVenue
 from venues.model.money import ZERO

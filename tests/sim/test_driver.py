@@ -6,7 +6,8 @@ from actors.base import Actor, handles
 from actors.cell import Cell
 from actors.messages import StopCommand
 from sim.clocks import Tick
-from sim.driver import Driver, Seat
+from sim.driver import Driver
+from sim.exchange import Seat
 from venues.model.book_sync import SequenceRule
 from venues.port import (
     BookDelta,
