@@ -113,6 +113,7 @@ class Backtest:
         if not isinstance(config.market, Recorded):
             settings = config.market.settings(config.run)
             synthetic = iter(SyntheticMarket(settings, specs))
+            assert settings.duration_ns is not None
             return synthetic, [], settings.start_ns, settings.start_ns + settings.duration_ns
         market = RecordedMarket(
             [

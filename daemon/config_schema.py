@@ -71,8 +71,7 @@ class Synthetic:
     mark_interval_ns: int = field(default=1_000_000_000, validator=positive)
 
     def settings(self, run: Run) -> SyntheticSettings:
-        """Return what makes the market of `run`, whose duration is given."""
-        assert run.duration_ns is not None
+        """Return what makes the market of `run`; without a duration it never ends."""
         own = {one.name: getattr(self, one.name) for one in attrs.fields(Synthetic)}
         return SyntheticSettings(seed=run.seed, start_ns=run.start_ns, duration_ns=run.duration_ns, **own)
 

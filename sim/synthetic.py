@@ -8,6 +8,7 @@ and lots. Two runs with the same seed and settings give the same messages.
 import math
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import count
 from random import Random
 
 from attrs import define, field, frozen
@@ -46,11 +47,14 @@ class SyntheticInstrument:
 
 @frozen
 class SyntheticSettings:
-    """The market as a whole. `volatility_bps` is the common mid's standard deviation over one minute."""
+    """The market as a whole. `volatility_bps` is the common mid's standard deviation over one minute.
+
+    Without `duration_ns` it never ends.
+    """
 
     seed: int
     start_ns: int
-    duration_ns: int
+    duration_ns: int | None
     mid: Decimal
     instruments: tuple[SyntheticInstrument, ...]
     volatility_bps: float = 4.0
@@ -93,7 +97,8 @@ class SyntheticMarket:
         settings = self._settings
         mid = float(settings.mid)
         step_sigma = settings.volatility_bps * 1e-4 * math.sqrt(settings.step_ns / (60 * SECOND_NS))
-        for step in range(settings.duration_ns // settings.step_ns + 1):
+        steps = None if settings.duration_ns is None else settings.duration_ns // settings.step_ns + 1
+        for step in count() if steps is None else range(steps):
             now = settings.start_ns + step * settings.step_ns
             mid *= math.exp(step_sigma * self._rng.gauss(0.0, 1.0))
             arrivals: list[Arrival] = []

@@ -1,0 +1,51 @@
+"""What the simulated venue and its clients say to each other beside the port's own commands and reports."""
+
+from venues.port import Lane, Message, message
+
+
+@message(lane=Lane.CONTROL)
+class VenueHello(Message):
+    """A client's first line. `ts` is the latest time it has seen: the market's time never runs behind it.
+
+    Every client hears what venues say of accounts; market data go to those that want them.
+    """
+
+    ts: int
+    client: str
+    wants_market: bool
+
+
+@message(lane=Lane.CONTROL)
+class VenueWelcome(Message):
+    """The answer: at CLOCK_MONOTONIC `anchor_ns` the market's time was `ts`.
+
+    It runs `numerator / denominator` times as fast; with a `numerator` of 0 it is granted step by step.
+    """
+
+    ts: int
+    venues: tuple[str, ...]
+    anchor_ns: int
+    numerator: int
+    denominator: int
+
+
+@message(lane=Lane.CONTROL)
+class Step(Message):
+    """It is `ts`: take the reports sent before this line, do what is due, and answer StepDone."""
+
+    ts: int
+
+
+@message(lane=Lane.CONTROL)
+class StepDone(Message):
+    """All is done; `next_ns` is when the client wants to be woken next, None for never."""
+
+    ts: int
+    next_ns: int | None
+
+
+@message(lane=Lane.CONTROL)
+class MarketEnded(Message):
+    """The market is over; venues answer on."""
+
+    ts: int
