@@ -20,17 +20,17 @@ from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
 from daemon.config import load
-from daemon.config_schema import Recorded, RunConfig
+from daemon.config_schema import RunConfig
 from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogWriteError, RunLog
+from daemon.market import open_market
 from daemon.stopping import RunStoppedError, StopSignals
 from daemon.summary import Summary, summarize
-from sim.clocks import Arrival, ClockStatistics, Tick, two_clocks
+from sim.clocks import ClockStatistics, Tick, two_clocks
 from sim.driver import Driver
-from sim.market import NoFramesError, RecordedMarket, Recording, RecordingReport, with_mid_marks
+from sim.market import NoFramesError, RecordingReport
 from sim.recording.errors import RecordingError
-from sim.synthetic import SyntheticMarket
 from venues.model.money import desk_arithmetic
 
 
@@ -80,7 +80,8 @@ class Backtest:
         run_id = f"{config.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
         folder = Path(out) if out is not None else Path(config.log.dir) / run_id
         clocks = ClockStatistics()
-        arrivals, reports, start_ns, end_ns = self._market(warn or _silent)
+        market = open_market(config, warn or _silent)
+        start_ns = market.start_ns
         seats = build_seats(config)
         log = RunLog.create(
             folder / "log", config.text, config.sha256, build_id(), start_ns, durable=config.log.durable
@@ -92,9 +93,9 @@ class Backtest:
                 {account.id: seats[account.venue] for account in config.accounts.values()},
                 markets(config, seats),
                 log,
-                progress=_share(progress, start_ns, end_ns),
+                progress=_share(progress, start_ns, market.end_ns),
             )
-            ticks = two_clocks(arrivals, clocks)
+            ticks = two_clocks(market.arrivals, clocks)
             try:
                 result = driver.run(ticks if until is None else until(ticks), start_ns)
             except RunStoppedError as error:
@@ -102,40 +103,9 @@ class Backtest:
                 raise RunStoppedError(str(log.folder)) from error
             journal_sha256 = log.close()
         summary = summarize(config, cell, result, run_id, journal_sha256, perf_counter() - began)
-        summary["recordings"] = [_recording(report) for report in reports]
+        summary["recordings"] = [_recording(report) for report in market.reports]
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        return Outcome(summary, baskets_of(cell), folder, reports, clocks)
-
-    def _market(self, warn: Callable[[str], None]) -> tuple[Iterator[Arrival], list[RecordingReport], int, int | None]:
-        """Return the arrivals, the reports they fill, the first instant and, where it is known, the last."""
-        config = self.config
-        specs = dict(config.instruments)
-        if not isinstance(config.market, Recorded):
-            settings = config.market.settings(config.run)
-            synthetic = iter(SyntheticMarket(settings, specs))
-            assert settings.duration_ns is not None
-            return synthetic, [], settings.start_ns, settings.start_ns + settings.duration_ns
-        market = RecordedMarket(
-            [
-                Recording(
-                    config.paths[one.file],
-                    tuple(specs[f"{one.venue}:{symbol}"] for symbol in one.symbols),
-                    one.recorder,
-                    one.min_feed_latency_ns,
-                )
-                for one in config.market.recordings
-            ],
-            warn,
-        )
-        arrivals = iter(market)
-        start_ns = market.start_ns
-        end_ns = None if config.run.duration_ns is None else start_ns + config.run.duration_ns
-        if end_ns is not None:
-            arrivals = _until(arrivals, end_ns)
-        if config.market.mid_marks_ns is not None:
-            marked = [one.id for one in specs.values() if not one.is_spot]
-            arrivals = with_mid_marks(arrivals, marked, specs, config.market.mid_marks_ns)
-        return arrivals, market.reports, start_ns, end_ns or market.end_ns
+        return Outcome(summary, baskets_of(cell), folder, market.reports, clocks)
 
 
 def main(arguments: Namespace) -> int:
@@ -177,13 +147,6 @@ def _recording(report: RecordingReport) -> dict[str, object]:
         "clock_skew_ns": report.skew_ns,
         "clock_drift_ns": report.drift_ns,
     }
-
-
-def _until(arrivals: Iterator[Arrival], end_ns: int) -> Iterator[Arrival]:
-    for arrival in arrivals:
-        if arrival.local_ns > end_ns:
-            return
-        yield arrival
 
 
 def _share(progress: Callable[[float], None] | None, start_ns: int, end_ns: int | None) -> Callable[[int], None] | None:
