@@ -3,14 +3,13 @@
 from decimal import Decimal
 
 from actors.base import handles
-from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg
+from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg, leg_name, to_message
 from actors.basket_book import BASKET_TIMER, BasketBook, timer_key
 from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, PlannedOrder, Terms, choose, must_wait
 from actors.cell import CellRestarted
 from actors.liquidity import worst_ticks
 from actors.messages import (
     BasketIntent,
-    BasketLeg,
     BasketState,
     BookView,
     CancelRequest,
@@ -52,6 +51,8 @@ class AtomicExecutor(BasketBook):
                 raise DeniedError(DenyReason.STOPPING, "no new baskets")
             if self.state.kill_level >= KillLevel.REDUCE_ONLY and intent.closes is None:
                 raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
+            if intent.closes is None:
+                self.is_shadow(intent.basket_id, intent.strategy)
             basket = self.plan(now, intent)
         except DeniedError as error:
             self.refuse(now, intent, str(error))
@@ -62,7 +63,7 @@ class AtomicExecutor(BasketBook):
                 now,
                 basket.id,
                 basket.strategy,
-                tuple(_to_message(leg) for leg in basket.legs),
+                tuple(to_message(leg) for leg in basket.legs),
                 basket.max_slippage_bps,
                 basket.closes,
             )
@@ -91,7 +92,12 @@ class AtomicExecutor(BasketBook):
                 raise DeniedError(DenyReason.STOPPING, "no new baskets")
             if self.state.kill_level >= KillLevel.REDUCE_ONLY and basket.closes is None:
                 raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
+            is_shadow = basket.closes is None and self.is_shadow(basket.id, basket.strategy)
             orders = [self._first_order(index, leg, basket) for index, leg in enumerate(basket.legs)]
+            if is_shadow:
+                legs = (f"{o.side} {o.qty} {basket.legs[o.leg].instrument} at {o.price}" for o in orders)
+                self.incident(now, "shadow", basket.id, "; ".join(legs))
+                raise DeniedError(DenyReason.FLAG, "a shadow is not sent")
         except DeniedError as error:
             self.deny(now, basket, str(error))
             return
@@ -108,7 +114,7 @@ class AtomicExecutor(BasketBook):
         touch = self.touch(leg.instrument)
         leg.arrival_bid, leg.arrival_ask = spec.price(touch.bid), spec.price(touch.ask)
         best = touch.ask if leg.side is Side.BUY else touch.bid
-        bound = worst_ticks(spec, _to_message(leg), best, basket.max_slippage_bps)
+        bound = worst_ticks(spec, to_message(leg), best, basket.max_slippage_bps)
         if (best - bound) * leg.side.sign > 0 or bound <= 0:
             raise DeniedError(
                 DenyReason.LIMIT_PRICE, f"{leg.instrument} at {spec.price(best)}, limit {leg.limit_price}"
@@ -490,13 +496,3 @@ class AtomicExecutor(BasketBook):
             self._place(now, close)
         if is_left:
             self.out.timer(_FLATTEN, now + self.config.flatten_retry_ns)
-
-
-def leg_name(basket: Basket, child: Child) -> str:
-    return f"{basket.legs[child.leg].instrument} {'reduction' if child.is_reduce else 'order'}"
-
-
-def _to_message(leg: Leg) -> BasketLeg:
-    return BasketLeg(
-        leg.account, leg.instrument, leg.side, leg.target, leg.reduce_only, leg.position_side, leg.limit_price
-    )

@@ -274,6 +274,17 @@ def new_leg(leg: BasketLeg, qty: Decimal, *, is_close: bool) -> Leg:
     )
 
 
+def leg_name(basket: Basket, child: Child) -> str:
+    return f"{basket.legs[child.leg].instrument} {'reduction' if child.is_reduce else 'order'}"
+
+
+def to_message(leg: Leg) -> BasketLeg:
+    """Return the leg as asked for."""
+    return BasketLeg(
+        leg.account, leg.instrument, leg.side, leg.target, leg.reduce_only, leg.position_side, leg.limit_price
+    )
+
+
 def quantum(specs: Iterable[Instrument]) -> Decimal:
     """Return the smallest base quantity that every instrument can trade: the LCM of lot size x multiplier.
 

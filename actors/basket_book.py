@@ -5,9 +5,11 @@ from decimal import Decimal
 
 from attrs import define, field
 
-from actors.base import Actor
+from actors.base import Actor, handles
 from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
 from actors.basket_plan import DeniedError, DenyReason, ExecutorConfig, common_sizes
+from actors.flags import Flag, FlagMode, SetFlag, flag_of, verdict
+from actors.flags import objection as flag_objection
 from actors.messages import (
     BasketIntent,
     BasketLeg,
@@ -56,6 +58,7 @@ class ExecutorState:
     depth_refs: dict[str, str] = field(factory=dict)
     kill_level: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
+    flags: dict[str, Flag] = field(factory=dict)
     next_ref: int = 0
     next_flatten: int = 0
     max_unhedged: Decimal = ZERO
@@ -246,6 +249,21 @@ class BasketBook(Actor):
         self.out.emit(
             BasketUpdate(now, intent.basket_id, intent.strategy, state, filled, closes=intent.closes, why=why)
         )
+
+    @handles(SetFlag)
+    def flag_set(self, now: int, message: SetFlag) -> None:
+        why = flag_objection(self.state.flags, message)
+        if why:
+            self.incident(now, "flag_refused", "", f"{message.feature}: {why}")
+            return
+        self.state.flags[message.feature] = flag_of(message)
+
+    def is_shadow(self, basket_id: str, strategy: str) -> bool:
+        """Whether the flags let an opening be planned but not sent. Raises DeniedError when not even that."""
+        mode, why = verdict(self.state.flags, strategy, basket_id)
+        if mode is FlagMode.DISABLED:
+            raise DeniedError(DenyReason.FLAG, why)
+        return mode is FlagMode.SHADOW
 
     def deny(self, now: int, basket: Basket, why: str) -> None:
         basket.why = why

@@ -22,6 +22,7 @@ class DenyReason(StrEnum):
     DUPLICATE = "duplicate_basket"
     STOPPING = "stopping"
     KILLED = "killed"
+    FLAG = "flag"
     NO_LEGS = "no_legs"
     DUPLICATE_LEG = "duplicate_leg"
     BAD_PARAMETER = "bad_parameter"

@@ -8,12 +8,14 @@ orders that reduce pass, at CANCEL_ALL and above only such as cannot rest. Over 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from actors.base import Actor, handles
 from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
 from actors.dispatcher import InboxHighWater
 from actors.ledger import position_change, unbookable
+from actors.limits import TightenLimit, effective, objection, tighten
 from actors.messages import (
     MARKET_CHANNEL,
     BasketLeg,
@@ -24,6 +26,7 @@ from actors.messages import (
     Checker,
     FeedStatus,
     FillEvent,
+    Incident,
     KillState,
     OrderApproved,
     OrderDenied,
@@ -48,7 +51,7 @@ from venues.port import VenueDown, VenueUp
 class RiskGate(Actor):
     """`accounts` gives each account's venue. Prices are held against the mid of the last good view of the book."""
 
-    publishes = (OrderApproved, OrderDenied, PreflightReply)
+    publishes = (OrderApproved, OrderDenied, PreflightReply, Incident)
     state: RiskState
 
     def __init__(
@@ -63,8 +66,13 @@ class RiskGate(Actor):
         self.accounts = dict(accounts)
         self.config = config or RiskConfig()
         self.state = RiskState()
+        self.limits = self.config
         if self.config.starts_read_only:
             self._distrust("", "not reconciled since the start")
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self.limits = effective(self.config, self.state.tightened)
 
     # Decisions
 
@@ -136,8 +144,8 @@ class RiskGate(Actor):
         mid, touch = self._mid(spec.id), state.touches.get(spec.id)
         return Facts(
             spec=spec,
-            limits=self.config.limits(spec.id),
-            config=self.config,
+            limits=self.limits.limits(spec.id),
+            config=self.limits,
             is_opening=not (self._is_hedge(order) or self._reduces(now, order)),
             mid=mid,
             age_ns=None if touch is None else now - touch.ts,
@@ -366,6 +374,19 @@ class RiskGate(Actor):
     @handles(StopCommand)
     def on_stop(self, now: int, stop: StopCommand) -> None:
         self.state.is_stopping = True
+
+    def objection(self, change: TightenLimit) -> str:
+        """Return why a limit cannot be tightened so, an empty string when it can."""
+        return objection(change, self.config, self.state.tightened, self.instruments)
+
+    @handles(TightenLimit)
+    def on_tighten(self, now: int, change: TightenLimit) -> None:
+        why = self.objection(change)
+        if why:
+            self.out.emit(Incident(now, "limit_refused", "", f"{change.instrument or 'desk'}: {why}"))
+            return
+        tighten(self.state.tightened, change)
+        self.limits = effective(self.config, self.state.tightened)
 
     @handles(InboxHighWater)
     def on_high_water(self, now: int, water: InboxHighWater) -> None:
