@@ -4,10 +4,11 @@ from decimal import Decimal
 
 from actors.base import handles
 from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg, leg_name, to_message
-from actors.basket_book import BASKET_TIMER, BasketBook, timer_key
+from actors.basket_book import BASKET_TIMER, timer_key
 from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, PlannedOrder, Terms, choose, must_wait
 from actors.cell import CellRestarted
 from actors.liquidity import worst_ticks
+from actors.lost_legs import LostLegs, is_foreign
 from actors.messages import (
     BasketIntent,
     BasketState,
@@ -26,15 +27,13 @@ from actors.messages import (
     PreflightRequest,
     StopCommand,
 )
-from actors.order_records import VENUE_REASONS
-from venues.model.fill import Fill
 from venues.model.money import ONE, ZERO
 from venues.model.order import OrderStatus, OrderType, Side
 
 _FLATTEN = "flatten"
 
 
-class AtomicExecutor(BasketBook):
+class AtomicExecutor(LostLegs):
     """Trades baskets of legs whose base quantities cancel, all or none as far as markets allow it.
 
     Every leg goes out at once as an immediate-or-cancel limit. What fills unevenly is hedged by actual fills: by
@@ -155,13 +154,13 @@ class AtomicExecutor(BasketBook):
         child.is_final = True
         basket.why = f"order denied: {'; '.join(message.reasons)}"
         self._missed(now, basket, child, is_refused=True)
-        self._evaluate(now, basket)
+        self.evaluate(now, basket)
 
     @handles(FillEvent)
     def filled(self, now: int, event: FillEvent) -> None:
         if not event.basket_id:
-            if event.fill.reason in VENUE_REASONS:
-                self._taken(now, event.fill)
+            if is_foreign(event.fill):
+                self.taken(now, event.fill)
             return
         basket = self.state.baskets.get(event.basket_id)
         child = basket.children.get(event.request_id) if basket is not None else None
@@ -202,7 +201,7 @@ class AtomicExecutor(BasketBook):
         elif basket.state is BasketState.BROKEN:
             self.mark(now, basket)
             self._late_news(now, basket)
-        self._evaluate(now, basket)
+        self.evaluate(now, basket)
 
     def _late_news(self, now: int, basket: Basket) -> None:
         """A lost order of a broken basket was found: a close hands it over, an opening may be in order after all."""
@@ -213,7 +212,7 @@ class AtomicExecutor(BasketBook):
         self.hand_over(now, basket)
         closed = self.state.baskets.get(basket.closes)
         if closed is not None and closed.closing:
-            self._evaluate(now, self.state.baskets[closed.closing])
+            self.evaluate(now, self.state.baskets[closed.closing])
 
     def _missed(self, now: int, basket: Basket, child: Child, *, is_refused: bool) -> None:
         """A hedge did not fill: widen the cap and wait a little; completing in vain gives way to unwinding."""
@@ -231,9 +230,9 @@ class AtomicExecutor(BasketBook):
         if not basket.gaps(self.instruments):
             return
         self.incident(now, "fill_after_end", basket.id, f"{basket.state} basket is out of balance by a late fill")
-        self._work_again(now, basket, BasketEvent.HEDGE, "late fill")
+        self.work_again(now, basket, BasketEvent.HEDGE, "late fill")
 
-    def _work_again(self, now: int, basket: Basket, event: BasketEvent, why: str) -> None:
+    def work_again(self, now: int, basket: Basket, event: BasketEvent, why: str) -> None:
         basket.apply(event)
         basket.why = why
         basket.deadline_ns = now + max(self.config.flatten_deadline_ns, basket.deadline_ns - basket.planned_ns)
@@ -246,52 +245,15 @@ class AtomicExecutor(BasketBook):
         self.mark(now, basket)
         self.publish(now, basket)
 
-    # Positions taken by a venue
-
-    def _taken(self, now: int, fill: Fill) -> None:
-        """Take what a venue closed by itself off the baskets that hold it, oldest first, and unwind their other legs.
-
-        What no basket is known to hold was filled by an order whose reports are still on their way.
-        """
-        left = fill.qty
-        for is_known in (True, False):
-            for basket in list(self.state.baskets.values()):
-                if basket.closes is not None or basket.state not in (*ACTIVE, BasketState.BALANCED, BasketState.BROKEN):
-                    continue
-                for index, leg in enumerate(basket.legs):
-                    there = leg.position + (ZERO if is_known else basket.coming(index))
-                    gone = min(left, there) if leg.is_taken_by(fill) else ZERO
-                    if gone <= ZERO:
-                        continue
-                    leg.taken += gone
-                    left -= gone
-                    basket.may_extend = False
-                    text = f"{leg.instrument}: {gone} taken by the venue, {fill.reason}"
-                    self.incident(now, "leg_taken", basket.id, text)
-                    self._lost_leg(now, basket, f"a leg was taken by the venue, {fill.reason}")
-
-    def _lost_leg(self, now: int, basket: Basket, why: str) -> None:
-        if basket.closing:
-            # The close under way holds the difference: its own legs know what to do about it.
-            self.hand_difference_to_close(now, basket)
-            self._evaluate(now, self.state.baskets[basket.closing])
-        elif basket.state is BasketState.BALANCED and basket.gaps(self.instruments):
-            self._work_again(now, basket, BasketEvent.UNWIND, why)
-        elif basket.state is BasketState.BROKEN and not basket.is_pending:
-            self.mark(now, basket)
-            self.settle_broken(now, basket)
-        else:
-            self.mark(now, basket)
-            self.publish(now, basket)
-        self._evaluate(now, basket)
-
     # Decisions
 
-    def _evaluate(self, now: int, basket: Basket) -> None:
+    def evaluate(self, now: int, basket: Basket) -> None:
         """Bring the basket on as far as what is known allows."""
         if basket.state not in ACTIVE:
             return
         self.mark(now, basket)
+        if self.state.is_guarded:
+            return
         self._check_budget(now, basket)
         is_done = not basket.is_pending and basket.is_balanced(self.instruments)
         if is_done and (not basket.is_rollback or basket.is_empty(self.instruments) or self._is_exhausted(basket)):
@@ -305,7 +267,7 @@ class AtomicExecutor(BasketBook):
         if basket.state in ACTIVE:
             self._schedule(now, basket)
         elif basket.state in (BasketState.BALANCED, BasketState.BROKEN):
-            self._flatten_if_told(now)
+            self.flatten_if_told(now)
 
     def _check_budget(self, now: int, basket: Basket) -> None:
         if basket.exposure > basket.risk_budget * 1_000_000_000 and not basket.is_over_budget:
@@ -365,7 +327,7 @@ class AtomicExecutor(BasketBook):
             self._execute(now, basket, plan)
         elif basket.gaps(self.instruments) or basket.is_rollback:
             self._no_way(now, basket, "no depth within the cap")
-            self._evaluate(now, basket)
+            self.evaluate(now, basket)
 
     def _cap_bps(self, basket: Basket) -> Decimal | None:
         if basket.is_last_call or basket.misses >= self.config.hedge_attempts - 1:
@@ -413,7 +375,7 @@ class AtomicExecutor(BasketBook):
 
     def on_timer(self, now: int, key: str) -> None:
         if key == _FLATTEN:
-            self._flatten_if_told(now)
+            self.flatten_if_told(now)
             return
         basket = self.state.baskets.get(key.removeprefix(BASKET_TIMER))
         if basket is not None:
@@ -423,7 +385,7 @@ class AtomicExecutor(BasketBook):
         if basket.state in (BasketState.PLANNED, BasketState.RESERVED):
             self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: agreed were {', '.join(basket.agreed) or 'none'}")
         else:
-            self._evaluate(now, basket)
+            self.evaluate(now, basket)
 
     # The world
 
@@ -445,25 +407,25 @@ class AtomicExecutor(BasketBook):
         for basket in list(self.state.baskets.values()):
             if basket.state in ACTIVE:
                 self._forget_depth(basket)
-                self._evaluate(now, basket)
+                self.evaluate(now, basket)
             elif basket.state in (BasketState.PLANNED, BasketState.RESERVED):
                 self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: the cell restarted")
-        self._flatten_if_told(now)
+        self.flatten_if_told(now)
 
     @handles(KillState)
     def kill_changed(self, now: int, message: KillState) -> None:
         self.state.kill_level = message.level
         if message.level >= KillLevel.CANCEL_ALL:
             for basket in list(self.state.baskets.values()):
-                self._evaluate(now, basket)
-        self._flatten_if_told(now)
+                self.evaluate(now, basket)
+        self.flatten_if_told(now)
 
-    def _flatten_if_told(self, now: int) -> None:
+    def flatten_if_told(self, now: int) -> None:
         """At FLATTEN, close every open basket with all its legs at once, again and again until nothing is open.
 
         Such a close asks no checker: a refusal would keep the risk on.
         """
-        if self.state.kill_level < KillLevel.FLATTEN:
+        if self.state.kill_level < KillLevel.FLATTEN or self.state.is_guarded:
             return
         is_left = False
         for basket in list(self.state.baskets.values()):

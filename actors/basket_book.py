@@ -58,6 +58,7 @@ class ExecutorState:
     depth_refs: dict[str, str] = field(factory=dict)
     kill_level: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
+    is_guarded: bool = False
     flags: dict[str, Flag] = field(factory=dict)
     next_ref: int = 0
     next_flatten: int = 0

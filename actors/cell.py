@@ -127,11 +127,11 @@ class Cell:
     def next_timer(self) -> int | None:
         return None if self.halt is not None else self.dispatcher.next_timer()
 
-    def run(self, now: int) -> list[Intent]:
-        """Take everything that waits and return the commands to journal and send, in order."""
+    def run(self, now: int, inputs_max: int | None = None) -> list[Intent]:
+        """Take everything that waits, or `inputs_max` of it, and return the commands to journal and send, in order."""
         while self.halt is None:
             try:
-                self.dispatcher.run(now)
+                self.dispatcher.run(now, inputs_max)
             except DispatchError as error:
                 self._fail(error)
             else:
@@ -169,7 +169,7 @@ class Cell:
         return self.dispatcher.take_effects()
 
     def _take_snapshot_if_due(self) -> None:
-        if len(self._tail) >= self._snapshot_every:
+        if len(self._tail) >= self._snapshot_every and self.dispatcher.is_idle:
             self._take_snapshot()
 
     def _take_snapshot(self) -> None:

@@ -5,10 +5,13 @@ from decimal import Decimal
 from actors.messages import KillLevel
 from venues.port import Lane, Message, message
 
+GUARD_PREFIX = "gd-"
+"""Begins the client ids of the guard's own orders."""
+
 
 @message(lane=Lane.CONTROL)
 class GuardStatus(Message):
-    """What the desk knows of its guard. While it is not up nothing new is opened; while it is in charge nothing is sent.
+    """What the desk knows of its guard: not up, nothing new is opened; in charge, nothing at all is sent.
 
     In charge means: the guard took the book over and flattens it by itself.
     """

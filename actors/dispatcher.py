@@ -168,6 +168,7 @@ class Dispatcher:
         self._delivered: list[tuple[ViewKey, int]] = []
         self._spent: dict[int, int] = {}
         self._last_now = 0
+        self._left = -1
         self._is_over_high_water = False
         self._timers = Timers()
         self._routes: dict[type[Message], _Route] = {}
@@ -256,12 +257,18 @@ class Dispatcher:
             self._queue.append((_Start(now, name), None, "input"))
         self._deliver(now, only_queued=True)
 
-    def run(self, now: int) -> None:
-        """Take inputs until every lane is empty.
+    def run(self, now: int, inputs_max: int | None = None) -> None:
+        """Take inputs until every lane is empty, or `inputs_max` inputs and views were taken (see `is_idle`).
 
         Raises HandlerFailedError or MessageStormError; the lanes then still hold the inputs behind the failed one.
         """
+        self._left = -1 if inputs_max is None else inputs_max
         self._deliver(now, only_queued=False)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits in any lane."""
+        return not (self._queue or self._views or self._control or self._orders or self._feed)
 
     def take(self, now: int, message: Message, *, is_held: bool = False) -> None:
         """Deliver one input and everything it causes. Replays call this with the logged `is_held`."""
@@ -367,9 +374,10 @@ class Dispatcher:
                 if self._delivered:
                     self._spent[self._root] = self._spent.get(self._root, 0) + seq - begin
                 # Outside the handlers' try: a log that cannot be written is no actor's failure and ends the run.
-                following = None if only_queued else self._next(now)
+                following = None if only_queued or not self._left else self._next(now)
                 if following is None:
                     return
+                self._left -= 1
                 queue.append(following)
         finally:
             self.counters.messages += seq - first
@@ -426,7 +434,7 @@ class Dispatcher:
 
     def snapshot(self) -> dict[str, Any]:
         """Return sequence number, timers and every actor's snapshot. Only between runs: nothing may be waiting."""
-        if self._queue or self._views or self._control or self._orders or self._feed:
+        if not self.is_idle:
             raise WiringError("a snapshot is taken when nothing is left to do")
         return {
             "seq": self.seq,

@@ -105,6 +105,8 @@ class RiskState:
     kill: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
     is_backlogged: bool = False
+    guard_why: str = ""
+    is_guard_in_charge: bool = False
     tightened: dict[str, dict[str, Decimal]] = field(factory=dict)
     sent_ns: list[int] = field(factory=list)
     repeats: dict[str, int] = field(factory=dict)

@@ -60,6 +60,8 @@ class Reason(StrEnum):
     BACKLOG = "backlog"
     VENUE_DOWN = "venue_down"
     READ_ONLY = "read_only"
+    GUARD_DOWN = "guard_down"
+    GUARD_IN_CHARGE = "guard_in_charge"
 
 
 @frozen
@@ -149,6 +151,8 @@ class Facts:
     is_backlogged: bool
     venue_why: str
     is_read_only: bool
+    guard_why: str
+    is_guard_in_charge: bool
 
 
 Check = Callable[[OrderRequest, Facts], str | None]
@@ -367,6 +371,14 @@ def _venue_down(order: OrderRequest, facts: Facts) -> str | None:
     return facts.venue_why or None
 
 
+def _guard_down(order: OrderRequest, facts: Facts) -> str | None:
+    return facts.guard_why or None
+
+
+def _guard_in_charge(order: OrderRequest, facts: Facts) -> str | None:
+    return "the guard flattens the book" if facts.is_guard_in_charge else None
+
+
 def _read_only(order: OrderRequest, facts: Facts) -> str | None:
     return f"{order.account} is not reconciled" if facts.is_read_only else None
 
@@ -400,6 +412,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.BACKLOG, _backlog, spares_reducing=True),
     Rule(Reason.VENUE_DOWN, _venue_down, spares_reducing=False),
     Rule(Reason.READ_ONLY, _read_only, spares_reducing=False),
+    Rule(Reason.GUARD_DOWN, _guard_down, spares_reducing=True),
+    Rule(Reason.GUARD_IN_CHARGE, _guard_in_charge, spares_reducing=False),
 )
 """What spares reducing orders would otherwise trap a book that wants to shrink. Nothing spares them bad numbers, the
 venue's own grid and minima, the hard collar, the rate the venue bans for, repeated ids, the basket's own size, and

@@ -13,6 +13,7 @@ from typing import Any
 from actors.base import Actor, handles
 from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
+from actors.control import GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.ledger import position_change, unbookable
 from actors.limits import TightenLimit, effective, objection, tighten
@@ -164,6 +165,8 @@ class RiskGate(Actor):
             is_backlogged=state.is_backlogged,
             venue_why=self._venue_why(spec.venue),
             is_read_only=order.account in state.unreconciled,
+            guard_why=state.guard_why,
+            is_guard_in_charge=state.is_guard_in_charge,
         )
 
     # Exposure
@@ -391,6 +394,11 @@ class RiskGate(Actor):
     @handles(InboxHighWater)
     def on_high_water(self, now: int, water: InboxHighWater) -> None:
         self.state.is_backlogged = water.is_over
+
+    @handles(GuardStatus)
+    def on_guard(self, now: int, guard: GuardStatus) -> None:
+        self.state.guard_why = "" if guard.is_up else guard.why or "down"
+        self.state.is_guard_in_charge = guard.is_in_charge
 
     @handles(CellRestarted)
     def on_restart(self, now: int, restarted: CellRestarted) -> None:
