@@ -10,21 +10,9 @@ from attrs import define
 
 from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
 from daemon.link.frames import VenueHello, VenueWelcome
+from daemon.link.refusals import unsent
 from daemon.live.sockets import connect
-from venues.port import (
-    CancelOrder,
-    Command,
-    Message,
-    OrderRejected,
-    OutcomeUnknown,
-    Query,
-    QueryFailed,
-    RejectReason,
-    Report,
-    SubmitOrder,
-    VenueDown,
-    VenueUp,
-)
+from venues.port import Command, Message, Report, VenueDown, VenueUp
 
 _BACKOFF_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _WELCOME_S = 30.0
@@ -148,7 +136,11 @@ class VenueLink:
         connection = self._connection
         if connection is None:
             self.counters.unsent += len(commands)
-            return [self._unsent(command) for command in commands]
+            now = self._now()
+            return [
+                unsent(command, now, f"not sent: {self._venue_of(command.account)} is down: {self._why_down}")
+                for command in commands
+            ]
         try:
             connection.send(*commands)
         except ConnectionLostError:
@@ -169,15 +161,3 @@ class VenueLink:
         """Wait until the kernel has taken what was sent."""
         if self._connection is not None:
             await self._connection.drain()
-
-    def _unsent(self, command: Command) -> Report:
-        """Say what became of a command that never left: an order is proven not to exist, a query has no answer."""
-        now, why = self._now(), f"not sent: {self._venue_of(command.account)} is down: {self._why_down}"
-        if isinstance(command, Query):
-            return QueryFailed(now, command.account, command.query_id, command.kind, why)
-        instrument = getattr(command, "instrument", None) or ""
-        client_order_id = getattr(command, "client_order_id", "")
-        if isinstance(command, SubmitOrder):
-            return OrderRejected(now, command.account, instrument, client_order_id, RejectReason.OTHER, why)
-        name = CancelOrder.__name__ if isinstance(command, CancelOrder) else type(command).__name__
-        return OutcomeUnknown(now, command.account, instrument, client_order_id, name, why)

@@ -1,0 +1,111 @@
+"""What has happened at the simulated venues so far: the market's ticks and the clients' commands in one order."""
+
+from collections.abc import Callable, Iterator
+
+from attrs import define, evolve, field
+
+from daemon.app import build_seats, markets
+from daemon.config_schema import RunConfig
+from daemon.market import open_market
+from sim.clocks import ClockStatistics, Tick, two_clocks
+from sim.exchange import ALL, NEVER, Exchange
+from venues.port import Command, Message
+
+Deliver = Callable[[int, Message, int, bool], None]
+"""When, what, to which client (ALL or its number), and whether it is market data."""
+
+
+@define
+class VenueEngine:
+    """The venues of `config`, on a market that ends `for_ns` after its start (None: with its data, or never).
+
+    Time is given from outside and never goes back. The same ticks and the same commands between the same steps give
+    the same deliveries: that is how a killed venue comes back.
+    """
+
+    config: RunConfig
+    for_ns: int | None
+    deliver: Deliver
+    now: int = field(init=False)
+    end_ns: int | None = field(init=False, default=None)
+    steps: int = field(init=False, default=0)
+    exchange: Exchange = field(init=False)
+    _ticks: Iterator[Tick] = field(init=False)
+    _tick: Tick | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        run = evolve(self.config.run, duration_ns=self.for_ns)
+        market = open_market(evolve(self.config, run=run), lambda _: None)
+        seats = build_seats(self.config)
+        self.now = market.start_ns
+        self.end_ns = market.end_ns
+        self.exchange = Exchange(
+            {account.id: seats[account.venue] for account in self.config.accounts.values()},
+            markets(self.config, seats),
+        )
+        self.exchange.find_deadline()
+        self._ticks = two_clocks(market.arrivals, ClockStatistics())
+        self._tick = next(self._ticks, None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the market has no more to tell."""
+        return self._tick is None
+
+    def next_ns(self) -> int:
+        """Return when something happens next, NEVER when nothing will."""
+        due = self.exchange.next_ns()
+        return due if self._tick is None else min(due, self._tick.ns)
+
+    def precedes(self, timer_ns: int) -> bool:
+        """Whether the next thing comes before a timer of the desk at `timer_ns`.
+
+        At one instant: the venue's own market events, what is under way, the desk's timers, what reaches the desk.
+        """
+        tick, due = self._tick, self.exchange.next_ns()
+        if due <= timer_ns and due != NEVER:
+            return True
+        return tick is not None and (tick.ns < timer_ns or (tick.ns == timer_ns and not tick.is_local))
+
+    def advance_to_timer(self, timer_ns: int) -> None:
+        """Let it be `timer_ns`, before which nothing happens any more."""
+        self.now = max(self.now, timer_ns)
+
+    def step(self) -> None:
+        """Let the one next thing happen.
+
+        What is due at an instant comes after the venue's own market events and before what reaches the desk then.
+        """
+        tick, due = self._tick, self.exchange.next_ns()
+        self.steps += 1
+        if tick is not None and (tick.ns < due or (tick.ns == due and not tick.is_local)):
+            self.now = max(self.now, tick.ns)
+            self._tick = next(self._ticks, None)
+            if tick.is_local:
+                self.deliver(tick.ns, tick.message, ALL, True)
+            else:
+                self.exchange.on_market(tick.ns, tick.message)
+            return
+        if due == NEVER:
+            raise RuntimeError("nothing will happen any more")
+        self.now = max(self.now, due)
+        delivered = self.exchange.happen()
+        if delivered is not None:
+            report, client = delivered
+            self.deliver(due, report, client, False)
+
+    def advance(self, until: int) -> None:
+        """Let everything happen that is due at or before `until`, and let it be `until`."""
+        while self.next_ns() <= until:
+            self.step()
+        self.now = max(self.now, until)
+
+    def repeat(self, steps: int, now: int) -> None:
+        """Come to where a former life of these venues was after `steps` steps, at `now`."""
+        while self.steps < steps:
+            self.step()
+        self.now = max(self.now, now)
+
+    def command(self, command: Command, client: int) -> None:
+        """Put a command on its way, now. Raises KeyError for an account that is at none of the venues."""
+        self.exchange.send(self.now, command, client)

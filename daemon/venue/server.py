@@ -1,0 +1,266 @@
+"""How the venue process paces its venues and whom it tells what."""
+
+import socket
+from collections.abc import Callable
+from fractions import Fraction
+from time import monotonic_ns
+
+import trio
+from attrs import define, field
+
+from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
+from daemon.link.frames import MarketEnded, Step, StepDone, VenueHello, VenueWelcome
+from daemon.link.refusals import unsent
+from daemon.link.wire import encode
+from daemon.live.clock import MarketClock
+from daemon.venue.engine import VenueEngine
+from daemon.venue.journal import VenueJournal
+from sim.exchange import ALL, NEVER
+from venues.port import Command, Message, Query
+
+CLIENTS_MAX = 16
+HELLO_S = 5.0
+PATIENCE_S = 2.0
+"""How long a granted step may take before time runs on without the desk."""
+
+_TICK_S = 1.0
+_STALLED_S = 0.02
+Log = Callable[[str], None]
+
+
+@define(eq=False)
+class _Client:
+    """One connection. While `is_stepping` it owes a StepDone; then `next_ns` is when it wants to be woken."""
+
+    number: int
+    name: str
+    wants_market: bool
+    connection: Connection
+    out: list[bytes] = field(factory=list)
+    is_stepping: bool = False
+    is_told_end: bool = False
+    next_ns: int = NEVER
+
+
+class VenueServer:
+    """Serves one engine. `speed` None: time is granted to the desk step by step, as fast as it answers.
+
+    Time begins with the first client and never runs behind what any client has seen.
+    """
+
+    def __init__(self, engine: VenueEngine, journal: VenueJournal, speed: Fraction | None, log: Log) -> None:
+        self.engine = engine
+        self.idle_since: float | None = None
+        self._journal = journal
+        self._speed = speed
+        self._log = log
+        self._clock: MarketClock | None = None
+        self._clients: dict[int, _Client] = {}
+        self._count = 0
+        self._wakes = trio.Event()
+        engine.deliver = self._deliver
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until cancelled."""
+        self.idle_since = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._granted if self._speed is None else self._paced)
+            nursery.start_soon(self._note_time)
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    connected, _ = listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                if len(self._clients) >= CLIENTS_MAX:
+                    self._log("a client too many was turned away")
+                    connected.close()
+                else:
+                    nursery.start_soon(self._serve, connected)
+
+    # Clients
+
+    async def _serve(self, connected: socket.socket) -> None:
+        connection = Connection(connected)
+        client: _Client | None = None
+        try:
+            with trio.move_on_after(HELLO_S):
+                first, *rest = await connection.receive()
+                if not isinstance(first, VenueHello):
+                    raise WireError(f"a {type(first).__name__} where the hello belongs")
+                client = self._welcome(first, connection)
+            if client is not None:
+                self._take(client, rest)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(connection.flush)
+                    while True:
+                        self._take(client, await connection.receive())
+        except BaseExceptionGroup as group:
+            self._ended(client, lost_by(group))
+        except (ConnectionLostError, WireError, OSError) as error:
+            self._ended(client, error)
+        finally:
+            connection.close()
+            if client is not None:
+                del self._clients[client.number]
+                self._wakes.set()
+            self.idle_since = None if self._clients else trio.current_time()
+
+    def _ended(self, client: _Client | None, error: BaseException) -> None:
+        if not isinstance(error, ConnectionLostError | WireError | OSError):
+            raise error
+        self._log(f"{client.name if client else 'a client'} left: {error}")
+
+    def _welcome(self, hello: VenueHello, connection: Connection) -> _Client:
+        self._begin(hello.ts)
+        self._count += 1
+        client = _Client(self._count, hello.client, hello.wants_market, connection)
+        # In granted time the desk is woken for the first time once it has said when it wants to be.
+        client.is_stepping = hello.wants_market
+        self._clients[client.number] = client
+        self.idle_since = None
+        clock = self._clock
+        assert clock is not None
+        now = self._now()
+        speed = self._speed or Fraction(0)
+        venues = tuple(seat.venue.name for seat in self.engine.exchange.seats)
+        connection.send(VenueWelcome(now, venues, monotonic_ns(), speed.numerator, speed.denominator))
+        self._log(f"{client.name} joined at {now}")
+        self._wakes.set()
+        return client
+
+    def _begin(self, seen_ns: int) -> None:
+        """Let time begin, or jump forward to what a client has seen already."""
+        if self._clock is None or seen_ns > self._now():
+            self.engine.advance(max(self.engine.now, seen_ns))
+            self._clock = self._clock_at(self.engine.now)
+            self._flush()
+
+    def _clock_at(self, now: int) -> MarketClock:
+        speed = self._speed or Fraction(1)
+        return MarketClock(now, monotonic_ns(), speed.numerator, speed.denominator)
+
+    def _now(self) -> int:
+        """Bring the venues up to date with the clock and return its time; granted time only moves by steps."""
+        if self._speed is not None and self._clock is not None:
+            self.engine.advance(self._clock.now())
+        return self.engine.now
+
+    def _take(self, client: _Client, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Command):
+                self._command(client, message)
+            elif isinstance(message, StepDone):
+                client.is_stepping = False
+                client.next_ns = NEVER if message.next_ns is None else message.next_ns
+            else:
+                raise WireError(f"a {type(message).__name__} is no business of a venue")
+        self._flush()
+        self._wakes.set()
+
+    def _command(self, client: _Client, command: Command) -> None:
+        now = self._now()
+        if command.account not in self.engine.exchange.accounts:
+            refused = unsent(command, now, f"{command.account} is no account here")
+            client.out.append(encode(refused))
+            return
+        if not isinstance(command, Query):
+            self._journal.note(self.engine.steps, now, client.name, command)
+        self.engine.command(command, client.number)
+
+    def _deliver(self, ns: int, message: Message, to: int, is_market: bool) -> None:
+        line: bytes | None = None
+        for client in self._clients.values():
+            if client.wants_market if is_market else to in (ALL, client.number):
+                line = line or encode(message)
+                client.out.append(line)
+
+    def _flush(self) -> None:
+        for client in self._clients.values():
+            if self._speed is not None and self.engine.is_over:
+                self._tell_end(client)
+            if client.out:
+                data = b"".join(client.out)
+                client.out.clear()
+                try:
+                    client.connection.send_bytes(data)
+                except ConnectionLostError:
+                    # Its own task learns of it as well, and leaves.
+                    continue
+
+    def _tell_end(self, client: _Client) -> bool:
+        """Say once that the market is over; False when it was said or is no news for the client."""
+        if not client.wants_market or client.is_told_end:
+            return False
+        client.is_told_end = True
+        client.out.append(encode(MarketEnded(self.engine.now)))
+        return True
+
+    # Time
+
+    async def _paced(self) -> None:
+        """Let things happen when their time has come."""
+        while True:
+            self._wakes = trio.Event()
+            if self._clock is None:
+                await self._wakes.wait()
+                continue
+            delay = self._clock.seconds_until(self.engine.next_ns())
+            with trio.move_on_after(delay):
+                await self._wakes.wait()
+            self._now()
+            self._flush()
+
+    async def _granted(self) -> None:
+        """Go from event to event; each one that reaches the desk waits for its answer."""
+        while True:
+            desk = next((client for client in self._clients.values() if client.wants_market), None)
+            if desk is None or desk.is_stepping:
+                await self._wait_for_desk(desk)
+            elif not self._step(desk):
+                self._wakes = trio.Event()
+                await self._wakes.wait()
+
+    def _step(self, desk: _Client) -> bool:
+        """Let one thing happen; False when nothing will."""
+        engine = self.engine
+        following = min(engine.next_ns(), desk.next_ns)
+        if engine.is_over and following > engine.now and self._tell_end(desk):
+            is_for_desk = True
+        elif following == NEVER:
+            return False
+        elif engine.precedes(desk.next_ns):
+            engine.step()
+            is_for_desk = bool(desk.out)
+        else:
+            engine.advance_to_timer(desk.next_ns)
+            is_for_desk = True
+        if is_for_desk:
+            desk.out.append(encode(Step(engine.now)))
+            desk.is_stepping = True
+        self._flush()
+        return True
+
+    async def _wait_for_desk(self, desk: _Client | None) -> None:
+        """Wait for the desk; without one, or when it does not answer, time goes on at the wall clock's pace."""
+        self._wakes = trio.Event()
+        with trio.move_on_after(PATIENCE_S) as waiting:
+            await self._wakes.wait()
+        if not waiting.cancelled_caught or self._clock is None or not self._clients:
+            return
+        self._log("the desk does not answer: time goes on without it" if desk else "no desk: time goes on")
+        clock = self._clock_at(self.engine.now)
+        while self._clients and not any(one.wants_market and not one.is_stepping for one in self._clients.values()):
+            self.engine.advance(clock.now())
+            self._flush()
+            self._wakes = trio.Event()
+            with trio.move_on_after(_STALLED_S):
+                await self._wakes.wait()
+
+    async def _note_time(self) -> None:
+        noted = 0
+        while True:
+            await trio.sleep(_TICK_S)
+            if self.engine.now > noted and self._clients:
+                noted = self.engine.now
+                self._journal.note_time(noted)
