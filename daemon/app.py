@@ -9,6 +9,7 @@ from actors.base import Actor
 from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Sink
+from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig, FundingTracker
@@ -78,6 +79,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
         ),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
+    actors.append(EventLog(venues, config.section("events", EventLogConfig), name="event_log"))
     return actors
 
 

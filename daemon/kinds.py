@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from actors.basket_plan import ExecutorConfig
+from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.kill_switch import KillConfig
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "events": EventLogConfig,
 }
 
 STRATEGIES = {
@@ -55,6 +57,7 @@ ACTORS = frozenset(
         "position_synchronizer",
         "order_manager",
         "atomic_executor",
+        "event_log",
         "venues",
         "cell",
     }

@@ -1,0 +1,130 @@
+"""Decides what is kept of what happened: the last events in words, for people who look at a running desk.
+
+The journal keeps everything; this is what `basisctl events` shows at once. Nothing comes in by the tick: a strategy
+that is denied at every tick is one event that says how often.
+"""
+
+from collections.abc import Mapping
+
+from attrs import define, field, frozen
+
+from actors.base import Actor, handles
+from actors.cell import CellRestarted
+from actors.config_checks import positive
+from actors.control import AdminCall, GuardStatus
+from actors.event_text import TEXT_MAX, TEXTS, fields_of
+from actors.messages import (
+    MARKET_CHANNEL,
+    BasketState,
+    BasketUpdate,
+    Incident,
+    OrderUpdate,
+    PositionMismatch,
+    Reconciled,
+)
+from venues.model.order import OrderStatus
+from venues.port import Message, VenueDown
+
+_VIEW = "view"
+_SHADOW = "shadow"
+_FOLD_OVER = 20
+
+
+@frozen
+class EventLogConfig:
+    """The last `keep` events are kept."""
+
+    keep: int = field(default=500, validator=positive)
+
+
+@define
+class Event:
+    """One event. `number` rises by one from 1 over the life of the state; `times` says how often it came in a row."""
+
+    number: int
+    ts: int
+    kind: str
+    text: str
+    fields: dict[str, str]
+    times: int = 1
+    fold: str = ""
+
+
+@define
+class EventLogState:
+    """`records` are oldest first. `agreed` are the accounts whose reconciliation is no news."""
+
+    records: list[Event] = field(factory=list)
+    last: int = 0
+    agreed: set[str] = field(factory=set)
+    guard: str = ""
+
+
+class EventLog(Actor):
+    """`accounts` gives each account's venue. Nobody hears this actor: it is read from outside."""
+
+    state: EventLogState
+
+    def __init__(self, accounts: Mapping[str, str], config: EventLogConfig | None = None, name: str = "") -> None:
+        super().__init__(name)
+        self.accounts = dict(accounts)
+        self.config = config or EventLogConfig()
+        self.state = EventLogState()
+
+    @handles(*TEXTS)
+    def on_event(self, now: int, message: Message) -> None:
+        if self._is_news(message):
+            self._keep(now, message)
+
+    def _is_news(self, message: Message) -> bool:
+        state = self.state
+        if isinstance(message, OrderUpdate):
+            # Its fill is an event of its own.
+            return message.status is not OrderStatus.PARTIALLY_FILLED
+        if isinstance(message, AdminCall):
+            return message.role != _VIEW
+        if isinstance(message, Reconciled):
+            is_known = message.account in state.agreed
+            state.agreed.add(message.account)
+            return not is_known
+        if isinstance(message, GuardStatus):
+            before, state.guard = state.guard, TEXTS[GuardStatus](message)
+            return before != state.guard
+        if isinstance(message, CellRestarted):
+            state.agreed.clear()
+        elif isinstance(message, PositionMismatch):
+            state.agreed.discard(message.account)
+        elif isinstance(message, VenueDown) and message.channel != MARKET_CHANNEL:
+            state.agreed -= {account for account, venue in self.accounts.items() if venue == message.venue}
+        return True
+
+    def _keep(self, now: int, message: Message) -> None:
+        state, kind, fold = self.state, type(message).__name__, _fold(message)
+        text, fields = TEXTS[type(message)](message)[:TEXT_MAX], fields_of(message)
+        if fold:
+            for known in state.records[-_FOLD_OVER:]:
+                if known.fold == fold:
+                    known.ts, known.text, known.fields = now, text, fields
+                    known.times += 1
+                    return
+        state.last += 1
+        state.records.append(Event(state.last, now, kind, text, fields, fold=fold))
+        if len(state.records) > self.config.keep:
+            del state.records[: len(state.records) - self.config.keep]
+
+    def since(self, number: int, limit: int) -> list[Event]:
+        """Return at most `limit` events after `number`, oldest first."""
+        records = self.state.records
+        if not records:
+            return []
+        begin = max(0, number + 1 - records[0].number)
+        return records[begin : begin + limit]
+
+
+def _fold(message: Message) -> str:
+    """Return what tells apart events of which a row is one event; empty for those that are kept one by one."""
+    if isinstance(message, BasketUpdate) and message.state is BasketState.DENIED:
+        return f"denied {message.strategy} {message.why.partition(':')[0]}"
+    if isinstance(message, Incident) and message.kind == _SHADOW:
+        return _SHADOW
+    return ""

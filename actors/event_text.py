@@ -1,0 +1,137 @@
+"""Decides which messages a person reads about later, and what is said of each in one line."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+import attrs
+
+from actors.cell import CellRestarted
+from actors.control import AdminCall, AdminResult, GuardStatus
+from actors.dispatcher import InboxHighWater
+from actors.flags import FlagMode, SetFlag
+from actors.limits import TightenLimit
+from actors.messages import (
+    ArmCommand,
+    BasketUpdate,
+    FeedStatus,
+    FillEvent,
+    Incident,
+    KillCommand,
+    KillState,
+    MarginState,
+    OrderDenied,
+    OrderUpdate,
+    PositionMismatch,
+    Reconciled,
+    RoundTrip,
+    StopCommand,
+)
+from venues.model.money import to_text
+from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
+
+TEXT_MAX = 500
+"""How many characters of a text are kept: reasons come from outside."""
+
+
+def _because(text: str, why: str) -> str:
+    return f"{text}: {why}" if why else text
+
+
+def _fill(event: FillEvent) -> str:
+    one = event.fill
+    text = f"{one.side} {one.qty} {one.instrument} at {one.price} in {one.account}"
+    return text if event.basket_id else f"{text}, {one.reason}, of no order of ours"
+
+
+def _order(update: OrderUpdate) -> str:
+    text = f"{update.side} {update.qty} {update.instrument} {update.status}, filled {update.filled_qty}"
+    return _because(text, update.why)
+
+
+def _basket(update: BasketUpdate) -> str:
+    closing = f", closes {update.closes}" if update.closes else ""
+    return _because(f"{update.basket_id} {update.state}{closing}", update.why)
+
+
+def _flag(change: SetFlag) -> str:
+    percent = f" {change.percent} %" if change.mode is FlagMode.CANARY else ""
+    return _because(f"{change.feature} to {change.mode}{percent}, by {change.operator}", change.reason)
+
+
+def _limit(change: TightenLimit) -> str:
+    what = f"{change.instrument or 'desk'} {change.key} to {change.value}, by {change.operator}"
+    return _because(what, change.reason)
+
+
+def _mismatch(one: PositionMismatch) -> str:
+    return f"{one.account} {one.instrument} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
+
+
+def _margin(one: MarginState) -> str:
+    coverage = "no position" if one.coverage is None else f"coverage {one.coverage:.3f}"
+    return f"{one.account} {one.level}, {coverage}"
+
+
+def _guard(status: GuardStatus) -> str:
+    said = "up" if status.is_up else "not up"
+    return _because(f"guard {said}{', in charge' if status.is_in_charge else ''}", status.why)
+
+
+def _venue(one: VenueUp | VenueDown) -> str:
+    where = f"{one.venue} {one.channel}".strip()
+    return f"{where} is up" if isinstance(one, VenueUp) else _because(f"{where} is down", one.why)
+
+
+TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
+    AdminCall: lambda m: f"{m.method} {m.params} by uid {m.uid}, pid {m.pid}",
+    AdminResult: lambda m: _because(f"{m.method} {'done' if m.is_ok else 'refused'}", m.text),
+    ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
+    BasketUpdate: _basket,
+    CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
+    Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
+    FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
+    FillEvent: _fill,
+    FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",
+    GuardStatus: _guard,
+    InboxHighWater: lambda m: f"{m.depth} inputs wait" if m.is_over else "drained",
+    Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),
+    KillCommand: lambda m: f"kill {m.level.name}, by {m.operator}: {m.reason}",
+    KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
+    Liquidated: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}, mark {m.mark}",
+    MarginState: _margin,
+    OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
+    OrderUpdate: _order,
+    PositionMismatch: _mismatch,
+    Reconciled: lambda m: f"{m.account} agrees with its venue",
+    RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
+    SetFlag: _flag,
+    StopCommand: lambda m: f"stop: {m.reason}",
+    TightenLimit: _limit,
+    VenueDown: _venue,
+    VenueUp: _venue,
+}
+"""What is said of each message that is kept."""
+
+
+def fields_of(message: Any) -> dict[str, str]:
+    """Return what the message holds as texts by name, parts of parts included; what is empty is left out."""
+    found: dict[str, str] = {}
+    for one in attrs.fields(type(message)):
+        value = getattr(message, one.name)
+        if attrs.has(type(value)):
+            found |= fields_of(value)
+        elif one.name != "ts" and value is not None and value not in ("", ()):
+            found[one.name] = _text(value)[:TEXT_MAX]
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return to_text(value)
+    if isinstance(value, IntEnum):
+        return value.name
+    if isinstance(value, tuple):
+        return "; ".join(map(_text, value))
+    return str(value)

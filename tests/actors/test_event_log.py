@@ -1,0 +1,232 @@
+"""What people read about later: what is kept, in which words, what is no news, and how much of it."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from actors.base import Actor
+from actors.cell import CellRestarted
+from actors.control import AdminCall, AdminResult, GuardStatus
+from actors.dispatcher import InboxHighWater
+from actors.event_log import EventLog, EventLogConfig
+from actors.event_text import TEXT_MAX, TEXTS
+from actors.flags import FlagMode, SetFlag
+from actors.limits import TightenLimit
+from actors.messages import (
+    ArmCommand,
+    BasketState,
+    BasketUpdate,
+    BookView,
+    FeedStatus,
+    FillEvent,
+    Incident,
+    KillCommand,
+    KillLevel,
+    KillState,
+    MarginLevel,
+    MarginState,
+    MismatchKind,
+    OrderDenied,
+    OrderRequest,
+    OrderUpdate,
+    PnlUpdate,
+    PositionMismatch,
+    Reconciled,
+    RoundTrip,
+    StopCommand,
+    WalletUpdate,
+)
+from venues.model.fill import Fill, FillReason, Liquidity
+from venues.model.order import OrderStatus, PositionSide, Side
+from venues.port import (
+    BookDelta,
+    Deleveraged,
+    FundingSettled,
+    Liquidated,
+    MarkPrice,
+    Message,
+    Trade,
+    VenueDown,
+    VenueUp,
+)
+
+D = Decimal
+BOTH = PositionSide.BOTH
+FILL = Fill(1, "f", "fut:BTC", "c1", "t1", Side.BUY, D(100), D("0.50"), Liquidity.TAKER, D(1), "USDT", FillReason.TAKER)
+FORCED = Fill(
+    1, "f", "fut:BTC", "", "t2", Side.SELL, D(90), D(2), Liquidity.TAKER, D(1), "USDT", FillReason.LIQUIDATION
+)
+REQUEST = OrderRequest(1, "b1#1", "s", "b1", "f", "fut:BTC", Side.BUY, D(1), price=D(100))
+
+
+def log(keep: int = 500) -> EventLog:
+    return EventLog({"f": "fut", "s": "spot"}, EventLogConfig(keep), name="event_log")
+
+
+def order(status: OrderStatus, filled: str = "0", why: str = "") -> OrderUpdate:
+    is_final = status.is_terminal
+    return OrderUpdate(1, "b1#1", "s", "b1", "c1", "f", "fut:BTC", Side.BUY, D(1), status, D(filled), is_final, why=why)
+
+
+def basket(state: BasketState, why: str = "", basket_id: str = "b1", closes: str | None = None) -> BasketUpdate:
+    return BasketUpdate(1, basket_id, "s", state, (D(1), D(-1)), closes=closes, why=why)
+
+
+TOLD = [
+    (AdminCall(1, "ops", "kill", '{"level":"flatten"}', 1000, 100, 7), 'kill {"level":"flatten"} by uid 1000, pid 7'),
+    (AdminResult(1, "arm", False, "live orders"), "arm refused: live orders"),
+    (AdminResult(1, "kill", True, ""), "kill done"),
+    (ArmCommand(1, "ann", "looked at it"), "arm, by ann: looked at it"),
+    (basket(BasketState.BALANCED), "b1 balanced"),
+    (basket(BasketState.FLAT, "done", "c1", "b1"), "c1 flat, closes b1: done"),
+    (CellRestarted(1, 7, "ledger", "no luck"), "rebuilt without input 7, on which ledger failed: no luck"),
+    (Deleveraged(1, "f", "fut:BTC", Side.SELL, D(2), D(90)), "f sell 2 fut:BTC at 90"),
+    (FeedStatus(1, "fut:BTC", False, "gap"), "fut:BTC not live: gap"),
+    (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
+    (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
+    (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
+    (FundingSettled(1, "f", "fut:BTC", D("0.0001"), D(1), D(1), D("-3.5"), "USDT"), "f fut:BTC -3.5 USDT at 0.0001"),
+    (GuardStatus(1, False, why="no answer"), "guard not up: no answer"),
+    (GuardStatus(1, True, True), "guard up, in charge"),
+    (InboxHighWater(1, 5_000, True), "5000 inputs wait"),
+    (InboxHighWater(1, 0, False), "drained"),
+    (Incident(1, "basket_broken", "b1", "net 1 BTC", D(3)), "basket_broken b1: net 1 BTC"),
+    (KillCommand(1, "ann", KillLevel.FLATTEN, "panic"), "kill FLATTEN, by ann: panic"),
+    (KillState(1, KillLevel.REDUCE_ONLY, "drawdown", "11 %"), "REDUCE_ONLY by drawdown: 11 %"),
+    (
+        Liquidated(1, "f", "fut:BTC", Side.SELL, D(2), D(91), D(90), D(89), D(1), D(0)),
+        "f sell 2 fut:BTC at 90, mark 91",
+    ),
+    (MarginState(1, "f", MarginLevel.DANGER, D(10), D(7), D(10) / D(7)), "f danger, coverage 1.429"),
+    (MarginState(1, "f", MarginLevel.HEALTHY, D(10), D(0), None), "f healthy, no position"),
+    (OrderDenied(1, REQUEST, ("killed: FLATTEN", "backlog: x")), "buy 1 fut:BTC: killed: FLATTEN; backlog: x"),
+    (order(OrderStatus.EXPIRED, "0.4"), "buy 1 fut:BTC expired, filled 0.4"),
+    (order(OrderStatus.REJECTED, why="no margin"), "buy 1 fut:BTC rejected, filled 0: no margin"),
+    (
+        PositionMismatch(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, D(1), D(2), "fills"),
+        "f fut:BTC quantity: ours 1, theirs 2; fills",
+    ),
+    (Reconciled(1, "f"), "f agrees with its venue"),
+    (RoundTrip(1, "b1", "s", D("4.2")), "b1 made 4.2"),
+    (SetFlag(1, "ann", "s", FlagMode.CANARY, 10, "a try"), "s to canary 10 %, by ann: a try"),
+    (SetFlag(1, "ann", "global", FlagMode.DISABLED), "global to disabled, by ann"),
+    (StopCommand(1, "SIGTERM"), "stop: SIGTERM"),
+    (TightenLimit(1, "ann", "", "gross_notional_max", D(5)), "desk gross_notional_max to 5, by ann"),
+    (TightenLimit(1, "ann", "fut:BTC", "order_qty_max", D(5), "fat"), "fut:BTC order_qty_max to 5, by ann: fat"),
+    (VenueDown(1, "fut", "orders", "reset"), "fut orders is down: reset"),
+    (VenueUp(1, "fut"), "fut is up"),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), TOLD, ids=[text[:30] for _, text in TOLD])
+def test_an_event_is_told_in_one_line(message: Message, text: str) -> None:
+    events = log()
+    events.handle(5, message)
+    [event] = events.state.records
+    assert (event.number, event.ts, event.kind, event.text) == (1, 5, type(message).__name__, text)
+
+
+def test_every_kind_that_is_heard_is_told() -> None:
+    assert {type(message) for message, _ in TOLD} == set(TEXTS) == set(EventLog.handlers())
+
+
+def test_fields_hold_the_numbers_as_texts_with_their_digits() -> None:
+    events = log()
+    events.handle(1, FillEvent(1, "b1#1", "s", "b1", FILL))
+    events.handle(1, OrderDenied(1, REQUEST, ("a", "b")))
+    events.handle(1, KillState(1, KillLevel.FLATTEN, "operator", ""))
+    fill, denied, killed = (event.fields for event in events.state.records)
+    assert (fill["qty"], fill["price"], fill["side"], fill["basket_id"]) == ("0.50", "100", "buy", "b1")
+    assert (denied["reasons"], denied["request_id"], denied["tif"]) == ("a; b", "b1#1", "IOC")
+    assert killed == {"level": "FLATTEN", "trigger": "operator"}
+
+
+QUIET: list[Message] = [
+    BookView(1, "fut:BTC", 1, 1, 2, 1),
+    PnlUpdate(1, D(0), D(0), D(0), D(0)),
+    WalletUpdate(1, "f", "USDT", D(1)),
+    order(OrderStatus.PARTIALLY_FILLED, "0.1"),
+    AdminCall(1, "view", "status", "{}", 0, 0, 1),
+]
+
+
+def test_nothing_comes_in_by_the_tick() -> None:
+    events = log()
+    for message in QUIET:
+        if type(message) in EventLog.handlers():
+            events.handle(1, message)
+    assert events.state.records == []
+    assert not {BookDelta, Trade, MarkPrice, BookView, PnlUpdate, WalletUpdate} & set(EventLog.handlers())
+
+
+def numbers(events: EventLog, *messages: Message) -> list[bool]:
+    """Return for each message whether it was news."""
+    found = []
+    for message in messages:
+        before = events.state.last
+        events.handle(1, message)
+        found.append(events.state.last > before)
+    return found
+
+
+def test_a_reconciliation_is_news_after_something_went_wrong() -> None:
+    agreed, mismatch = (
+        Reconciled(1, "f"),
+        PositionMismatch(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, D(1), D(2), ""),
+    )
+    events = log()
+    assert numbers(events, agreed, agreed) == [True, False]
+    assert numbers(events, mismatch, agreed, agreed) == [True, True, False]
+    assert numbers(events, VenueDown(1, "fut", "market"), agreed) == [True, False]
+    assert numbers(events, VenueDown(1, "spot", "orders"), agreed) == [True, False]
+    assert numbers(events, VenueDown(1, "fut", "orders"), agreed, agreed) == [True, True, False]
+    assert numbers(events, CellRestarted(1, 1, "x", ""), agreed) == [True, True]
+
+
+def test_a_guard_that_says_the_same_again_is_no_news() -> None:
+    up, down = GuardStatus(1, True), GuardStatus(2, False, why="gone")
+    assert numbers(log(), up, GuardStatus(9, True), down, down, up) == [True, False, True, False, True]
+
+
+def test_a_row_of_refusals_is_one_event_that_counts() -> None:
+    events = log()
+    for number in range(300):
+        events.handle(number, basket(BasketState.DENIED, "flag: s is disabled, by ann", f"b{number}"))
+        events.handle(number, Incident(number, "shadow", f"b{number}", f"buy {number}"))
+    denied, shadow = events.state.records
+    assert (denied.times, denied.ts, denied.text[:4]) == (300, 299, "b299")
+    assert (shadow.times, shadow.fields["text"]) == (300, "buy 299")
+    events.handle(300, basket(BasketState.DENIED, "killed: FLATTEN", "b300"))
+    assert events.state.last == 3
+
+
+def test_the_last_events_are_kept_and_read_by_number() -> None:
+    events = log(keep=5)
+    for number in range(12):
+        events.handle(number, StopCommand(number, "x" * 10_000))
+    assert [event.number for event in events.state.records] == [8, 9, 10, 11, 12]
+    assert {len(event.text) for event in events.state.records} == {TEXT_MAX}
+    for since, limit, expected in (
+        (0, 100, [8, 9, 10, 11, 12]),
+        (9, 2, [10, 11]),
+        (12, 5, []),
+        (99, 5, []),
+        (-5, 1, [8]),
+    ):
+        assert [event.number for event in events.since(since, limit)] == expected
+    assert log().since(0, 5) == []
+
+
+def test_a_snapshot_brings_everything_back() -> None:
+    events, fresh = log(), log()
+    for message, _ in TOLD:
+        events.handle(3, message)
+    plain = json.dumps(events.snapshot())
+    fresh.restore(json.loads(plain))
+    assert fresh.state == events.state
+    assert json.dumps(fresh.snapshot()) == plain
+
+
+def test_it_only_listens() -> None:
+    assert (EventLog.publishes, EventLog.sends) == (Actor.publishes, Actor.sends) == ((), ())
