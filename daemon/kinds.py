@@ -57,6 +57,7 @@ ACTORS = frozenset(
         "position_synchronizer",
         "order_manager",
         "atomic_executor",
+        "statistics",
         "event_log",
         "venues",
         "cell",

@@ -1,0 +1,275 @@
+"""Decides how well the desk trades: at which prices against the touch, how fast, how much of what it asked for.
+
+And it counts what went wrong. All of it is for a metrics edge to read: nobody is told and no timer is set, so that no
+run depends on it.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from actors.base import Actor, handles
+from actors.basket_plan import DenyReason
+from actors.config_checks import positive
+from actors.ledger import unbookable
+from actors.messages import (
+    BasketState,
+    BasketUpdate,
+    BookView,
+    Checker,
+    FillEvent,
+    FundingState,
+    Incident,
+    MarginLevel,
+    MarginState,
+    OrderApproved,
+    OrderDenied,
+    OrderUpdate,
+    PositionMismatch,
+    PreflightReply,
+)
+from actors.risk_checks import Reason, unit_notional
+from actors.statistics_state import (
+    LATENCY_BOUNDS,
+    OTHER,
+    SLIPPAGE_BOUNDS,
+    SLIPPAGE_UNIT,
+    Funding,
+    Ordered,
+    Reported,
+    StatisticsState,
+    Traded,
+    Working,
+    count,
+)
+from venues.model.instrument import Instrument, InstrumentKind
+from venues.model.money import ZERO
+from venues.model.order import Side
+from venues.model.position import position_key
+from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport, QueryKind, QueryResult
+
+_REASONS = frozenset(Reason)
+_DENIALS = frozenset(DenyReason)
+_SEVERITY = {
+    MarginLevel.HEALTHY: 0,
+    MarginLevel.WARNING: 1,
+    MarginLevel.DANGER: 2,
+    MarginLevel.CRITICAL: 3,
+    MarginLevel.LIQUIDATION: 4,
+}
+"""UNKNOWN is missing: it is neither better nor worse than what was known."""
+
+
+@frozen
+class StatisticsConfig:
+    """Bounds: orders followed until they are final, baskets whose state is remembered, names counted in one table."""
+
+    working: int = field(default=10_000, validator=positive)
+    baskets: int = field(default=2_000, validator=positive)
+    names: int = field(default=256, validator=positive)
+
+
+class Statistics(Actor):
+    """Counts for the configured `instruments` and `accounts`; what it does not know is counted as OTHER or left out."""
+
+    state: StatisticsState
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        accounts: Iterable[str],
+        config: StatisticsConfig | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(name)
+        self.instruments = dict(instruments)
+        self.accounts = tuple(accounts)
+        self.config = config or StatisticsConfig()
+        perpetuals = [key for key, spec in self.instruments.items() if spec.kind is InstrumentKind.PERPETUAL]
+        self.state = StatisticsState(funding={key: Funding() for key in perpetuals})
+
+    # Orders and fills
+
+    @handles(BookView)
+    def on_book(self, now: int, view: BookView) -> None:
+        self.state.touches[view.instrument] = view
+
+    @handles(OrderApproved)
+    def on_approved(self, now: int, approved: OrderApproved) -> None:
+        order, working = approved.request, self.state.working
+        spec, view = self.instruments.get(order.instrument), self.state.touches.get(order.instrument)
+        touch = None
+        if spec is not None and view is not None:
+            touch = spec.price(view.ask if order.side is Side.BUY else view.bid)
+        working[order.request_id] = Working(now, order.type, touch)
+        if len(working) > self.config.working:
+            del working[next(iter(working))]
+
+    @handles(FillEvent)
+    def on_fill(self, now: int, event: FillEvent) -> None:
+        fill = event.fill
+        if unbookable(fill, self.instruments.get(fill.instrument), True):
+            return
+        traded = self._traded(fill.instrument, event.strategy)
+        traded.fills += 1
+        if fill.fee:
+            into = traded.fees if fill.fee > ZERO else traded.rebates
+            into[fill.fee_asset] = into.get(fill.fee_asset, ZERO) + abs(fill.fee)
+        order = self.state.working.get(event.request_id)
+        if order is not None:
+            traded.latency.add(now - order.approved_ns, LATENCY_BOUNDS)
+            order.filled += fill.qty
+            order.cost += fill.qty * fill.price
+
+    @handles(OrderUpdate)
+    def on_update(self, now: int, update: OrderUpdate) -> None:
+        """Judge an order when it is final: its average price against the touch, what it got of what it asked for."""
+        order = self.state.working.pop(update.request_id, None) if update.is_final else None
+        spec = self.instruments.get(update.instrument)
+        if order is None or spec is None:
+            return
+        key = f"{spec.id}|{order.type}"
+        ordered = self.state.ordered.get(key)
+        if ordered is None:
+            ordered = self.state.ordered[key] = Ordered()
+        status = update.status.value
+        ordered.statuses[status] = ordered.statuses.get(status, 0) + 1
+        touch = order.touch
+        if touch is None or touch <= ZERO:
+            return
+        unit = unit_notional(spec, touch)
+        ordered.requested += update.qty * unit
+        ordered.filled += min(update.filled_qty, update.qty) * unit
+        if not order.filled:
+            return
+        off = (order.cost / order.filled - touch) * update.side.sign / touch
+        traded = self._traded(spec.id, update.strategy)
+        traded.slippage.add(int(off * SLIPPAGE_UNIT), SLIPPAGE_BOUNDS)
+        money = off * order.filled * unit
+        if money > ZERO:
+            traded.slippage_cost += money
+        else:
+            traded.slippage_gain -= money
+
+    def _traded(self, instrument: str, strategy: str) -> Traded:
+        key = f"{instrument}|{strategy}"
+        traded = self.state.traded.get(key)
+        if traded is None:
+            traded = self.state.traded[key] = Traded()
+        return traded
+
+    # Refusals
+
+    @handles(OrderDenied)
+    def on_denied(self, now: int, denied: OrderDenied) -> None:
+        for text in denied.reasons:
+            self._count(self.state.refusals, f"order|{_reason(text)}")
+
+    @handles(PreflightReply)
+    def on_preflight(self, now: int, reply: PreflightReply) -> None:
+        if not reply.is_ok:
+            for text in reply.reasons:
+                reason = _reason(text) if reply.checker is Checker.RISK else OTHER
+                self._count(self.state.refusals, f"{reply.checker}|{reason}")
+
+    @handles(BasketUpdate)
+    def on_basket(self, now: int, update: BasketUpdate) -> None:
+        """Count each state a basket comes to once; the same state is told again for every fill."""
+        states, state = self.state.basket_states, update.state.value
+        if states.get(update.basket_id) == state:
+            return
+        states[update.basket_id] = state
+        if len(states) > self.config.baskets:
+            del states[next(iter(states))]
+        self._count(self.state.baskets, f"{update.strategy}|{state}")
+        if update.state is BasketState.DENIED:
+            reason = update.why.partition(":")[0]
+            self._count(self.state.denials, f"{update.strategy}|{reason if reason in _DENIALS else OTHER}")
+
+    @handles(Incident)
+    def on_incident(self, now: int, incident: Incident) -> None:
+        self._count(self.state.incidents, incident.kind)
+
+    def _count(self, table: dict[str, int], key: str) -> None:
+        count(table, key, self.config.names)
+
+    # Margin and positions
+
+    @handles(MarginState)
+    def on_margin(self, now: int, margin: MarginState) -> None:
+        """Count a call when an account comes to a worse level than the last known, or to none that is known."""
+        worse = _SEVERITY.get(margin.level)
+        if worse is None:
+            self._count(self.state.margin_calls, f"{margin.account}|{margin.level}")
+            return
+        before = self.state.margin_levels.get(margin.account, MarginLevel.HEALTHY)
+        self.state.margin_levels[margin.account] = margin.level
+        if worse > _SEVERITY[before]:
+            self._count(self.state.margin_calls, f"{margin.account}|{margin.level}")
+
+    @handles(PositionMismatch)
+    def on_mismatch(self, now: int, mismatch: PositionMismatch) -> None:
+        self._count(self.state.mismatches, f"{self._known(mismatch.instrument)}|{mismatch.kind}")
+
+    @handles(Liquidated)
+    def on_liquidated(self, now: int, report: Liquidated) -> None:
+        self._count(self.state.liquidations, self._known(report.instrument))
+
+    @handles(Deleveraged)
+    def on_deleveraged(self, now: int, report: Deleveraged) -> None:
+        self._count(self.state.deleveragings, self._known(report.instrument))
+
+    def _known(self, instrument: str) -> str:
+        return instrument if instrument in self.instruments else OTHER
+
+    @handles(PositionReport)
+    def on_report(self, now: int, report: PositionReport) -> None:
+        if report.account in self.accounts and report.instrument in self.instruments:
+            self._keep(self.state.reported.setdefault(report.account, {}), report)
+
+    @handles(QueryResult)
+    def on_answer(self, now: int, result: QueryResult) -> None:
+        """A complete answer also tells what is not there."""
+        if result.kind is QueryKind.POSITIONS and result.account in self.accounts:
+            mine = self.state.reported[result.account] = {}
+            for report in result.positions:
+                if report.instrument in self.instruments:
+                    self._keep(mine, report)
+
+    def _keep(self, mine: dict[str, Reported], report: PositionReport) -> None:
+        key = position_key(report.account, report.instrument, report.position_side)
+        price = report.liquidation_price
+        if not report.qty or not report.qty.is_finite():
+            mine.pop(key, None)
+        else:
+            is_price = price is not None and price.is_finite() and price > ZERO
+            mine[key] = Reported(report.ts, report.qty, price if is_price else None)
+
+    # Funding
+
+    @handles(FundingState)
+    def on_rate(self, now: int, funding: FundingState) -> None:
+        one = self.state.funding.get(funding.instrument)
+        if one is not None:
+            one.rate.note(now, funding.rate)
+
+    @handles(FundingSettled)
+    def on_paid(self, now: int, settled: FundingSettled) -> None:
+        one = self.state.funding.get(settled.instrument)
+        if one is None or not settled.amount.is_finite():
+            return
+        if settled.amount > ZERO:
+            one.received += settled.amount
+        else:
+            one.paid -= settled.amount
+
+    def mean_rate(self, now: int, instrument: str) -> Decimal | None:
+        """Return the mean of the running rate over the last eight hours, a share per interval; None when unknown."""
+        one = self.state.funding.get(instrument)
+        return None if one is None else one.rate.mean(now)
+
+
+def _reason(text: str) -> str:
+    """Return the risk gate's reason in `[instrument: ]reason: figures`, OTHER for words of another kind."""
+    return next((part for part in text.split(": ", 2)[:2] if part in _REASONS), OTHER)

@@ -1,0 +1,160 @@
+"""What the statistics remember: plain counts and fixed buckets, and decimals where they are money.
+
+Keys of two parts are joined by `|`; the last part never holds one.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+from attrs import Factory, define, field
+
+from actors.histogram import Histogram, empty
+from actors.messages import BookView, MarginLevel
+from venues.model.money import ZERO
+from venues.model.order import OrderType
+
+SLIPPAGE_UNIT: Final = 100_000_000
+"""Slippage is counted in this part of the price: one basis point is 10,000 of them."""
+
+SLIPPAGE_BOUNDS: Final = (5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
+"""0.5 1 2 5 10 20 50 100 basis points."""
+
+LATENCY_BOUNDS: Final = (10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000)
+"""0.01 0.05 0.1 0.5 1 5 seconds, in ns."""
+
+RATE_UNIT: Final = 1_000_000_000_000
+_SLOT_NS: Final = 900_000_000_000
+_SLOTS: Final = 32
+
+OTHER: Final = "other"
+"""What is counted once a table holds as many names as it may."""
+
+
+def count(table: dict[str, int], key: str, most: int) -> None:
+    """Add one to `key`, or to OTHER when the key is new and the table holds `most` already."""
+    if key not in table and len(table) >= most:
+        key = OTHER
+    table[key] = table.get(key, 0) + 1
+
+
+@define
+class Working:
+    """An approved order until it is final. `touch` is what a taker met when it was approved, None when unknown."""
+
+    approved_ns: int
+    type: OrderType
+    touch: Decimal | None
+    filled: Decimal = ZERO
+    cost: Decimal = ZERO
+
+
+@define
+class Traded:
+    """Everything about the fills of one strategy in one instrument; slippage money is in the quote currency."""
+
+    fills: int = 0
+    latency: Histogram = Factory(lambda: empty(LATENCY_BOUNDS))
+    slippage: Histogram = Factory(lambda: empty(SLIPPAGE_BOUNDS))
+    slippage_cost: Decimal = ZERO
+    slippage_gain: Decimal = ZERO
+    fees: dict[str, Decimal] = field(factory=dict)
+    rebates: dict[str, Decimal] = field(factory=dict)
+
+
+@define
+class Ordered:
+    """Final orders of one type in one instrument, by status; what they asked for and got, in quote money."""
+
+    statuses: dict[str, int] = field(factory=dict)
+    requested: Decimal = ZERO
+    filled: Decimal = ZERO
+
+
+@define
+class Slot:
+    """A quarter of an hour: for how long a rate was known in it, and rate x time."""
+
+    number: int
+    known_ns: int = 0
+    weighted: int = 0
+
+
+@define
+class RateMean:
+    """The mean of a rate over the last eight hours, weighted by time; rates in parts of RATE_UNIT."""
+
+    rate: int | None = None
+    since_ns: int = 0
+    slots: list[Slot] = field(factory=list)
+
+    def note(self, now: int, rate: Decimal) -> None:
+        if self.rate is not None:
+            at = max(self.since_ns, now - _SLOTS * _SLOT_NS)
+            while at < now:
+                number = at // _SLOT_NS
+                until = min(now, (number + 1) * _SLOT_NS)
+                if not self.slots or self.slots[-1].number != number:
+                    self.slots.append(Slot(number))
+                self.slots[-1].known_ns += until - at
+                self.slots[-1].weighted += self.rate * (until - at)
+                at = until
+        while self.slots and self.slots[0].number <= now // _SLOT_NS - _SLOTS:
+            del self.slots[0]
+        self.rate, self.since_ns = int(rate * RATE_UNIT), now
+
+    def mean(self, now: int) -> Decimal | None:
+        """Return the mean up to now, to the quarter of an hour; None as long as no rate was known for a while."""
+        if self.rate is None:
+            return None
+        oldest = now // _SLOT_NS - _SLOTS
+        running = max(0, now - max(self.since_ns, (oldest + 1) * _SLOT_NS))
+        kept = [slot for slot in self.slots if slot.number > oldest]
+        known = running + sum(slot.known_ns for slot in kept)
+        weighted = self.rate * running + sum(slot.weighted for slot in kept)
+        return Decimal(weighted) / known / RATE_UNIT if known else None
+
+
+@define
+class Funding:
+    """One perpetual's running rate, and what it paid and received so far, both positive, in the settlement asset."""
+
+    rate: RateMean = field(factory=RateMean)
+    paid: Decimal = ZERO
+    received: Decimal = ZERO
+
+
+@define
+class Reported:
+    """What the venue last said of a position; `liquidation_price` is None when it named none."""
+
+    ts: int
+    qty: Decimal
+    liquidation_price: Decimal | None
+
+
+@define
+class StatisticsState:
+    """Counts since the desk first began.
+
+    `traded` by instrument|strategy, `ordered` by instrument|type, `refusals` by checker|reason, `denials` by
+    strategy|reason, `margin_calls` by account|level, `mismatches` by instrument|kind, `reported` by account and
+    position. `basket_states` are the last known by basket, to count by strategy|state in `baskets`; `margin_levels`
+    the last ones that were known.
+    """
+
+    touches: dict[str, BookView] = field(factory=dict)
+    working: dict[str, Working] = field(factory=dict)
+    traded: dict[str, Traded] = field(factory=dict)
+    ordered: dict[str, Ordered] = field(factory=dict)
+    refusals: dict[str, int] = field(factory=dict)
+    basket_states: dict[str, str] = field(factory=dict)
+    baskets: dict[str, int] = field(factory=dict)
+    denials: dict[str, int] = field(factory=dict)
+    funding: dict[str, Funding] = field(factory=dict)
+    margin_levels: dict[str, MarginLevel] = field(factory=dict)
+    margin_calls: dict[str, int] = field(factory=dict)
+    mismatches: dict[str, int] = field(factory=dict)
+    liquidations: dict[str, int] = field(factory=dict)
+    deleveragings: dict[str, int] = field(factory=dict)
+    reported: dict[str, dict[str, Reported]] = field(factory=dict)
+    incidents: dict[str, int] = field(factory=dict)
