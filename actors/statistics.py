@@ -12,6 +12,7 @@ from attrs import field, frozen
 from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
 from actors.config_checks import positive
+from actors.counting import OTHER, count
 from actors.ledger import unbookable
 from actors.messages import (
     BasketState,
@@ -32,7 +33,6 @@ from actors.messages import (
 from actors.risk_checks import Reason, unit_notional
 from actors.statistics_state import (
     LATENCY_BOUNDS,
-    OTHER,
     SLIPPAGE_BOUNDS,
     SLIPPAGE_UNIT,
     Funding,
@@ -41,7 +41,6 @@ from actors.statistics_state import (
     StatisticsState,
     Traded,
     Working,
-    count,
 )
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import Factory, define, field
 
-from actors.histogram import Histogram, empty
+from actors.counting import Histogram, empty
 from actors.messages import BookView, MarginLevel
 from venues.model.money import ZERO
 from venues.model.order import OrderType
@@ -25,16 +25,6 @@ LATENCY_BOUNDS: Final = (10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000
 RATE_UNIT: Final = 1_000_000_000_000
 _SLOT_NS: Final = 900_000_000_000
 _SLOTS: Final = 32
-
-OTHER: Final = "other"
-"""What is counted once a table holds as many names as it may."""
-
-
-def count(table: dict[str, int], key: str, most: int) -> None:
-    """Add one to `key`, or to OTHER when the key is new and the table holds `most` already."""
-    if key not in table and len(table) >= most:
-        key = OTHER
-    table[key] = table.get(key, 0) + 1
 
 
 @define

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.basket_plan import DenyReason
-from actors.histogram import empty
+from actors.counting import empty
 from actors.messages import (
     BasketState,
     BasketUpdate,

@@ -1,9 +1,13 @@
-"""Counts in fixed buckets, as plain integers that a snapshot holds and a metrics edge reads."""
+"""Counts in fixed buckets and in tables of bounded size: plain integers for snapshots and metrics."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import define
+
+OTHER: Final = "other"
+"""What is counted once a table holds as many names as it may."""
 
 
 @define
@@ -25,3 +29,10 @@ class Histogram:
 
 def empty(bounds: Sequence[int]) -> Histogram:
     return Histogram([0] * (len(bounds) + 1))
+
+
+def count(table: dict[str, int], key: str, most: int) -> None:
+    """Add one to `key`, or to OTHER when the key is new and the table holds `most` already."""
+    if key not in table and len(table) >= most:
+        key = OTHER
+    table[key] = table.get(key, 0) + 1
