@@ -25,6 +25,7 @@ from actors.messages import (
     OrderUpdate,
     PreflightReply,
     PreflightRequest,
+    ResumeCommand,
     StopCommand,
 )
 from venues.model.money import ONE, ZERO
@@ -400,7 +401,16 @@ class AtomicExecutor(LostLegs):
 
     @handles(StopCommand)
     def stopping(self, now: int, message: StopCommand) -> None:
+        """Begin nothing more, and bring what is under way to an end in the time a stop has."""
         self.state.is_stopping = True
+        for basket in list(self.state.baskets.values()):
+            if basket.state in ACTIVE:
+                basket.deadline_ns = min(basket.deadline_ns, now + self.config.stop_deadline_ns)
+                self.evaluate(now, basket)
+
+    @handles(ResumeCommand)
+    def resumed(self, now: int, message: ResumeCommand) -> None:
+        self.state.is_stopping = False
 
     @handles(CellRestarted)
     def restarted(self, now: int, message: CellRestarted) -> None:

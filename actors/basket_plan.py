@@ -54,6 +54,7 @@ class ExecutorConfig:
     A hedge's price cap is the basket's own slippage, doubled with every miss up to `hard_cap_bps`; the last attempt is
     a market order. After half of the attempts a completion gives way to unwinding. `last_call_ns` before the deadline,
     or when the risk budget is spent, the last attempt is made at once. `taker_fee_bps` by instrument prices unwinding.
+    When the daemon stops, baskets under way have `stop_deadline_ns` left.
     """
 
     checkers: tuple[Checker, ...] = field(
@@ -69,6 +70,7 @@ class ExecutorConfig:
     flatten_slippage_bps: Decimal = field(default=Decimal(50), validator=not_negative)
     flatten_retry_ns: int = field(default=1_000_000_000, validator=positive)
     flatten_deadline_ns: int = field(default=30_000_000_000, validator=positive)
+    stop_deadline_ns: int = field(default=8_000_000_000, validator=positive)
     taker_fee_bps: Mapping[str, Decimal] = field(factory=dict, metadata={"composed": True})
     keep_baskets: int = field(default=1_000, validator=positive)
     keep_ids: int = field(default=100_000, validator=positive)

@@ -455,3 +455,11 @@ class StopCommand(Message):
 
     ts: int
     reason: str
+
+
+@message(lane=Lane.CONTROL)
+class ResumeCommand(Message):
+    """A process goes on with what an earlier one left: a stop that ended that one is over."""
+
+    ts: int
+    reason: str

@@ -38,6 +38,7 @@ from actors.messages import (
     PreflightRequest,
     Reconciled,
     ReservationReleased,
+    ResumeCommand,
     StopCommand,
 )
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
@@ -390,6 +391,10 @@ class RiskGate(Actor):
             return
         tighten(self.state.tightened, change)
         self.limits = effective(self.config, self.state.tightened)
+
+    @handles(ResumeCommand)
+    def on_resume(self, now: int, resume: ResumeCommand) -> None:
+        self.state.is_stopping = False
 
     @handles(InboxHighWater)
     def on_high_water(self, now: int, water: InboxHighWater) -> None:

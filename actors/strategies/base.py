@@ -19,6 +19,7 @@ from actors.messages import (
     FundingState,
     KillLevel,
     KillState,
+    ResumeCommand,
     StopCommand,
 )
 from venues.model.instrument import Instrument
@@ -233,6 +234,10 @@ class Strategy(Actor):
     @handles(StopCommand)
     def _stopping(self, now: int, message: StopCommand) -> None:
         self.state.is_stopping = True
+
+    @handles(ResumeCommand)
+    def _resumed(self, now: int, message: ResumeCommand) -> None:
+        self.state.is_stopping = False
 
     @handles(BasketUpdate)
     def _basket_changed(self, now: int, update: BasketUpdate) -> None:
