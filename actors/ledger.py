@@ -300,7 +300,7 @@ class Ledger(Actor):
         trade = state.trades.pop(trade_id, None)
         if trade is None:
             return
-        worth = {asset: self._value(asset) for asset in trade.flows}
+        worth = {asset: self.value(asset) for asset in trade.flows}
         pnl = sum((trade.flows[asset].net * value for asset, value in worth.items() if value is not None), ZERO)
         unmarked = tuple(sorted(asset for asset, value in worth.items() if value is None))
         self.out.emit(RoundTrip(now, trade_id, trade.strategy, pnl, unmarked))
@@ -348,7 +348,8 @@ class Ledger(Actor):
             return mark
         return self.instruments[instrument].price(touch) / 2
 
-    def _value(self, asset: str) -> Decimal | None:
+    def value(self, asset: str) -> Decimal | None:
+        """Return what one of `asset` is worth in quote money, None when nothing prices it."""
         if asset in self.config.par:
             return ONE
         for instrument in self._priced_by.get(asset, ()):
@@ -361,7 +362,7 @@ class Ledger(Actor):
         sums, unmarked = Flows(), set[str]()
         for assets in self.state.flows.values():
             for asset, flow in assets.items():
-                value = self._value(asset)
+                value = self.value(asset)
                 if value is None:
                     unmarked.add(asset)
                     continue
@@ -371,7 +372,7 @@ class Ledger(Actor):
         unrealized = ZERO
         for position in self.state.positions.values():
             spec = self.instruments[position.instrument]
-            price, value = self.price(position.instrument), self._value(spec.settle)
+            price, value = self.price(position.instrument), self.value(spec.settle)
             if price is not None and value is not None:
                 unrealized += position.unrealized_pnl(price, spec) * value
             elif position.qty:

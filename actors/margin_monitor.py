@@ -135,6 +135,23 @@ class Assessment:
     why: str = ""
 
 
+@frozen
+class Pool:
+    """A cross pool of one asset: its wallet, unrealised profit and maintenance margin."""
+
+    wallet: Decimal
+    unrealized: Decimal
+    maintenance: Decimal
+
+    @property
+    def balance(self) -> Decimal:
+        return self.wallet + self.unrealized
+
+    @property
+    def coverage(self) -> Decimal | None:
+        return self.balance / self.maintenance if self.maintenance else None
+
+
 class MarginRuleError(Exception):
     """Margin that cannot be computed, and why."""
 
@@ -302,16 +319,19 @@ class MarginMonitor(Actor):
         worst = Assessment(MarginLevel.HEALTHY, ZERO, ZERO, None)
         try:
             for asset in dict.fromkeys(self.instruments[one.instrument].settle for one in self._derivatives(account)):
-                balance = self._wallet(account, asset) + self._unrealized(now, account, asset)
-                margin = sum((maintenance(*args) for args in self._positions(now, account, asset)), ZERO)
-                if not margin:
-                    continue
-                coverage = balance / margin
-                if worst.coverage is None or coverage < worst.coverage:
-                    worst = Assessment(self.config.level(coverage), balance, margin, coverage)
+                pool = self.pool(now, account, asset)
+                coverage = pool.coverage
+                if coverage is not None and (worst.coverage is None or coverage < worst.coverage):
+                    worst = Assessment(self.config.level(coverage), pool.balance, pool.maintenance, coverage)
         except MarginRuleError as error:
             return Assessment(MarginLevel.UNKNOWN, ZERO, ZERO, None, error.why)
         return worst
+
+    def pool(self, now: int, account: str, asset: str) -> Pool:
+        """Return what an account's positions settled in `asset` stand on. Raises MarginRuleError when unknown."""
+        wallet, unrealized = self._wallet(account, asset), self._unrealized(now, account, asset)
+        needed = sum((maintenance(*args) for args in self._positions(now, account, asset)), ZERO)
+        return Pool(wallet, unrealized, needed)
 
     def _derivatives(self, account: str) -> Iterator[Holding]:
         """Yield what needs margin. Raises MarginRuleError for a position that nothing is known about."""
