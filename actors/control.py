@@ -46,6 +46,16 @@ class AdminResult(Message):
 
 
 @message(lane=Lane.CONTROL)
+class Acknowledge(Message):
+    """A person has seen the alarms up to the event `number`."""
+
+    ts: int
+    operator: str
+    number: int
+    reason: str = ""
+
+
+@message(lane=Lane.CONTROL)
 class DeskHello(Message):
     """The desk's first words to its guard: which process it is, and which run, build and mode."""
 

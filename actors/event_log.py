@@ -11,22 +11,29 @@ from attrs import define, field, frozen
 from actors.base import Actor, handles
 from actors.cell import CellRestarted
 from actors.config_checks import positive
-from actors.control import AdminCall, GuardStatus
+from actors.control import Acknowledge, AdminCall, GuardStatus
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
 from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
     BasketUpdate,
     Incident,
+    KillLevel,
+    KillState,
+    MarginLevel,
+    MarginState,
     OrderUpdate,
     PositionMismatch,
     Reconciled,
 )
 from venues.model.order import OrderStatus
-from venues.port import Message, VenueDown
+from venues.port import Deleveraged, Liquidated, Message, VenueDown
 
 _VIEW = "view"
 _SHADOW = "shadow"
+# What a person asked for and did not get needs nobody's attention later.
+_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused"})
+_CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
 _FOLD_OVER = 20
 
 
@@ -39,23 +46,32 @@ class EventLogConfig:
 
 @define
 class Event:
-    """One event. `number` rises by one from 1 over the life of the state; `times` says how often it came in a row."""
+    """One event. `number` rises by one from 1 over the life of the state; `times` says how often it came in a row.
+
+    An alarm is something that a person must acknowledge.
+    """
 
     number: int
     ts: int
     kind: str
     text: str
     fields: dict[str, str]
+    is_alarm: bool = False
     times: int = 1
     fold: str = ""
 
 
 @define
 class EventLogState:
-    """`records` are oldest first. `agreed` are the accounts whose reconciliation is no news."""
+    """`records` are oldest first. `agreed` are the accounts whose reconciliation is no news.
+
+    Alarms up to the number `seen` are acknowledged, `alarms` counts those since.
+    """
 
     records: list[Event] = field(factory=list)
     last: int = 0
+    seen: int = 0
+    alarms: int = 0
     agreed: set[str] = field(factory=set)
     guard: str = ""
 
@@ -73,8 +89,15 @@ class EventLog(Actor):
 
     @handles(*TEXTS)
     def on_event(self, now: int, message: Message) -> None:
+        if isinstance(message, Acknowledge):
+            self._acknowledge(message)
         if self._is_news(message):
             self._keep(now, message)
+
+    def _acknowledge(self, message: Acknowledge) -> None:
+        state = self.state
+        state.seen = max(state.seen, min(message.number, state.last))
+        state.alarms = sum(event.is_alarm for event in self.since(state.seen, self.config.keep))
 
     def _is_news(self, message: Message) -> bool:
         state = self.state
@@ -108,7 +131,9 @@ class EventLog(Actor):
                     known.times += 1
                     return
         state.last += 1
-        state.records.append(Event(state.last, now, kind, text, fields, fold=fold))
+        is_alarm = _is_alarm(message)
+        state.alarms += is_alarm
+        state.records.append(Event(state.last, now, kind, text, fields, is_alarm, fold=fold))
         if len(state.records) > self.config.keep:
             del state.records[: len(state.records) - self.config.keep]
 
@@ -119,6 +144,18 @@ class EventLog(Actor):
             return []
         begin = max(0, number + 1 - records[0].number)
         return records[begin : begin + limit]
+
+
+def _is_alarm(message: Message) -> bool:
+    if isinstance(message, KillState):
+        return message.level is not KillLevel.ARMED
+    if isinstance(message, Incident):
+        return message.kind not in _ANSWERS
+    if isinstance(message, MarginState):
+        return message.level not in _CALM
+    if isinstance(message, GuardStatus):
+        return message.is_in_charge or not message.is_up
+    return isinstance(message, CellRestarted | Deleveraged | Liquidated | PositionMismatch)
 
 
 def _fold(message: Message) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from actors.cell import CellRestarted
-from actors.control import AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
 from actors.limits import TightenLimit
@@ -85,6 +85,7 @@ def _venue(one: VenueUp | VenueDown) -> str:
 
 
 TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
+    Acknowledge: lambda m: _because(f"seen up to {m.number}, by {m.operator}", m.reason),
     AdminCall: lambda m: f"{m.method} {m.params} by uid {m.uid}, pid {m.pid}",
     AdminResult: lambda m: _because(f"{m.method} {'done' if m.is_ok else 'refused'}", m.text),
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",

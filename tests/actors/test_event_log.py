@@ -7,7 +7,7 @@ import pytest
 
 from actors.base import Actor
 from actors.cell import CellRestarted
-from actors.control import AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
@@ -74,6 +74,7 @@ def basket(state: BasketState, why: str = "", basket_id: str = "b1", closes: str
 
 
 TOLD = [
+    (Acknowledge(1, "ann", 7, "looked"), "seen up to 7, by ann: looked"),
     (AdminCall(1, "ops", "kill", '{"level":"flatten"}', 1000, 100, 7), 'kill {"level":"flatten"} by uid 1000, pid 7'),
     (AdminResult(1, "arm", False, "live orders"), "arm refused: live orders"),
     (AdminResult(1, "kill", True, ""), "kill done"),
@@ -216,6 +217,53 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
     ):
         assert [event.number for event in events.since(since, limit)] == expected
     assert log().since(0, 5) == []
+
+
+ALARMS = (
+    *(CellRestarted, Deleveraged, Liquidated, PositionMismatch),
+    *("guard not up", "guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
+)
+
+
+@pytest.mark.parametrize(("message", "text"), TOLD, ids=[text[:30] for _, text in TOLD])
+def test_what_a_person_must_see_is_an_alarm(message: Message, text: str) -> None:
+    events = log()
+    events.handle(1, message)
+    expected = any(isinstance(message, one) if isinstance(one, type) else text.startswith(one) for one in ALARMS)
+    assert (events.state.records[0].is_alarm, events.state.alarms) == (expected, int(expected))
+
+
+@pytest.mark.parametrize(
+    ("level", "is_alarm"),
+    [
+        (MarginLevel.WARNING, False),
+        (MarginLevel.DANGER, False),
+        (MarginLevel.CRITICAL, True),
+        (MarginLevel.LIQUIDATION, True),
+        (MarginLevel.UNKNOWN, True),
+    ],
+)
+def test_margin_alarms_from_critical_on(level: MarginLevel, is_alarm: bool) -> None:
+    events = log()
+    events.handle(1, MarginState(1, "f", level, D(1), D(1), D(1)))
+    assert events.state.alarms == is_alarm
+
+
+def test_alarms_stand_until_a_person_has_seen_them() -> None:
+    events = log(keep=4)
+    for number in range(3):
+        events.handle(number, Incident(number, "unbookable", "", f"number {number}"))
+    assert (events.state.alarms, events.state.seen) == (3, 0)
+    events.handle(3, Acknowledge(3, "ann", 2))
+    assert (events.state.alarms, events.state.seen) == (1, 2)
+    events.handle(4, Acknowledge(4, "ann", 1_000))
+    assert (events.state.alarms, events.state.seen) == (0, 4)
+    events.handle(5, Acknowledge(5, "ann", 1))
+    events.handle(6, Incident(6, "unbookable", "", "again"))
+    assert (events.state.alarms, events.state.seen) == (1, 4)
+    for number in range(9):
+        events.handle(number, StopCommand(number, ""))
+    assert events.state.alarms == 1
 
 
 def test_a_snapshot_brings_everything_back() -> None:
