@@ -31,16 +31,21 @@ class VenueWelcome(Message):
 
 @message(lane=Lane.CONTROL)
 class Step(Message):
-    """It is `ts`: take the reports sent before this line, do what is due, and answer StepDone."""
+    """It is `ts`: take the reports sent before this line, do what is due, and answer StepDone with the `number`."""
 
     ts: int
+    number: int
 
 
 @message(lane=Lane.CONTROL)
 class StepDone(Message):
-    """All is done; `next_ns` is when the client wants to be woken next, None for never."""
+    """All of step `number` is done; `next_ns` is when the client wants to be woken next, None for never.
+
+    Said again when that changes between steps. After the welcome the step's number is 0.
+    """
 
     ts: int
+    number: int
     next_ns: int | None
 
 

@@ -15,6 +15,7 @@ from daemon.live.clock import parse_speed
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen
+from daemon.logs import configure, get_logger
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import OtherSessionError, Session, VenueJournal
 from daemon.venue.server import Log, VenueServer
@@ -28,14 +29,15 @@ _LINGER_CHECK_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM, or until nobody was connected for a while; 0 also when another process serves already."""
     parsed = _parser().parse_args(arguments)
-    log = _log
+    configure("venue")
+    log = get_logger("venue").info
     try:
         config = load(parsed.config, KINDS)
         paths = StatePaths.of(config.run.name, parsed.state)
         lock(paths.venue_journal.parent / "lock")
         listener = listen(paths.venue_socket)
     except ConfigErrors as error:
-        log(str(error))
+        get_logger("venue").error("configuration", why=str(error))
         return 2
     except (FolderInUseError, SocketInUseError) as error:
         log(f"not started: {error}")
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server = VenueServer(engine, journal, parsed.speed, log)
             trio.run(_serve, server, listener, parsed.linger)
     except (OtherSessionError, RecordingError, NoFramesError, sqlite3.Error, OSError) as error:
-        log(f"stopped: {error}")
+        get_logger("venue").error(f"stopped: {error}")
         return 1
     finally:
         listener.close()
@@ -84,10 +86,6 @@ async def _leave_when_alone(server: VenueServer, linger_s: float, scope: trio.Ca
     while server.idle_since is None or trio.current_time() - server.idle_since < linger_s:
         await trio.sleep(_LINGER_CHECK_S)
     scope.cancel()
-
-
-def _log(text: str) -> None:
-    print(f"venue: {text}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

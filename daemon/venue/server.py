@@ -38,6 +38,7 @@ class _Client:
     connection: Connection
     out: list[bytes] = field(factory=list)
     is_stepping: bool = False
+    steps: int = 0
     is_told_end: bool = False
     next_ns: int = NEVER
 
@@ -151,7 +152,7 @@ class VenueServer:
             if isinstance(message, Command):
                 self._command(client, message)
             elif isinstance(message, StepDone):
-                client.is_stepping = False
+                client.is_stepping = client.is_stepping and message.number != client.steps
                 client.next_ns = NEVER if message.next_ns is None else message.next_ns
             else:
                 raise WireError(f"a {type(message).__name__} is no business of a venue")
@@ -236,7 +237,8 @@ class VenueServer:
             engine.advance_to_timer(desk.next_ns)
             is_for_desk = True
         if is_for_desk:
-            desk.out.append(encode(Step(engine.now)))
+            desk.steps += 1
+            desk.out.append(encode(Step(engine.now, desk.steps)))
             desk.is_stepping = True
         self._flush()
         return True
