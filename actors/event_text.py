@@ -25,6 +25,7 @@ from actors.messages import (
     OrderUpdate,
     PositionMismatch,
     Reconciled,
+    ResumeCommand,
     RoundTrip,
     StopCommand,
 )
@@ -106,6 +107,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     OrderUpdate: _order,
     PositionMismatch: _mismatch,
     Reconciled: lambda m: f"{m.account} agrees with its venue",
+    ResumeCommand: lambda m: m.reason,
     RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
     SetFlag: _flag,
     StopCommand: lambda m: f"stop: {m.reason}",

@@ -1,0 +1,283 @@
+"""What people are shown of a running desk: plain data, numbers as decimal texts, times as ns UTC.
+
+Every function takes a DeskView and reads the states of its actors. Lists are bounded; what was left out is counted.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import attrs
+
+from actors.atomic_executor import AtomicExecutor
+from actors.basket import ACTIVE, Basket
+from actors.event_log import Event, EventLog
+from actors.flags import GLOBAL, Flag, FlagMode
+from actors.funding_tracker import FundingTracker
+from actors.kill_switch import KillSwitch
+from actors.ledger import Ledger
+from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
+from actors.margin_monitor import MarginMonitor
+from actors.messages import BasketState
+from actors.order_manager import OrderManager
+from actors.order_records import Tracked
+from actors.risk_gate import RiskGate
+from actors.strategies.base import Strategy
+from daemon.admin.desk import DeskView, actor
+from venues.model.money import to_text
+
+_PENDING = (BasketState.PLANNED, BasketState.RESERVED)
+
+
+def number(value: Decimal | int | None) -> str | None:
+    """Return a number as it is written in answers, None for one that is not known."""
+    if value is None:
+        return None
+    return to_text(value) if isinstance(value, Decimal) else str(value)
+
+
+def _numbers(values: Mapping[str, Decimal]) -> dict[str, str]:
+    return {key: to_text(value) for key, value in values.items()}
+
+
+def status(view: DeskView) -> dict[str, Any]:
+    """The desk in one glance: the process, what stops it, how much it holds and what that made."""
+    switch = actor(view, "kill_switch", KillSwitch).state
+    executor = actor(view, "atomic_executor", AtomicExecutor)
+    ledger = actor(view, "ledger", Ledger)
+    events = actor(view, "event_log", EventLog).state
+    gate = actor(view, "risk_gate", RiskGate).state
+    totals = ledger.totals()
+    return {
+        **view.info(),
+        "now": view.now(),
+        "kill": {
+            "level": switch.level.name.lower(),
+            "conditions": dict(switch.conditions),
+            "triggers": dict(switch.triggers),
+            "live_orders": len(switch.live),
+        },
+        "is_draining": _mode(executor.state.flags.get(GLOBAL)) is FlagMode.DISABLED,
+        "read_only": dict(gate.unreconciled),
+        "alarms": events.alarms,
+        "last_event": events.last,
+        "positions": sum(1 for one in ledger.state.positions.values() if one.qty),
+        "open_orders": len(gate.orders),
+        "open_baskets": sum(1 for one in executor.state.baskets.values() if _is_open(executor, one)),
+        "unhedged": number(sum((one.unhedged for one in executor.state.baskets.values()), Decimal(0))),
+        "pnl": {
+            "total": number(switch.pnl),
+            "net": _numbers(totals.net),
+            "unrealized": _numbers(totals.unrealized),
+            "unmarked": list(totals.unmarked),
+        },
+    }
+
+
+def positions(view: DeskView) -> dict[str, Any]:
+    """Every open position by our own book, with its profit at the last price."""
+    ledger = actor(view, "ledger", Ledger)
+    found = []
+    for one in ledger.state.positions.values():
+        if not one.qty:
+            continue
+        spec, price = ledger.instruments[one.instrument], ledger.price(one.instrument)
+        found.append(
+            {
+                "account": one.account,
+                "instrument": one.instrument,
+                "side": one.side,
+                "qty": number(one.qty),
+                "entry": number(one.entry_price(spec)),
+                "price": number(price),
+                "value": None if price is None else number(spec.notional(one.qty, price)),
+                "settle": spec.settle,
+                "unrealized": None if price is None else number(one.unrealized_pnl(price, spec)),
+                "realized": number(one.realized_pnl),
+            }
+        )
+    return {"positions": found, "wallets": {name: _numbers(wallet) for name, wallet in ledger.state.wallets.items()}}
+
+
+def orders(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:
+    """Orders that may still fill, newest first; with `is_all` also the ended ones that are remembered."""
+    tracked: dict[str, Tracked] = actor(view, "order_manager", OrderManager).state.orders
+    wanted = (one for one in reversed(tracked.values()) if is_all or not one.is_final)
+    found, left_out = _first(wanted, limit)
+    return {"orders": [_order(one) for one in found], "left_out": left_out}
+
+
+def _order(one: Tracked) -> dict[str, Any]:
+    order = one.order
+    return {
+        "client_order_id": order.client_order_id,
+        "venue_order_id": order.venue_order_id,
+        "account": order.account,
+        "instrument": order.instrument,
+        "side": order.side,
+        "qty": number(order.qty),
+        "price": number(order.price),
+        "type": order.type,
+        "tif": order.tif,
+        "reduce_only": order.reduce_only,
+        "status": order.status,
+        "filled": number(order.filled_qty),
+        "strategy": one.strategy,
+        "basket": one.basket_id,
+        "created_ns": order.created_ns,
+        "is_final": one.is_final,
+    }
+
+
+def baskets(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:
+    """Baskets at work or holding something, newest first; with `is_all` also the ended ones that are remembered."""
+    executor = actor(view, "atomic_executor", AtomicExecutor)
+    known: dict[str, Basket] = executor.state.baskets
+    wanted = (one for one in reversed(known.values()) if is_all or _is_open(executor, one))
+    found, left_out = _first(wanted, limit)
+    return {"baskets": [_basket(view, one) for one in found], "left_out": left_out}
+
+
+def _is_open(executor: AtomicExecutor, basket: Basket) -> bool:
+    return basket.state in ACTIVE or basket.state in _PENDING or bool(executor.open_legs(basket))
+
+
+def _basket(view: DeskView, one: Basket) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "strategy": one.strategy,
+        "state": one.state,
+        "closes": one.closes,
+        "closing": one.closing,
+        "age_ns": view.now() - one.planned_ns,
+        "unhedged": number(one.unhedged),
+        "why": one.why,
+        "legs": [
+            {
+                "account": leg.account,
+                "instrument": leg.instrument,
+                "side": leg.side,
+                "target": number(leg.target),
+                "position": number(leg.side.sign * leg.position),
+                "entry": number(leg.entry_price) if leg.extended else None,
+            }
+            for leg in one.legs
+        ],
+    }
+
+
+def margin(view: DeskView) -> dict[str, Any]:
+    """Each account's margin now: coverage is margin balance / maintenance margin, none without a position."""
+    monitor = actor(view, "margin_monitor", MarginMonitor)
+    found = {}
+    for account in monitor.accounts:
+        one = monitor.assess(view.now(), account)
+        found[account] = {
+            "level": one.level,
+            "balance": number(one.balance),
+            "maintenance": number(one.maintenance),
+            "coverage": None if one.coverage is None else f"{one.coverage:.6f}",
+            "why": one.why,
+        }
+    return {"accounts": found}
+
+
+def funding(view: DeskView) -> dict[str, Any]:
+    """Each perpetual's funding: what is expected at the next instant, what was paid so far (positive: received)."""
+    tracker = actor(view, "funding_tracker", FundingTracker)
+    found = {
+        instrument: {
+            "rate": number(one.rate),
+            "mark": number(one.mark),
+            "next_ns": one.next_ns,
+            "qty": number(sum(one.qty.values(), Decimal(0))),
+            "expected": number(tracker.expected(instrument)),
+            "paid": number(one.paid),
+        }
+        for instrument, one in tracker.state.perpetuals.items()
+    }
+    state = tracker.state
+    return {"perpetuals": found, "mismatches": state.mismatches, "missing": state.missing}
+
+
+def events(view: DeskView, since: int, limit: int) -> dict[str, Any]:
+    """The events after the number `since`, oldest first; `missed` of them are kept no more."""
+    log = actor(view, "event_log", EventLog)
+    state = log.state
+    oldest = state.records[0].number if state.records else state.last + 1
+    found = log.since(since, limit)
+    return {
+        "events": [event(one, state.seen) for one in found],
+        "last": state.last,
+        "missed": max(0, min(oldest, state.last + 1) - 1 - max(since, 0)),
+        "alarms": state.alarms,
+    }
+
+
+def event(one: Event, seen: int) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "ts": one.ts,
+        "kind": one.kind,
+        "text": one.text,
+        "fields": dict(one.fields),
+        "times": one.times,
+        "alarm": ("seen" if one.number <= seen else "open") if one.is_alarm else "",
+    }
+
+
+def flags(view: DeskView) -> dict[str, Any]:
+    """How each feature runs; those that nobody touched are in production."""
+    known: dict[str, Flag] = actor(view, "atomic_executor", AtomicExecutor).state.flags
+    return {"flags": {name: _flag(known.get(name)) for name in features(view)}}
+
+
+def features(view: DeskView) -> list[str]:
+    """Return what has a flag: the whole desk, its strategies, and what had one before this configuration."""
+    known: dict[str, Flag] = actor(view, "atomic_executor", AtomicExecutor).state.flags
+    names = [GLOBAL, *(name for name, one in view.actors.items() if isinstance(one, Strategy))]
+    return [*names, *(name for name in known if name not in names)]
+
+
+def _mode(flag: Flag | None) -> FlagMode:
+    return FlagMode.PRODUCTION if flag is None else flag.mode
+
+
+def _flag(flag: Flag | None) -> dict[str, Any]:
+    if flag is None:
+        return {"mode": FlagMode.PRODUCTION}
+    return attrs.asdict(flag)
+
+
+def limits(view: DeskView) -> dict[str, Any]:
+    """The limits that hold, and which of them were tightened since the start of this state."""
+    gate = actor(view, "risk_gate", RiskGate)
+    held = gate.limits
+    return {
+        "desk": {key: number(getattr(held, key)) for key in DESK_KEYS},
+        "instruments": {
+            name: {key: number(getattr(held.limits(name), key)) for key in INSTRUMENT_KEYS} for name in gate.instruments
+        },
+        "tightened": {name: _numbers(changes) for name, changes in gate.state.tightened.items()},
+    }
+
+
+def overview(view: DeskView, count: int) -> dict[str, Any]:
+    """Everything that a screen shows, as of one moment."""
+    last = actor(view, "event_log", EventLog).state.last
+    return {
+        "status": status(view),
+        **positions(view),
+        "baskets": baskets(view, count, is_all=False),
+        "margin": margin(view)["accounts"],
+        "funding": funding(view)["perpetuals"],
+        "events": events(view, max(0, last - count), count)["events"],
+    }
+
+
+def _first(items: Iterable[Any], limit: int) -> tuple[list[Any], int]:
+    """Return the first `limit` items, and how many more there are."""
+    rest = iter(items)
+    found = list(islice(rest, limit))
+    return found, sum(1 for _ in rest)
