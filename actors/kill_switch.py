@@ -195,7 +195,7 @@ class KillSwitch(Actor):
     @handles(ArmCommand)
     def on_arm(self, now: int, command: ArmCommand) -> None:
         state = self.state
-        obstacles = self._obstacles(now)
+        obstacles = self.obstacles(now)
         if not command.operator.strip() or not command.reason.strip():
             obstacles.insert(0, "arming needs an operator and a reason")
         if obstacles:
@@ -215,7 +215,8 @@ class KillSwitch(Actor):
         self.out.cancel_timer(_CANCEL)
         self.out.emit(KillState(now, KillLevel.ARMED, Trigger.OPERATOR, f"{command.operator}: {command.reason}"))
 
-    def _obstacles(self, now: int) -> list[str]:
+    def obstacles(self, now: int) -> list[str]:
+        """Return what forbids arming now, empty when nothing does."""
         state = self.state
         found = [f"{name}: {why}" for name, why in state.conditions.items()]
         if state.ended_day == now // DAY_NS:

@@ -14,6 +14,8 @@ _BROKEN_PIPE = 141
 COMMANDS = {
     "init": "daemon.init:main",
     "check": "daemon.check:main",
+    "run": "daemon.live.main:main",
+    "paper": "daemon.live.main:main",
     "backtest": "daemon.backtest:main",
     "scenario": "daemon.scenario:main",
     "replay": "daemon.replay:main",
@@ -71,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a configuration and name every mistake in it")
     check.add_argument("config", metavar="CONFIG")
 
+    _add_live(commands.add_parser("run", help="trade, disarmed until somebody arms"))
+    paper = commands.add_parser("paper", help="trade on the simulated venue, a process of its own")
+    paper.add_argument("--for", metavar="TIME", help="how long the market lasts, as 60s; default: for ever")
+    paper.add_argument("--speed", default="1", metavar="N", help="times as fast as the wall clock, or max")
+    _add_live(paper)
+
     backtest = commands.add_parser("backtest", help="run a configuration on its market")
     backtest.add_argument("config", metavar="CONFIG")
     backtest.add_argument("--out", metavar="DIR", help="where the log and summary.json go; default: a folder per run")
@@ -102,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="print the results as JSON")
     bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
     return parser
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument("--state", metavar="DIR", help="default: $STATE_DIRECTORY, else state/<run name>")
+    parser.add_argument("--attach", action="store_true", help="guard and venue are units of their own: start neither")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="not the configured one; 0: any free one")
+    parser.add_argument("--json", action="store_true", help="print the summary at the end as JSON")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from actors.basket_plan import ExecutorConfig
 from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
+from actors.guardian_records import GuardConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
@@ -22,6 +23,7 @@ from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.strategies.base import Strategy
+from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
 from daemon.config_structure import did_you_mean
@@ -37,6 +39,8 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "guard": GuardConfig,
+    "daemon": DaemonConfig,
     "events": EventLogConfig,
 }
 

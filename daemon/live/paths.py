@@ -5,6 +5,9 @@ from pathlib import Path
 
 from attrs import frozen
 
+_FINISHED = "finished"
+_DONE = "done"
+
 
 @frozen
 class StatePaths:
@@ -39,6 +42,14 @@ class StatePaths:
         return self.state / "venue" / "venue.sqlite"
 
     @property
+    def guard_log(self) -> Path:
+        return self.state / "guard" / "guard.log"
+
+    @property
+    def venue_log(self) -> Path:
+        return self.state / "venue" / "venue.log"
+
+    @property
     def view_socket(self) -> Path:
         return self.runtime / "view.sock"
 
@@ -57,3 +68,23 @@ class StatePaths:
     @property
     def venue_socket(self) -> Path:
         return self.runtime / "venue.sock"
+
+    # A paper run whose market is over
+
+    def finish(self) -> None:
+        """Note that the market of this state is over: the next paper run begins afresh."""
+        (self.state / _FINISHED).touch()
+
+    def is_finished(self) -> bool:
+        return (self.state / _FINISHED).exists()
+
+    def archive(self) -> Path:
+        """Move a finished run aside, whole; return where it is now."""
+        number = 1 + sum(1 for _ in (self.state / _DONE).glob("*"))
+        folder = self.state / _DONE / f"{number:06d}"
+        folder.mkdir(parents=True)
+        for path in (self.runs, self.guard_journal.parent, self.venue_journal.parent):
+            if path.exists():
+                path.rename(folder / path.name)
+        (self.state / _FINISHED).unlink()
+        return folder

@@ -1,0 +1,242 @@
+"""The live desk put together: cell, journal, links; how it begins, and how it ends."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from actors.cell import Cell
+from actors.control import Baselines, DeskHello, GuardStatus
+from actors.guardian_records import GuardConfig
+from actors.messages import KillCommand, KillLevel, ResumeCommand
+from daemon.app import build_cell
+from daemon.build import build_id
+from daemon.config_daemon import DaemonConfig
+from daemon.config_schema import RunConfig
+from daemon.link.client import VenueLink
+from daemon.live.clock import MarketClock
+from daemon.live.driver import LiveCell
+from daemon.live.guard_link import GuardLink
+from daemon.live.paths import StatePaths
+from daemon.live.recovery import Recovery, next_run_folder
+from daemon.live.shutdown import Quiet, StopStep, run_steps
+from daemon.live.venues import DeskVenues
+from daemon.log import LogWriteError, RunLog
+from daemon.logs import get_logger
+from daemon.metrics.edges import EdgeStats
+from venues.port import VenueDown
+
+_log = get_logger("desk")
+
+_GUARD_S = 10.0
+
+
+@define
+class Desk:
+    """One process life of a desk. `mode` is run (starts disarmed) or paper."""
+
+    config: RunConfig
+    settings: DaemonConfig
+    paths: StatePaths
+    mode: str
+    recovery: Recovery | None
+    begun: trio.Event = field(factory=trio.Event)
+    asked_to_stop: trio.Event = field(factory=trio.Event)
+    edges: EdgeStats = field(factory=EdgeStats)
+    venues: DeskVenues = field(init=False)
+    link: VenueLink = field(init=False)
+    live: LiveCell = field(init=False)
+    guard: GuardLink = field(init=False)
+    folder: Path = field(init=False)
+    start_ns: int = field(init=False, default=0)
+    metrics_port: int | None = field(init=False, default=None)
+    guard_settings: GuardConfig = field(init=False)
+    _told_level: KillLevel = field(init=False, default=KillLevel.ARMED)
+
+    def __attrs_post_init__(self) -> None:
+        self.guard_settings = self.config.section("guard", GuardConfig)
+        seen_ns = 0 if self.recovery is None else self.recovery.now
+        # Until the venue tells, no time passes.
+        clock = MarketClock(seen_ns, 0, 0)
+        self.venues = DeskVenues(clock, self.edges, seen_ns)
+        self.link = VenueLink(
+            self.paths.venue_socket,
+            self.venues,
+            client="desk",
+            wants_market=True,
+            venue_of=lambda account: self.config.accounts[account].venue,
+            now=clock.now,
+        )
+
+    @property
+    def cell(self) -> Cell:
+        return self.live.cell
+
+    @property
+    def has_begun(self) -> bool:
+        return self.begun.is_set()
+
+    @property
+    def level(self) -> KillLevel:
+        """The kill level that holds for the cell."""
+        level: KillLevel = self.cell.dispatcher.actors["kill_switch"].state.level
+        return level
+
+    # Beginning
+
+    def begin(self) -> None:
+        """Open this life's log and let the cell begin, or go on; the venue has told the time by now.
+
+        Raises LogWriteError, SnapshotError.
+        """
+        clock, recovery = self.venues.clock, self.recovery
+        now = self.start_ns = clock.now()
+        snapshot = None if recovery is None else recovery.snapshot
+        self.folder = next_run_folder(self.paths.runs)
+        log = RunLog.create(
+            self.folder / "log",
+            self.config.text,
+            self.config.sha256,
+            build_id(),
+            now,
+            durable=True,
+            mode=self.mode,
+            snapshot=snapshot,
+        )
+        cell = build_cell(self.config, log)
+        self.live = LiveCell(cell, log, clock, self.edges, dict.fromkeys(self.config.accounts, self.link.send))
+        self.guard = GuardLink(
+            self.paths.guard_socket,
+            self.live,
+            lambda: DeskHello(clock.now(), os.getpid(), self.folder.name, build_id(), self.mode),
+            beat_ns=self.guard_settings.heartbeat_ns,
+            timeout_ns=self.guard_settings.heartbeat_timeout_ns,
+        )
+        self.live.lease = self.guard.lease
+        self.live.after_pump.append(self._after_pump)
+        self.live.start(now, snapshot)
+        self.live.offer(GuardStatus(now, is_up=False, why="not connected yet"))
+        if recovery is not None:
+            # Whatever was on its way may have arrived or not; reports were missed.
+            self.live.offer(ResumeCommand(now, f"goes on from run {recovery.folder.parent.name}"))
+            self.live.offer(*[VenueDown(now, venue, why="the desk was down") for venue in self.config.venues])
+        if self.mode == "run":
+            self.live.offer(KillCommand(now, "startup", KillLevel.REDUCE_ONLY, "a desk starts disarmed"))
+        self.live.pump_at(now, is_timer_due=False)
+        self.venues.attach(self.live, self.link)
+        self.begun.set()
+
+    async def run_cell(self) -> None:
+        await self.live.run_timers()
+
+    async def run_guard_link(self) -> None:
+        await self.guard.run()
+
+    async def sync_log(self) -> None:
+        await self.live.sync_log()
+
+    async def meet_guard(self) -> None:
+        """Wait for the guard's first word, then let granted time run; without a guard nothing is opened."""
+        with trio.move_on_after(_GUARD_S) as waiting:
+            await self.guard.came_up.wait()
+        if waiting.cancelled_caught:
+            _log.error("no guard", why=self.guard.why_down)
+        self.venues.release()
+
+    def _after_pump(self) -> None:
+        state = self.cell.dispatcher.actors["kill_switch"].state
+        if state.level is not self._told_level:
+            is_raised, self._told_level = state.level > self._told_level, state.level
+            if is_raised:
+                last = next(reversed(state.triggers), "desk")
+                self.guard.raise_to(state.level, f"desk/{last}", state.conditions.get(last, ""))
+        guard = self.guard
+        self.edges.note_guard(is_up=guard.is_up, is_in_charge=guard.state is not None and guard.state.is_in_charge)
+        if guard.is_up:
+            self._tell_baselines()
+
+    def _tell_baselines(self) -> None:
+        for account, sync in self.cell.dispatcher.actors["position_synchronizer"].state.accounts.items():
+            if sync.baseline:
+                self.guard.tell_baselines(Baselines(self.venues.clock.now(), account, dict(sync.baseline)))
+
+    # State of affairs
+
+    def why_not_ready(self) -> str:
+        """Return why the desk is not ready, empty when it is: every venue reconciled, the guard there, no failure."""
+        if not self.has_begun:
+            return f"waiting for the venues: {self.link.why_down}"
+        if self.live.why_failed:
+            return self.live.why_failed
+        if not self.link.is_up:
+            return f"venue link down: {self.link.why_down}"
+        unreconciled = self.cell.dispatcher.actors["risk_gate"].state.unreconciled
+        if unreconciled:
+            return "; ".join(f"{account} is read-only: {why}" for account, why in sorted(unreconciled.items()))
+        return "" if self.guard.is_up else f"guard down: {self.guard.why_down}"
+
+    async def write_snapshots(self) -> None:
+        """Write the cell's state down now and then."""
+        while True:
+            await trio.sleep(self.settings.snapshot_ns / 1e9)
+            self.write_snapshot()
+
+    def write_snapshot(self) -> None:
+        live = self.live
+        if live.why_failed or not live.cell.dispatcher.is_idle:
+            return
+        try:
+            live.log.commit()
+            live.log.write_snapshot(live.cell.dispatcher.seq, live.cell.dispatcher.now, live.cell.snapshot())
+        except LogWriteError as error:
+            live.fail(f"the journal failed: {error}")
+
+    # Ending
+
+    async def stop(self, why: str) -> list[str]:
+        """End in order; return the steps that were not done in time."""
+        quiet, settings = Quiet(self.live), self.settings
+        missed = await run_steps(
+            [
+                StopStep("refuse intents", 1.0, quiet.refuse_intents),
+                StopStep("baskets", settings.stop_baskets_ns / 1e9, quiet.baskets_done),
+                StopStep("orders", settings.stop_orders_ns / 1e9, quiet.orders_gone),
+            ]
+        )
+        if missed or self.live.why_failed:
+            # No bye: the guard takes the silence for what it is and cancels.
+            return missed or [self.live.why_failed]
+        await self.guard.leave(why)
+        await self.link.drain()
+        self.write_snapshot()
+        return missed
+
+    def close(self) -> str:
+        """Seal the log; return its journal_sha256. Raises LogWriteError."""
+        return self.live.log.close()
+
+    def info(self) -> dict[str, Any]:
+        """Return what `basisctl status` says of the process."""
+        guard = self.guard
+        why = self.why_not_ready()
+        return {
+            "mode": self.mode,
+            "run": self.folder.name,
+            "name": self.config.run.name,
+            "build": build_id(),
+            "config_sha256": self.config.sha256,
+            "pid": os.getpid(),
+            "is_ready": not why,
+            "why_not_ready": why,
+            "guard": {
+                "is_up": guard.is_up,
+                "why": "" if guard.is_up else guard.why_down,
+                "level": guard.state.level.name if guard.state is not None else None,
+                "is_in_charge": guard.state.is_in_charge if guard.state is not None else None,
+            },
+            "venues": {venue: {"is_up": self.link.is_up, "why": self.link.why_down} for venue in self.config.venues},
+            "started_ns": self.start_ns,
+            "metrics_port": self.metrics_port,
+        }
