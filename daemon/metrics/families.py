@@ -1,0 +1,142 @@
+"""What a metric family is here: its name and meaning, and where its series are read when somebody scrapes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+
+from actors.atomic_executor import AtomicExecutor
+from actors.base import Actor
+from actors.cell import Cell
+from actors.counting import OTHER, Histogram
+from actors.feed_handler import FeedHandler
+from actors.funding_tracker import FundingTracker
+from actors.kill_switch import KillSwitch
+from actors.ledger import Ledger
+from actors.margin_monitor import MarginMonitor
+from actors.risk_gate import RiskGate
+from actors.statistics import Statistics
+from daemon.config_schema import RunConfig
+from daemon.metrics.edges import EdgeStats
+from daemon.metrics.positions import Facts
+
+PREFIX = "basisd_"
+
+_A = TypeVar("_A", bound=Actor)
+
+Labels = tuple[str, ...]
+Value = int | float | Decimal | Histogram
+Series = Iterable[tuple[Labels, Value]]
+
+
+class Kind(StrEnum):
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+@define
+class Scrape:
+    """What the families read, at `now` by the desk's clock; actors anew each time, for a cell may rebuild them."""
+
+    cell: Cell
+    edges: EdgeStats
+    config: RunConfig
+    now: int
+    facts: list[Facts] = field(factory=list)
+    highest_leverage: Decimal | None = None
+
+    def _actor(self, name: str, kind: type[_A]) -> _A:
+        found = self.cell.dispatcher.actors[name]
+        if not isinstance(found, kind):
+            raise TypeError(f"{name} is a {type(found).__name__}, not a {kind.__name__}")
+        return found
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._actor("ledger", Ledger)
+
+    @property
+    def margin(self) -> MarginMonitor:
+        return self._actor("margin_monitor", MarginMonitor)
+
+    @property
+    def funding(self) -> FundingTracker:
+        return self._actor("funding_tracker", FundingTracker)
+
+    @property
+    def feeds(self) -> FeedHandler:
+        return self._actor("feed_handler", FeedHandler)
+
+    @property
+    def risk(self) -> RiskGate:
+        return self._actor("risk_gate", RiskGate)
+
+    @property
+    def kill(self) -> KillSwitch:
+        return self._actor("kill_switch", KillSwitch)
+
+    @property
+    def executor(self) -> AtomicExecutor:
+        return self._actor("atomic_executor", AtomicExecutor)
+
+    @property
+    def statistics(self) -> Statistics:
+        return self._actor("statistics", Statistics)
+
+    def venue(self, account: str) -> str:
+        found = self.config.accounts.get(account)
+        return OTHER if found is None else found.venue
+
+
+@frozen
+class Family:
+    """One metric. `read` yields its known series: one that is not known is not yielded, never zero or NaN.
+
+    Of a histogram `bounds` are the buckets, and its observations are in parts of `unit`: 1e9 for ns of a second.
+    """
+
+    kind: Kind
+    name: str
+    help: str
+    labels: Labels
+    read: Callable[[Scrape], Series]
+    bounds: Sequence[int] = ()
+    unit: int = 1
+
+
+def gauge(name: str, labels: str, text: str, read: Callable[[Scrape], Series]) -> Family:
+    return Family(Kind.GAUGE, PREFIX + name, text, tuple(labels.split()), read)
+
+
+def counter(name: str, labels: str, text: str, read: Callable[[Scrape], Series]) -> Family:
+    """`name` ends in _total."""
+    return Family(Kind.COUNTER, PREFIX + name, text, tuple(labels.split()), read)
+
+
+def histogram(
+    name: str, labels: str, text: str, read: Callable[[Scrape], Series], bounds: Sequence[int], unit: int
+) -> Family:
+    return Family(Kind.HISTOGRAM, PREFIX + name, text, tuple(labels.split()), read, bounds, unit)
+
+
+def where(instrument: str) -> Labels:
+    """Return venue and symbol of an instrument's id; what is no id is both."""
+    venue, colon, symbol = instrument.partition(":")
+    return (venue, symbol) if colon else (instrument, instrument)
+
+
+def table(counts: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """Return (first, last, value) of a table whose keys have two parts; an overflow has only a last one."""
+    rows = []
+    for key, value in counts.items():
+        first, bar, last = key.rpartition("|")
+        rows.append((first if bar else last, last, value))
+    return rows
+
+
+def known(value: Value | None, *labels: str) -> Series:
+    """Return the one series of a value, or none."""
+    return [] if value is None else [(labels, value)]
