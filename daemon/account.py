@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
 from daemon.config_schema import Recorded, RunConfig
-from daemon.log.journal import JOURNAL_NAME
+from daemon.log.journal_schema import JOURNAL_NAME
 from daemon.summary import Summary, short
 from sim.market import RecordingReport
 

@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from actors.cell import Cell
+from actors.snapshot import SnapshotError
 from daemon.app import build_cell
 from daemon.build import build_id
 from daemon.config import ConfigErrors, parse
@@ -29,7 +30,7 @@ def main(arguments: Namespace) -> int:
                 sys.stdout.buffer.write(line)
             return 0
         return _check(folder)
-    except (LogCorruptError, UnreadableRecordError) as error:
+    except (LogCorruptError, UnreadableRecordError, SnapshotError) as error:
         raise ExitError(str(error), status=FAILED) from error
 
 
@@ -43,6 +44,8 @@ def _check(folder: Path) -> int:
     if result.differences_count > _SHOWN:
         print(f"... and {result.differences_count - _SHOWN} more")
     left_out = f"{result.torn_bytes} torn bytes and {result.records_behind} records behind them left out"
+    if result.lost_rows:
+        left_out += f", {result.lost_rows} records of the journal are gone"
     state = "sealed" if result.is_sealed else f"not closed, {left_out}"
     print(f"log      {folder} ({state})")
     print(f"replayed {result.inputs} inputs, {result.intents} intents")

@@ -1,62 +1,20 @@
-"""How order-path inputs and intents lie in SQLite: one checksummed row per record, and views for people.
-
-`records.line` is the canonical line. `records.market` counts the market inputs (in the segments) before the record,
-`records.crc` is the crc32 of the line, begun with that count. `sqlite3 journal.sqlite 'select * from orders'` works
-on a running daemon's log as on a sealed one.
-"""
+"""How the journal is written and read: rows of records, bridges and snapshots, each with its own checksum."""
 
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.log import bridges, snapshots
+from daemon.log.bridges import Bridge, BridgeRow
 from daemon.log.errors import LogCorruptError
-
-SCHEMA_VERSION = 1
-JOURNAL_NAME = "journal.sqlite"
-_APPLICATION_ID = 0x62617369  # "basi"
+from daemon.log.journal_schema import APPLICATION_ID, JOURNAL_NAME, SCHEMA_VERSION, STEPS, has_bridges
+from daemon.log.schema import WAL_BYTES, open_database, open_readonly
+from daemon.log.snapshots import KEPT, SnapshotRow, StoredSnapshot
 
 Row = tuple[int, int, int, str]
 """seq, market inputs before it, crc32, canonical line."""
-
-_TIME = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000000, 'unixepoch') || printf('.%09dZ', {0} % 1000000000)"
-_SCHEMA = f"""
-CREATE TABLE records (
-    seq INTEGER PRIMARY KEY,
-    market INTEGER NOT NULL,
-    crc INTEGER NOT NULL,
-    line TEXT NOT NULL
-) STRICT;
-CREATE VIEW inputs AS
-    SELECT seq, {_TIME.format("(line ->> 'now')")} AS time, line ->> 'kind' AS kind, line -> 'message' AS message,
-        line ->> 'now' AS now, coalesce(line ->> 'is_held', 0) AS is_held
-    FROM records WHERE line ->> 'cause' IS NULL;
-CREATE VIEW intents AS
-    SELECT seq, line ->> 'root' AS root, line ->> 'cause' AS cause, line ->> 'kind' AS kind,
-        {_TIME.format("(line ->> '$.message.ts')")} AS time, line -> 'message' AS message
-    FROM records WHERE line ->> 'cause' IS NOT NULL;
-CREATE VIEW fills AS
-    SELECT seq, time, message ->> 'account' AS account, message ->> 'instrument' AS instrument,
-        message ->> 'client_order_id' AS client_order_id, message ->> 'trade_id' AS trade_id,
-        message ->> 'side' AS side, message ->> 'price' AS price, message ->> 'qty' AS qty,
-        message ->> 'fee' AS fee, message ->> 'fee_asset' AS fee_asset, message ->> 'liquidity' AS liquidity,
-        message ->> 'reason' AS reason
-    FROM inputs WHERE kind = 'OrderFilled';
-CREATE VIEW orders AS
-    WITH last AS (
-        SELECT message ->> 'account' AS account, message ->> 'client_order_id' AS id, max(seq) AS seq, kind, time,
-            sum(kind = 'OrderFilled') AS fills
-        FROM inputs WHERE message ->> 'client_order_id' IS NOT NULL GROUP BY 1, 2
-    )
-    SELECT i.seq, i.time, i.message ->> 'account' AS account, i.message ->> 'instrument' AS instrument,
-        i.message ->> 'client_order_id' AS client_order_id, i.message ->> 'side' AS side,
-        i.message ->> 'type' AS type, i.message ->> 'tif' AS tif, i.message ->> 'qty' AS qty,
-        i.message ->> 'price' AS price, i.message ->> 'reduce_only' AS reduce_only,
-        last.kind AS last_report, last.time AS last_time, coalesce(last.fills, 0) AS fills
-    FROM intents AS i
-    LEFT JOIN last ON last.id = i.message ->> 'client_order_id' AND last.account = i.message ->> 'account'
-    WHERE i.kind = 'SubmitOrder';
-"""
 
 
 def checksum(line: bytes, market: int) -> int:
@@ -65,33 +23,47 @@ def checksum(line: bytes, market: int) -> int:
 
 
 class JournalWriter:
-    """The SQLite file while it is written. Raises sqlite3.Error."""
+    """The SQLite file while it is written. Raises sqlite3.Error, OSError."""
 
     def __init__(self, folder: Path, *, is_durable: bool) -> None:
         self.path = folder / JOURNAL_NAME
-        self._connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=8)
-        run = self._connection.execute
-        run("PRAGMA journal_mode = WAL").fetchone()
-        run(f"PRAGMA synchronous = {'FULL' if is_durable else 'OFF'}")
-        run(f"PRAGMA application_id = {_APPLICATION_ID}")
-        run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        self.rows = 0
+        synchronous, wal_bytes = ("FULL", WAL_BYTES) if is_durable else ("OFF", 0)
+        self._connection = open_database(self.path, APPLICATION_ID, STEPS, synchronous=synchronous, wal_bytes=wal_bytes)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Write the rows in one transaction; on return they are as durable as the log promises."""
+    def write(self, rows: Sequence[Row], bridge: BridgeRow | None = None, *, drops_bridges: bool = False) -> None:
+        """Write rows and a bridge in one transaction; on return they are as durable as the log promises.
+
+        `drops_bridges`: what the bridges until now hold is on the disk elsewhere.
+        """
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        if drops_bridges:
+            run("DELETE FROM bridges")
+        if bridge is not None:
+            run("INSERT INTO bridges VALUES (?, ?, ?, ?, ?)", bridge)
+        run("COMMIT")
+        self.rows += len(rows)
+
+    def write_snapshot(self, row: SnapshotRow) -> None:
+        """Write a snapshot in a transaction of its own, and forget those before the last."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        run("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)", row)
+        run(f"DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT {KEPT})")
         run("COMMIT")
 
     def seal(self) -> None:
-        """Fold the write-ahead log into the one file and close it."""
-        busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+        """Fold the write-ahead log into the one file and close it. Raises sqlite3.OperationalError while read."""
+        run = self._connection.execute
+        run("DELETE FROM bridges")
+        busy, written, folded = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy and written != folded:
             raise sqlite3.OperationalError("another process reads the journal: it cannot be sealed")
-        self._connection.execute("PRAGMA synchronous = FULL")
+        run("PRAGMA synchronous = FULL")
         try:
-            self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            run("PRAGMA journal_mode = DELETE").fetchone()
         except sqlite3.OperationalError as error:
             # Someone has the file open in a shell. It is complete all the same, and nobody writes to it any more.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
@@ -103,34 +75,85 @@ class JournalWriter:
         self._connection.close()
 
 
-def read_rows(path: Path, *, is_sealed: bool) -> Iterator[Row]:
-    """Yield the rows by rising seq, each checked. Raises LogCorruptError.
+class JournalReader:
+    """A journal open for reading. Every method raises LogCorruptError.
 
     A sealed file is opened as immutable: nothing beside it is read and nothing is created.
     """
-    seq = 0
-    try:
-        connection = sqlite3.connect(f"file:{_quoted(path)}?{'immutable=1' if is_sealed else 'mode=ro'}", uri=True)
+
+    def __init__(self, folder: Path, *, is_sealed: bool) -> None:
+        self.path = folder / JOURNAL_NAME
         try:
-            _check_version(connection, path)
-            for row in connection.execute("SELECT seq, market, crc, line FROM records ORDER BY seq"):
+            self.connection, self._version = open_readonly(
+                self.path, APPLICATION_ID, SCHEMA_VERSION, is_immutable=is_sealed
+            )
+        except sqlite3.Error as error:
+            raise LogCorruptError(self.path, "", str(error)) from error
+
+    def __enter__(self) -> "JournalReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        """Yield the rows above seq `after` by rising seq, each checked."""
+        seq = after
+        select = "SELECT seq, market, crc, line FROM records WHERE seq > ? ORDER BY seq"
+        try:
+            for row in self.connection.execute(select, (after,)):
                 last, seq = seq, row[0]
                 if [type(value) for value in row] != [int, int, int, str] or seq <= last:
-                    raise LogCorruptError(path, f"after seq {last}", "not a record")
+                    raise LogCorruptError(self.path, f"after seq {last}", "not a record")
                 if checksum(row[3].encode(), row[1]) != row[2]:
-                    raise LogCorruptError(path, f"seq {seq}", "checksum of the record")
+                    raise LogCorruptError(self.path, f"seq {seq}", "checksum of the record")
                 yield row
-        finally:
-            connection.close()
-    except (sqlite3.Error, UnicodeError, OverflowError) as error:
-        raise LogCorruptError(path, f"after seq {seq}" if seq else "", str(error)) from error
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise LogCorruptError(self.path, f"after seq {seq}" if seq else "", str(error)) from error
 
+    def count(self) -> int:
+        """Return how many rows there are."""
+        with self._named("records"):
+            total: int = self.connection.execute("SELECT count(*) FROM records").fetchone()[0]
+        return total
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise LogCorruptError(path, "schema", f"version {version}, this build reads {SCHEMA_VERSION}")
+    def bridges(self) -> tuple[Bridge, ...]:
+        """Return the market inputs that may not be in segments yet, each row checked."""
+        found: list[Bridge] = []
+        if not has_bridges(self._version):
+            return ()
+        with self._named("bridges"):
+            for row in self.connection.execute("SELECT * FROM bridges ORDER BY first"):
+                try:
+                    bridge = bridges.unpack(row)
+                except ValueError as error:
+                    raise LogCorruptError(self.path, f"bridge from market input {row[0]}", str(error)) from error
+                if found and bridge.first != found[-1].end:
+                    why = f"it follows market input {found[-1].end}"
+                    raise LogCorruptError(self.path, f"bridge from market input {bridge.first}", why)
+                found.append(bridge)
+        return tuple(found)
 
+    def snapshot_seqs(self) -> list[int]:
+        """Return the numbers of the periodic snapshots, the newest first."""
+        if not has_bridges(self._version):
+            return []
+        with self._named("snapshots"):
+            return [seq for (seq,) in self.connection.execute("SELECT seq FROM snapshots ORDER BY seq DESC")]
 
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    def snapshot(self, seq: int) -> StoredSnapshot:
+        """Return a periodic snapshot, checked."""
+        name = f"snapshot {seq}"
+        with self._named(name):
+            row = self.connection.execute("SELECT * FROM snapshots WHERE seq = ?", (seq,)).fetchone()
+        try:
+            return snapshots.unpack(row or ())
+        except ValueError as error:
+            raise LogCorruptError(self.path, name, str(error)) from error
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise LogCorruptError(self.path, name, str(error)) from error

@@ -33,7 +33,8 @@ class ReplayResult:
 
     `journal_sha256` is the replay's own, `logged_sha256` the log's. At most DIFFERENCES_MAX differences are listed,
     `differences_count` counts all. At the end of a log that was not sealed, `torn_bytes` were left out, and
-    `records_behind` of the order path: market inputs before them never reached the disk.
+    `records_behind` of the order path: market inputs before them never reached the disk (of a durable log there are
+    none). `lost_rows` records of the journal are gone.
     """
 
     inputs: int
@@ -45,6 +46,7 @@ class ReplayResult:
     is_sealed: bool
     torn_bytes: int = 0
     records_behind: int = 0
+    lost_rows: int = 0
     halt: Halt | None = None
 
     @property
@@ -109,7 +111,7 @@ class _Replay:
         heappush(self._comparison.got, (seq, input_line(seq, now, is_held, message)))
 
     def run(self) -> ReplayResult:
-        self._note(self._cell.start(self._log.header.start_ns))
+        self._note(self._cell.start(self._log.header.start_ns, self._log.first_snapshot()))
         last = 0
         for record in self._log.records():
             last = record.seq
@@ -133,6 +135,7 @@ class _Replay:
             self._log.is_sealed,
             self._log.torn_bytes,
             behind,
+            self._log.lost_rows,
             self._cell.halt,
         )
 
@@ -159,8 +162,9 @@ class _Replay:
 def check(folder: Path, build_cell: Callable[[str], Cell]) -> ReplayResult:
     """Replay the log in `folder` through the cell that `build_cell` makes of its configuration text, and compare.
 
-    The run must have begun with `Cell.start(start_ns)`, not from a snapshot. Raises LogCorruptError for a log that is
-    not what was written and UnreadableRecordError for an input that this build cannot read.
+    The run must have begun with `Cell.start(start_ns, snapshot)`, from the snapshot that the log was created with.
+    Raises LogCorruptError for a log that is not what was written, UnreadableRecordError for an input that this build
+    cannot read, and SnapshotError for a snapshot that it cannot.
     """
     log = open_log(folder)
     return _Replay(log, build_cell(log.header.config_text)).run()

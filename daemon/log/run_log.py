@@ -2,13 +2,15 @@
 
 A log is a folder:
 
-    run.json            what a replay needs: build, configuration text and hash, start
+    snapshot.json       the cell's state at the start, where it did not begin afresh
+    journal.sqlite      order-path inputs, timers, control, and intents, see `journal_schema`; now and then a snapshot
     market-NNNNNN.seg   market inputs (lane FEED), see `segments`
-    journal.sqlite      all other inputs, and intents, see `journal`
+    run.json            what a replay needs: build, configuration text and hash, start; without it there is no log
     manifest.json       written last: size and SHA-256 of every file, journal_sha256; a log without it was not closed
 
 Records are decided on at `commit`: first SQLite (one transaction), then the segments. So whatever the segments hold,
-the order path before it is in SQLite, and a log cut short anywhere is a true prefix of the run.
+the order path before it is in SQLite, and a log cut short anywhere is a true prefix of the run. In a durable log the
+transaction takes along the market inputs that no segment on the disk has yet (`bridges`): a commit has all before it.
 """
 
 import sqlite3
@@ -17,21 +19,26 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from actors.dispatcher import Intent
+from daemon.log.bridges import BridgePacker
 from daemon.log.canonical import input_line, intent_line
-from daemon.log.checked import file_sha256, sync_folder, write_checked
+from daemon.log.checked import write_checked
+from daemon.log.disk import file_sha256, sync_folder
 from daemon.log.errors import LogWriteError, UnreadableRecordError
 from daemon.log.journal import JournalWriter, Row, checksum
 from daemon.log.segments import FORMAT, SEGMENT_BYTES_MAX, SegmentWriter
+from daemon.log.snapshots import SNAPSHOT_NAME, pack, write_first
 from venues.port import Lane, Message
 
 RUN_NAME = "run.json"
 MANIFEST_NAME = "manifest.json"
 FLUSH_BYTES = 256 * 1024
+DURABLE_FLUSH_BYTES = 64 * 1024
+"""A durable log brings market inputs to the disk in smaller portions, so that a commit has few to take along."""
 SYNC_NS = 1_000_000_000
 _FEED = Lane.FEED
 _NEVER = 1 << 63
@@ -39,13 +46,18 @@ _NEVER = 1 << 63
 
 @frozen
 class RunHeader:
-    """`run.json`. `config_text` is the resolved configuration, opaque to the log."""
+    """`run.json`. `config_text` is the resolved configuration, opaque to the log.
+
+    `mode` is backtest, paper or run; `snapshot_sha256` that of snapshot.json, empty for a run that began afresh.
+    """
 
     format: int
     build: str
     config_sha256: str
     config_text: str
     start_ns: int
+    mode: str = "backtest"
+    snapshot_sha256: str = ""
     checksum: str = ""
 
 
@@ -76,7 +88,9 @@ class RunLog:
     Anything that fails raises LogWriteError, and so does every call after that: what was committed stays readable.
     """
 
-    def __init__(self, folder: Path, header: RunHeader, *, is_durable: bool, segment_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, header: RunHeader, snapshot: dict[str, Any] | None, *, is_durable: bool, segment_bytes: int
+    ) -> None:
         self.folder = folder
         self.is_durable = is_durable
         self.intents_count = 0
@@ -89,22 +103,31 @@ class RunLog:
         self._market_seqs: list[int] = []
         self._market_lines: list[bytes] = []
         self._rows: list[Row] = []
+        # How many of the waiting market lines are in bridges, and whether there are bridges that segments have too.
+        self._bridged = 0
+        self._has_stale_bridges = False
+        self._packer = BridgePacker()
         self._raw_bytes = 0
         self._hashed_count = 0
         self._hashed_seq = 0
-        self._last_seq = 0
+        self._last_seq = 0 if snapshot is None else int(snapshot["seq"])
         self._now = header.start_ns
         self._sync_due = header.start_ns + SYNC_NS if is_durable else _NEVER
+        self._seals: dict[str, tuple[int, str]] = {}
         self._journal: JournalWriter | None = None
         self._segments: SegmentWriter | None = None
         try:
-            self._run_seal = write_checked(folder / RUN_NAME, header)
+            if snapshot is not None:
+                self._seals[SNAPSHOT_NAME] = write_first(folder, snapshot)
+                header = evolve(header, snapshot_sha256=self._seals[SNAPSHOT_NAME][1])
             self._journal = JournalWriter(folder, is_durable=is_durable)
             self._segments = SegmentWriter(
                 folder, header.build, header.config_sha256, is_durable=is_durable, segment_bytes=segment_bytes
             )
             sync_folder(folder)
-        except (OSError, sqlite3.Error) as error:
+            # Last: a folder that has it is a log, whatever happens next.
+            self._seals[RUN_NAME] = write_checked(folder / RUN_NAME, header)
+        except (OSError, sqlite3.Error, UnreadableRecordError) as error:
             self._fail(error)
 
     @classmethod
@@ -118,12 +141,15 @@ class RunLog:
         *,
         durable: bool,
         segment_bytes: int = SEGMENT_BYTES_MAX,
+        mode: str = "backtest",
+        snapshot: dict[str, Any] | None = None,
     ) -> "RunLog":
         """Begin a log in `folder`, which must be new or empty.
 
-        `durable`: a commit is on the disk when it returns, market inputs within a second of the run's clock. Without
-        it, commits are gathered and survive a killed process only up to the last gathering: for backtests.
-        Raises LogWriteError.
+        `durable`: a commit that has order-path inputs or intents is on the disk when it returns, with everything before
+        it; other market inputs follow within a second of the run's clock. Without it, commits are gathered and survive
+        a killed process only up to the last gathering: for backtests. `snapshot` is the state that the cell begins
+        from (`Cell.start(now, snapshot)`); its sequence numbers go on. Raises LogWriteError.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +158,8 @@ class RunLog:
             raise LogWriteError(f"{folder}: {error}") from error
         if not is_empty:
             raise LogWriteError(f"{folder} is not empty: a log is never written over")
-        header = RunHeader(FORMAT, build, config_sha256, config_text, start_ns)
-        return cls(folder, header, is_durable=durable, segment_bytes=segment_bytes)
+        header = RunHeader(FORMAT, build, config_sha256, config_text, start_ns, mode)
+        return cls(folder, header, snapshot, is_durable=durable, segment_bytes=segment_bytes)
 
     @property
     def inputs_count(self) -> int:
@@ -172,15 +198,40 @@ class RunLog:
         self.intents_count += len(intents)
 
     def commit(self) -> None:
-        """Decide on everything noted so far. In a durable log the order path is on the disk when this returns."""
-        if self._raw_bytes >= FLUSH_BYTES or self._now >= self._sync_due:
-            self._flush(is_synced=self._now >= self._sync_due)
-        elif self._rows and self.is_durable:
-            self._write_rows()
+        """Decide on everything noted so far. In a durable log the order path is on the disk when this returns.
+
+        What can wait, waits for a commit without an order path: to be called after every input, or batch of them.
+        """
+        limit, due = FLUSH_BYTES, self._sync_due
+        if self.is_durable:
+            if self._rows:
+                self._write_rows()
+                due += SYNC_NS
+            else:
+                limit = min(limit, DURABLE_FLUSH_BYTES)
+        if self._raw_bytes >= limit or self._now >= due:
+            self._flush(is_synced=self.is_durable)
 
     def sync(self) -> None:
         """Commit, and bring the market inputs to the disk as well; for a quiet market and a clock outside."""
         self._flush(is_synced=True)
+
+    def write_snapshot(self, seq: int, now: int, plain: dict[str, Any]) -> None:
+        """Store the state after everything noted so far; `seq` and `now` are the dispatcher's.
+
+        Everything noted so far is committed first; the journal keeps the last snapshots only. Raises
+        UnreadableRecordError for a state that has no JSON form: the log goes on without it.
+        """
+        if not self._unusable and seq < self._last_seq:
+            self._refuse(seq)
+        self._flush(is_synced=True)
+        assert self._segments is not None
+        assert self._journal is not None
+        row = pack(seq, now, self._segments.written, plain)
+        try:
+            self._journal.write_snapshot(row)
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
 
     def close(self) -> str:
         """Commit, seal the log and return its journal_sha256."""
@@ -188,10 +239,9 @@ class RunLog:
         assert self._segments is not None
         assert self._journal is not None
         try:
-            files = self._segments.seal()
+            files = self._segments.seal() | self._seals
             self._journal.seal()
             files[self._journal.path.name] = file_sha256(self._journal.path)
-            files[RUN_NAME] = self._run_seal
             journal_sha256 = self._sha256.hexdigest()
             write_checked(
                 self.folder / MANIFEST_NAME,
@@ -216,6 +266,7 @@ class RunLog:
         self._unusable = self._unusable or why
         # So that neither `input` nor `commit` has to look whether the log is usable.
         self._last_seq = self._raw_bytes = _NEVER
+        self._rows.clear()
         for part in (self._segments, self._journal):
             try:
                 if part is not None:
@@ -244,11 +295,12 @@ class RunLog:
         self._write_rows()
         self._hash()
         assert self._segments is not None
+        assert self._journal is not None
         try:
             seqs, lines = self._market_seqs, self._market_lines
             start = 0
             for end in self._block_ends():
-                self._segments.write(seqs[start], seqs[end - 1], lines[start:end])
+                self._segments.write(seqs[start], seqs[end - 1], lines[start:end], self._journal.rows)
                 start = end
             if is_synced:
                 self._segments.sync()
@@ -257,7 +309,9 @@ class RunLog:
         seqs.clear()
         lines.clear()
         self._raw_bytes = 0
-        if self.is_durable and is_synced:
+        self._has_stale_bridges |= self._bridged > 0
+        self._bridged = 0
+        if self.is_durable:
             self._sync_due = self._now + SYNC_NS
 
     def _block_ends(self) -> list[int]:
@@ -274,13 +328,21 @@ class RunLog:
         return ends
 
     def _write_rows(self) -> None:
-        if self._rows:
-            assert self._journal is not None
-            try:
-                self._journal.write(self._rows)
-            except (OSError, sqlite3.Error) as error:
-                self._fail(error)
-            self._rows.clear()
+        if not self._rows:
+            return
+        assert self._journal is not None
+        assert self._segments is not None
+        bridge = None
+        if self.is_durable and len(self._market_lines) > self._bridged:
+            lines = self._market_lines[self._bridged :]
+            bridge = self._packer.pack(self._segments.written + self._bridged, lines)
+            self._bridged = len(self._market_lines)
+        try:
+            self._journal.write(self._rows, bridge, drops_bridges=self._has_stale_bridges)
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+        self._has_stale_bridges = False
+        self._rows.clear()
 
     def _hash(self) -> None:
         lines = self._market_lines

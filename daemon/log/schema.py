@@ -8,12 +8,17 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from time import monotonic, sleep
+
+from daemon.log.disk import write_all
 
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL statements, or a function that is given the connection within the transaction; it must not end it."""
 
 FILE_MODE = 0o600
 BUSY_TIMEOUT_S = 5.0
+_PAUSE_S = 0.001
+WAL_BYTES = 1100 * (4096 + 24)
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 
@@ -22,26 +27,28 @@ class SchemaError(sqlite3.DatabaseError):
 
 
 def open_database(
-    path: Path, application_id: int, steps: Sequence[Step], *, synchronous: str = "FULL"
+    path: Path, application_id: int, steps: Sequence[Step], *, synchronous: str = "FULL", wal_bytes: int = 0
 ) -> sqlite3.Connection:
     """Open or create a file in WAL mode and bring its schema to version `len(steps)`.
 
     The connection commits each statement by itself unless told `BEGIN`. With `synchronous` FULL a commit is on the disk
-    when it returns. A new file is readable by its owner alone. Raises SchemaError, sqlite3.Error, OSError.
+    when it returns; it takes half the time while the write-ahead log need not grow, so `wal_bytes` (WAL_BYTES holds all
+    until SQLite folds the log by itself) are made ready at once. A new file is readable by its owner alone.
+    Raises SchemaError, sqlite3.Error, OSError.
     """
     if synchronous not in SYNCHRONOUS:
         raise ValueError(f"synchronous is one of {', '.join(SYNCHRONOUS)}, not {synchronous!r}")
-    # SQLite would create it as the umask has it; its -wal and -shm files get the mode of this one.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
+        # By name, as closing a descriptor of the file would release SQLite's locks on it. Its companions get this mode.
+        path.chmod(FILE_MODE)
         version = _check(connection, path, application_id, len(steps), is_new_fine=True)
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise SchemaError(f"{path}: its disk cannot hold a write-ahead log (journal mode {mode})")
+        _choose_wal(connection, path)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         for number in range(version, len(steps)):
             _take_step(connection, number, steps[number], application_id)
+        if wal_bytes:
+            _make_ready(connection, path, wal_bytes)
     except BaseException:
         connection.close()
         raise
@@ -82,6 +89,21 @@ def _check(connection: sqlite3.Connection, path: Path, application_id: int, newe
     return version
 
 
+def _choose_wal(connection: sqlite3.Connection, path: Path) -> None:
+    until = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            break
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here, where two that create the file would wait for each other.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(_PAUSE_S)
+    if mode != "wal":
+        raise SchemaError(f"{path}: its disk cannot hold a write-ahead log (journal mode {mode})")
+
+
 def _take_step(connection: sqlite3.Connection, number: int, step: Step, application_id: int) -> None:
     run = connection.execute
     run("BEGIN IMMEDIATE")
@@ -100,6 +122,25 @@ def _take_step(connection: sqlite3.Connection, number: int, step: Step, applicat
         if connection.in_transaction:
             run("ROLLBACK")
         raise
+
+
+def _make_ready(connection: sqlite3.Connection, path: Path, wal_bytes: int) -> None:
+    """Append zeros to the write-ahead log: no frame, so SQLite takes them for the log's end and writes over them."""
+    version = _pragma(connection, "user_version")
+    connection.execute(f"PRAGMA user_version = {version}")
+    # Nobody else appends meanwhile.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        fd = os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            missing = wal_bytes - os.lseek(fd, 0, os.SEEK_END)
+            if missing > 0:
+                write_all(fd, bytes(missing))
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    finally:
+        connection.execute("COMMIT")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """How market inputs lie in segment files: compressed blocks, each with its own checksum.
 
 A file is `BASISSEG`, then the file's header (u32 length, u32 crc32, JSON: format, number, build, config_sha256),
-then blocks. A block is a 52-byte header (see `_HEAD`, little endian, its crc32 last) and one zstandard frame of
+then blocks. A block is a header (see `_HEADS`, little endian, its crc32 last) and one zstandard frame of
 canonical lines joined by newlines. Blocks follow each other without holes: each tells how many market inputs were
-written before it, over all files. So a torn tail is told from a damaged middle, and nothing can go missing unseen.
+written before it, over all files, and how many records were in the journal. So a torn tail is told from a damaged
+middle, a journal that lost its end is noticed, and nothing can go missing unseen.
 """
 
 import os
@@ -17,19 +18,26 @@ import msgspec
 import zstandard
 from attrs import define, frozen
 
+from daemon.log.disk import sync_folder, write_all
 from daemon.log.errors import LogCorruptError
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, 2)
+"""Of the whole log: what this build writes, and what it reads. The first did not count the journal's records."""
+
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 _HEADER_BYTES_MAX = 65_536
 
 _MAGIC = b"BASISSEG"
-_BLOCK = b"BLK1"
 _LENGTHS = struct.Struct("<II")
-_HEAD = struct.Struct("<4sQQQIIII")
-"""Magic, first seq, last seq, market inputs before, count, raw length, stored length, crc32 of what is stored."""
+_HEADS = {b"BLK1": struct.Struct("<4sQQQIIII"), b"BLK2": struct.Struct("<4sQQQIIIIQ")}
+"""By magic: first seq, last seq, market inputs before, count, raw length, stored length, crc32 of what is stored; the
+second also has the records in the journal."""
+_BLOCK = b"BLK2"
+_HEAD = _HEADS[_BLOCK]
+_ANY_BLOCK = b"BLK"
 _CRC = struct.Struct("<I")
-_BLOCK_HEAD_BYTES = _HEAD.size + _CRC.size
+_BLOCK_HEAD_BYTES_MAX = _HEAD.size + _CRC.size
 _LEVEL = 1
 
 
@@ -49,9 +57,13 @@ class SegmentHeader:
 
 @frozen
 class Block:
-    """Where a block lies in its file, and which market inputs it holds: `before` precede it in the log."""
+    """Where a block lies in its file, and which market inputs it holds: `before` precede it in the log.
+
+    `rows` records were in the journal when it was written, all those among its inputs; 0 is not known.
+    """
 
     offset: int
+    head_bytes: int
     first_seq: int
     last_seq: int
     before: int
@@ -59,21 +71,19 @@ class Block:
     raw_bytes: int
     stored_bytes: int
     crc: int
+    rows: int = 0
+
+    @property
+    def stored_at(self) -> int:
+        return self.offset + self.head_bytes
 
     @property
     def end(self) -> int:
-        return self.offset + _BLOCK_HEAD_BYTES + self.stored_bytes
+        return self.stored_at + self.stored_bytes
 
     @property
     def name(self) -> str:
         return f"seq {self.first_seq}..{self.last_seq}"
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, in as many writes as the system wants. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 class SegmentWriter:
@@ -109,14 +119,16 @@ class SegmentWriter:
         self._sha256 = sha256()
         header = msgspec.json.encode(SegmentHeader(FORMAT, self._number, self._build, self._config_sha256))
         self._append(_MAGIC + _LENGTHS.pack(len(header), zlib.crc32(header)) + header)
+        if self._is_durable:
+            sync_folder(self.folder)
 
     def _append(self, data: bytes) -> None:
         write_all(self._fd, data)
         self._sha256.update(data)
         self._bytes += len(data)
 
-    def write(self, first_seq: int, last_seq: int, lines: Sequence[bytes]) -> None:
-        """Append one block."""
+    def write(self, first_seq: int, last_seq: int, lines: Sequence[bytes], rows: int) -> None:
+        """Append one block; `rows` records are in the journal by now."""
         if self._bytes >= self._segment_bytes:
             self._end_file()
             self._number += 1
@@ -124,7 +136,7 @@ class SegmentWriter:
         raw = b"\n".join(lines)
         stored = self._compressor.compress(raw)
         head = _HEAD.pack(
-            _BLOCK, first_seq, last_seq, self.written, len(lines), len(raw), len(stored), zlib.crc32(stored)
+            _BLOCK, first_seq, last_seq, self.written, len(lines), len(raw), len(stored), zlib.crc32(stored), rows
         )
         self._append(head + _CRC.pack(zlib.crc32(head)) + stored)
         self.written += len(lines)
@@ -153,12 +165,18 @@ class SegmentWriter:
 
 @define
 class SegmentFile:
-    """One file as `scan` found it. `torn_bytes` at its end are no complete block."""
+    """One file as `scan` found it, after `before` market inputs. `torn_bytes` at its end are no complete block."""
 
     path: Path
     header: SegmentHeader
+    before: int
     blocks: list[Block]
     torn_bytes: int = 0
+
+    @property
+    def end(self) -> int:
+        """How many market inputs there are up to its end."""
+        return self.blocks[-1].before + self.blocks[-1].count if self.blocks else self.before
 
 
 def scan(path: Path, number: int, before: int, *, may_be_torn: bool) -> SegmentFile | None:
@@ -173,11 +191,13 @@ def scan(path: Path, number: int, before: int, *, may_be_torn: bool) -> SegmentF
             return None
         if header.number != number:
             raise LogCorruptError(path, "header", f"segment {header.number} where {number} belongs")
-        found = SegmentFile(path, header, [])
+        found = SegmentFile(path, header, before, [])
         seq = 0
         while offset < size:
             file.seek(offset)
-            block, why = _read_block(file.read(_BLOCK_HEAD_BYTES), offset)
+            block, why = _read_block(file.read(_BLOCK_HEAD_BYTES_MAX), offset)
+            if block is not None:
+                file.seek(block.stored_at)
             if block is not None and block.end > size:
                 why = "the file ends within the block"
             elif block is not None and zlib.crc32(file.read(block.stored_bytes)) != block.crc:
@@ -206,8 +226,7 @@ def _read_header(path: Path, start: bytes, *, may_be_torn: bool) -> tuple[Segmen
                 header = msgspec.json.decode(text, type=SegmentHeader)
             except msgspec.MsgspecError as error:
                 raise LogCorruptError(path, "header", str(error)) from error
-            if header.format != FORMAT:
-                raise LogCorruptError(path, "header", f"format {header.format}, this build reads {FORMAT}")
+            check_format(path, header.format)
             return header, at + length
         why = "checksum of the file's header"
     if may_be_torn and not _has_block_behind(path, 0):
@@ -215,38 +234,52 @@ def _read_header(path: Path, start: bytes, *, may_be_torn: bool) -> tuple[Segmen
     raise LogCorruptError(path, "header", why)
 
 
+def check_format(path: Path, number: int) -> None:
+    """Raise LogCorruptError unless this build reads the format."""
+    if number not in FORMATS:
+        raise LogCorruptError(path, "header", f"format {number}, this build reads {', '.join(map(str, FORMATS))}")
+
+
 def _read_block(head: bytes, offset: int) -> tuple[Block | None, str]:
-    if len(head) < _BLOCK_HEAD_BYTES:
-        return None, "the file ends within a block's header"
-    if not head.startswith(_BLOCK) or _CRC.unpack_from(head, _HEAD.size)[0] != zlib.crc32(head[: _HEAD.size]):
+    form = _HEADS.get(head[: len(_BLOCK)])
+    if form is None and len(head) == _BLOCK_HEAD_BYTES_MAX:
         return None, "checksum of a block's header"
-    _, first, last, before, count, raw, stored, crc = _HEAD.unpack_from(head)
-    return Block(offset, first, last, before, count, raw, stored, crc), ""
+    if form is None or len(head) < form.size + _CRC.size:
+        return None, "the file ends within a block's header"
+    if _CRC.unpack_from(head, form.size)[0] != zlib.crc32(head[: form.size]):
+        return None, "checksum of a block's header"
+    _, *fields = form.unpack_from(head)
+    return Block(offset, form.size + _CRC.size, *fields), ""
 
 
 def _has_block_behind(path: Path, start: int) -> bool:
     """Whether a whole block header follows anywhere from `start` on: then the damage before it is no torn tail."""
-    overlap = _BLOCK_HEAD_BYTES - 1
+    overlap = _BLOCK_HEAD_BYTES_MAX - 1
     with path.open("rb") as file:
         file.seek(start)
         window = file.read(1 << 20)
         while window:
-            at = window.find(_BLOCK)
+            at = window.find(_ANY_BLOCK)
             while at >= 0:
-                if _read_block(window[at : at + _BLOCK_HEAD_BYTES], at)[0] is not None:
+                if _read_block(window[at : at + _BLOCK_HEAD_BYTES_MAX], at)[0] is not None:
                     return True
-                at = window.find(_BLOCK, at + 1)
+                at = window.find(_ANY_BLOCK, at + 1)
             more = file.read(1 << 20)
             window = window[-overlap:] + more if more else b""
     return False
 
 
-def read_lines(found: SegmentFile) -> Iterator[tuple[Block, bytes]]:
-    """Yield the lines of a scanned file, one block in memory at a time. Raises LogCorruptError."""
+def read_lines(found: SegmentFile, start: int = 0) -> Iterator[tuple[Block, bytes]]:
+    """Yield the lines of a scanned file from market input `start` of the log on, one block in memory at a time.
+
+    Raises LogCorruptError.
+    """
     decompressor = zstandard.ZstdDecompressor()
     with found.path.open("rb") as file:
         for block in found.blocks:
-            file.seek(block.offset + _BLOCK_HEAD_BYTES)
+            if block.before + block.count <= start:
+                continue
+            file.seek(block.stored_at)
             stored = file.read(block.stored_bytes)
             if zlib.crc32(stored) != block.crc:
                 raise LogCorruptError(found.path, block.name, "checksum of the block")
@@ -257,5 +290,5 @@ def read_lines(found: SegmentFile) -> Iterator[tuple[Block, bytes]]:
             lines = raw.split(b"\n")
             if len(raw) != block.raw_bytes or len(lines) != block.count:
                 raise LogCorruptError(found.path, block.name, "not as many lines as its header says")
-            for line in lines:
+            for line in lines[max(0, start - block.before) :]:
                 yield block, line

@@ -154,9 +154,21 @@ def test_a_tail_torn_anywhere_leaves_a_prefix(tmp_path: Path) -> None:
         log, lines = read_all(tmp_path / "log")
         assert log.torn_bytes == size - last.offset
         assert not log.is_sealed
+        # The journal still has the market inputs of the last block.
+        assert lines == whole
+    _forget_bridges(tmp_path / "log")
+    for size in range(last.offset, len(data)):
+        path.write_bytes(data[:size])
+        log, lines = read_all(tmp_path / "log")
         # Three blocks of seven records each are whole; the fourth's order path has lost its market inputs.
         assert lines == whole[:21]
         assert sum(record.is_intent for record in log.order_path()) == 4
+
+
+def _forget_bridges(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+    connection.execute("DELETE FROM bridges")
+    connection.close()
 
 
 def test_a_tail_of_zeros_or_noise_is_torn(tmp_path: Path) -> None:
@@ -217,3 +229,27 @@ def test_a_changed_row_of_an_open_journal_is_found(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(LogCorruptError, match="checksum of the record"):
         read_all(tmp_path / "log")
+
+
+# Logs of version 1, as they were written then
+
+OLD = Path(__file__).parent / "logs"
+
+
+@pytest.mark.parametrize("name", ["version-1-sealed", "version-1-open"])
+def test_a_log_of_version_1_is_read(tmp_path: Path, name: str) -> None:
+    shutil.copytree(OLD / name, tmp_path / "log")
+    write(tmp_path / "new", blocks=3)
+    log, lines = read_all(tmp_path / "log")
+    assert log.is_sealed == (name == "version-1-sealed")
+    assert (log.header.mode, log.header.snapshot_sha256, log.first_snapshot()) == ("backtest", "", None)
+    assert (log.snapshot_seqs(), log.bridges, log.lost_rows) == ([], (), 0)
+    assert lines == read_all(tmp_path / "new")[1]
+    assert log.journal_sha256() == open_log(tmp_path / "new").journal_sha256()
+    path = tmp_path / "log" / "market-000000.seg"
+    flip(path, path.stat().st_size - 1, 3)
+    if log.is_sealed:
+        with pytest.raises(LogCorruptError, match="checksum of the block"):
+            open_log(tmp_path / "log")
+    else:
+        assert len(read_all(tmp_path / "log")[1]) == 14

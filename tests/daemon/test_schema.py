@@ -1,5 +1,6 @@
 """A database file is ours and of a version we know, or it is refused; it grows up step by step, whole or not at all."""
 
+import shutil
 import sqlite3
 import stat
 from collections.abc import Sequence
@@ -160,3 +161,28 @@ def test_a_reader_sees_what_is_committed_and_cannot_write(tmp_path: Path) -> Non
 def test_an_unknown_degree_of_synchronisation_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synchronous is one of"):
         open_database(tmp_path / "x", OURS, STEPS, synchronous="MOSTLY")
+
+
+@pytest.mark.parametrize("content", [0, 50, 3_000])
+def test_a_write_ahead_log_made_ready_holds_nothing_and_loses_nothing(tmp_path: Path, content: int) -> None:
+    """Also one that a killed process left, longer or shorter than what is made ready."""
+    wal, ready = tmp_path / "x-wal", 1 << 20
+    killed = open_database(tmp_path / "x", OURS, STEPS)
+    killed.execute("PRAGMA wal_autocheckpoint = 0")
+    for number in range(content):
+        killed.execute("INSERT INTO one (text) VALUES (?)", (str(number),))
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "x", wal):
+        shutil.copy(path, tmp_path / "copy")
+    killed.close()
+    before = (tmp_path / "copy" / "x-wal").stat().st_size
+    assert (before > ready) == (content == 3_000)
+    connection = open_database(tmp_path / "copy" / "x", OURS, STEPS, wal_bytes=ready)
+    assert (tmp_path / "copy" / "x-wal").stat().st_size >= max(ready, before)
+    assert [row[1] for row in rows(connection)] == [str(number) for number in range(content)]
+    connection.execute("INSERT INTO one (text) VALUES ('more')")
+    reader, _ = open_readonly(tmp_path / "copy" / "x", OURS, 3)
+    assert len(rows(reader)) == content + 1
+    reader.close()
+    connection.close()
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["x"]
