@@ -34,6 +34,7 @@ _SHADOW = "shadow"
 # What a person asked for and did not get needs nobody's attention later.
 _ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
+_NO_NEWS = (OrderStatus.SENT, OrderStatus.PARTIALLY_FILLED)
 _FOLD_OVER = 20
 
 
@@ -102,8 +103,8 @@ class EventLog(Actor):
     def _is_news(self, message: Message) -> bool:
         state = self.state
         if isinstance(message, OrderUpdate):
-            # Its fill is an event of its own.
-            return message.status is not OrderStatus.PARTIALLY_FILLED
+            # A fill is an event of its own; what was sent is one when the venue answers, or does not.
+            return message.status not in _NO_NEWS
         if isinstance(message, AdminCall):
             return message.role != _VIEW
         if isinstance(message, Reconciled):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from actors.config_checks import not_negative, positive, positive_or_none, share
 from actors.messages import KillLevel, OrderRequest
@@ -120,14 +120,15 @@ class RiskConfig:
         return int(self.orders_per_window * (1 - self.reserved))
 
 
-@frozen
+@define
 class Facts:
-    """All that the checks know besides the order. Exposures include what is in flight, reserved and this order.
+    """All that the checks know besides the order; made once for each order and not changed.
 
-    `mid` is the last good mid price, however old; `age_ns` its age. `exposure_qty` is the largest |position| the
-    instrument can come to, `exposure_notional` and `gross_notional` its and everybody's value, None without a price.
-    `unpriced` are the other instruments with exposure and no price. `basket_room` is what the basket's leg still
-    allows in the order's direction, None for an order outside a known basket.
+    Exposures include what is in flight, reserved and this order. `mid` is the last good mid price, however old;
+    `age_ns` its age. `exposure_qty` is the largest |position| the instrument can come to, `exposure_notional` and
+    `gross_notional` its and everybody's value, None without a price. `unpriced` are the other instruments with
+    exposure and no price. `basket_room` is what the basket's leg still allows in the order's direction, None for an
+    order outside a known basket.
     """
 
     spec: Instrument
@@ -213,12 +214,10 @@ def _bad_price(order: OrderRequest, spec: Instrument | None) -> str:
 def refusals(order: OrderRequest, facts: Facts, *, is_preflight: bool = False) -> tuple[str, ...]:
     """Return every reason against the order as `reason: figures`, in the table's order; empty when it may go."""
     found: list[str] = []
-    for rule in RULES:
-        if (rule.spares_reducing and not facts.is_opening) or (is_preflight and not rule.is_preflight):
-            continue
-        detail = rule.check(order, facts)
+    for reason, check in _CHECKS[facts.is_opening, is_preflight]:
+        detail = check(order, facts)
         if detail is not None:
-            found.append(f"{rule.reason}: {detail}")
+            found.append(f"{reason}: {detail}")
     return tuple(found)
 
 
@@ -418,3 +417,14 @@ RULES: tuple[Rule, ...] = (
 """What spares reducing orders would otherwise trap a book that wants to shrink. Nothing spares them bad numbers, the
 venue's own grid and minima, the hard collar, the rate the venue bans for, repeated ids, the basket's own size, and
 states in which nobody knows what an order would do (venue down, not reconciled)."""
+
+_CHECKS = {
+    (is_opening, is_preflight): tuple(
+        (rule.reason, rule.check)
+        for rule in RULES
+        if (is_opening or not rule.spares_reducing) and (rule.is_preflight or not is_preflight)
+    )
+    for is_opening in (True, False)
+    for is_preflight in (True, False)
+}
+"""Which checks an order must pass, by whether it opens and whether a whole basket is asked about."""

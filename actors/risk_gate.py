@@ -49,6 +49,9 @@ from venues.model.order import OrderType, PositionSide, Side
 from venues.model.position import position_key
 from venues.port import VenueDown, VenueUp
 
+_CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
+"""Which side closes a position of a hedge-mode account."""
+
 
 class RiskGate(Actor):
     """`accounts` gives each account's venue. Prices are held against the mid of the last good view of the book."""
@@ -81,8 +84,10 @@ class RiskGate(Actor):
     @handles(OrderRequest)
     def on_order(self, now: int, order: OrderRequest) -> None:
         reasons = identity(order, self.instruments, self.accounts)
+        mark = ""
         if not reasons:
-            reasons = refusals(order, self._facts(now, order, (order,)))
+            mark = _fingerprint(order)
+            reasons = refusals(order, self._facts(now, order, (order,), mark))
         if reasons:
             self.state.denied += 1
             self.out.emit(OrderDenied(now, order, reasons))
@@ -93,7 +98,7 @@ class RiskGate(Actor):
         state.orders[order.request_id] = InFlight(key, order.side, order.qty, order.basket_id)
         state.ids.add(order.request_id, self.config.remembered_ids)
         state.sent_ns.append(now)
-        self._remember(now, order)
+        self._remember(now, mark)
         state.approved += 1
         self.out.emit(OrderApproved(now, order))
 
@@ -117,7 +122,7 @@ class RiskGate(Actor):
         ]
         for order, found in zip(orders, named, strict=True):
             # Exposure can only be summed when every leg is a real one.
-            checked = found if any(named) else refusals(order, self._facts(now, order, orders), is_preflight=True)
+            checked = found if any(named) else refusals(order, self._facts(now, order, orders, ""), is_preflight=True)
             reasons.extend(f"{order.instrument}: {reason}" for reason in checked)
         if not reasons:
             legs = []
@@ -129,21 +134,25 @@ class RiskGate(Actor):
         self.out.emit(PreflightReply(now, request.basket_id, Checker.RISK, not reasons, tuple(reasons)))
 
     def _hold(self, key: str, instrument: str, side: PositionSide) -> Held:
-        return self.state.positions.setdefault(key, Held(instrument, side))
+        held = self.state.positions.get(key)
+        if held is None:
+            held = self.state.positions[key] = Held(instrument, side)
+        return held
 
-    def _facts(self, now: int, order: OrderRequest, orders: Sequence[OrderRequest]) -> Facts:
-        """Collect what the checks need, as if all of `orders` were approved."""
+    def _facts(self, now: int, order: OrderRequest, orders: Sequence[OrderRequest], mark: str) -> Facts:
+        """Collect what the checks need, as if all of `orders` were approved. `mark` is the order's fingerprint."""
         state, spec = self.state, self.instruments[order.instrument]
         exposures = self._exposures(now, orders)
         mine, gross, unpriced = exposures.get(spec.id, ZERO), ZERO, []
+        mids = {instrument: self._mid(instrument) for instrument in (spec.id, *exposures)}
         for instrument, exposure in exposures.items():
             other = self.instruments[instrument]
-            mid = self._mid(instrument)
+            mid = mids[instrument]
             if mid is not None and other.quote in self.config.par:
                 gross += exposure * unit_notional(other, abs(mid))
             elif exposure and instrument != spec.id:
                 unpriced.append(instrument)
-        mid, touch = self._mid(spec.id), state.touches.get(spec.id)
+        mid, touch = mids.get(spec.id), state.touches.get(spec.id)
         return Facts(
             spec=spec,
             limits=self.limits.limits(spec.id),
@@ -159,7 +168,7 @@ class RiskGate(Actor):
             open_orders=len(state.orders),
             messages_in_window=self._messages(now),
             is_known_id=order.request_id in state.ids.keys or order.request_id in state.orders,
-            is_repeated=self._is_repeated(now, order),
+            is_repeated=self._is_repeated(now, mark),
             basket_room=self._room(order),
             kill=state.kill,
             is_stopping=state.is_stopping,
@@ -189,7 +198,8 @@ class RiskGate(Actor):
             add(flying.key, flying.side, flying.leaves, flying.basket_id)
         for order in orders:
             key = position_key(order.account, order.instrument, order.position_side)
-            held.setdefault(key, Held(order.instrument, order.position_side))
+            if key not in held:
+                held[key] = Held(order.instrument, order.position_side)
             add(key, order.side, order.qty, order.basket_id)
         for basket_id, basket in self.state.baskets.items():
             for leg in basket.legs if basket.is_reserved else ():
@@ -211,7 +221,7 @@ class RiskGate(Actor):
         spec = self.instruments[order.instrument]
         if order.reduce_only and not spec.is_spot:
             return True
-        closing = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}.get(order.position_side)
+        closing = _CLOSES.get(order.position_side)
         if closing is not None:
             return order.side is closing
         key = position_key(order.account, order.instrument, order.position_side)
@@ -267,15 +277,14 @@ class RiskGate(Actor):
         del sent[: bisect_right(sent, now - self.config.rate_window_ns)]
         return len(sent)
 
-    def _is_repeated(self, now: int, order: OrderRequest) -> bool:
-        last = self.state.repeats.get(_fingerprint(order))
+    def _is_repeated(self, now: int, mark: str) -> bool:
+        last = self.state.repeats.get(mark)
         return last is not None and now - last < self.config.duplicate_window_ns
 
-    def _remember(self, now: int, order: OrderRequest) -> None:
+    def _remember(self, now: int, mark: str) -> None:
         repeats = self.state.repeats
         while repeats and now - repeats[oldest := next(iter(repeats))] >= self.config.duplicate_window_ns:
             del repeats[oldest]
-        mark = _fingerprint(order)
         repeats.pop(mark, None)
         repeats[mark] = now
 
