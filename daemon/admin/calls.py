@@ -46,7 +46,8 @@ class Method:
     """One method. `handler` takes the params and the caller and returns something for JSON, or an awaitable of it.
 
     It raises RefusedError when it will not. `follow`, for methods that go on after their answer, takes what `handler`
-    took and returns a Poll; what that gives is sent as notifications until the caller hangs up.
+    took and returns a Poll; what that gives is sent as notifications until the caller hangs up. `is_urgent` methods
+    run even when their call cannot be written down: stopping must not wait for a disk.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Method:
     handler: Callable[[Any, Caller], Any | Awaitable[Any]]
     params: type[msgspec.Struct] = NoParams
     follow: Callable[[Any, Caller], Poll] | None = field(default=None, kw_only=True)
+    is_urgent: bool = field(default=False, kw_only=True)
 
 
 def table(methods: Iterable[Method]) -> Mapping[str, Method]:

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal
-
-import msgspec
+from typing import Any
 
 from actors.atomic_executor import AtomicExecutor
 from actors.control import Acknowledge
@@ -12,80 +10,12 @@ from actors.event_log import EventLog
 from actors.flags import GLOBAL, FlagMode, SetFlag, flag_of
 from actors.flags import objection as flag_objection
 from actors.limits import TightenLimit
-from actors.messages import KillLevel
 from actors.risk_gate import RiskGate
 from daemon.admin import views
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
 from daemon.admin.desk import DeskControl, DeskView, actor
+from daemon.admin.params import LEVELS, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Screen, Seen, Since
 from daemon.admin.views import number
-
-Text = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
-"""What a person says: one line, nothing that moves a terminal."""
-
-Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[\x21-\x7e]*\Z")]
-Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
-EventNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-Number = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[0-9]{1,20}(\.[0-9]{1,18})?\Z")]
-"""A number is a text: JSON's own numbers lose digits in many readers."""
-
-LEVELS = {level.name.lower(): level for level in KillLevel if level is not KillLevel.ARMED}
-
-
-class _Params(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
-class Listed(_Params):
-    limit: Count = 200
-    all: bool = False
-
-
-class Since(_Params):
-    since: EventNumber = 0
-    limit: Count = 100
-
-
-class Follow(_Params):
-    """Without `since` only what happens from now on."""
-
-    since: EventNumber | None = None
-
-
-class Screen(_Params):
-    count: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
-
-
-class Kill(_Params):
-    level: Literal["reduce_only", "cancel_all", "flatten"]
-    reason: Text = ""
-
-
-class Reason(_Params):
-    reason: Annotated[Text, msgspec.Meta(min_length=1)]
-
-
-class Drain(_Params):
-    on: bool = True
-    reason: Text = ""
-
-
-class Flag(_Params):
-    feature: Name
-    mode: FlagMode
-    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 100
-    reason: Text = ""
-
-
-class Limit(_Params):
-    key: Name
-    value: Number
-    instrument: Name = ""
-    reason: Text = ""
-
-
-class Seen(_Params):
-    number: EventNumber | None = None
-    reason: Text = ""
 
 
 class DeskMethods:
@@ -121,8 +51,8 @@ class DeskMethods:
     def _operations(self) -> list[Method]:
         ops = Role.OPS
         return [
-            Method("kill", ops, "stop trading to a level; nothing is asked back", self._kill, Kill),
-            Method("arm", ops, "release the kill level, with a reason", self._arm, Reason),
+            Method("kill", ops, "stop trading to a level; nothing is asked back", self._kill, Kill, is_urgent=True),
+            Method("arm", ops, "release the kill level, with a reason", self._arm, Arm),
             Method("drain", ops, "open nothing new, or open again", self._drain, Drain),
             Method("set_flag", ops, "switch a feature", self._set_flag, Flag),
             Method("set_limit", ops, "make a limit tighter", self._set_limit, Limit),
@@ -168,9 +98,9 @@ class DeskMethods:
     # Operations
 
     async def _kill(self, params: Kill, caller: Caller) -> dict[str, Any]:
-        return await self._control.kill(LEVELS[params.level], caller.operator, params.reason)
+        return await self._control.kill(LEVELS[params.level], caller.operator, params.reason or "no reason given")
 
-    async def _arm(self, params: Reason, caller: Caller) -> dict[str, Any]:
+    async def _arm(self, params: Arm, caller: Caller) -> dict[str, Any]:
         if not params.reason.strip():
             raise RefusedError("arming needs a reason")
         return await self._control.arm(caller.operator, params.reason)

@@ -1,8 +1,8 @@
 """What is a call, and how answers are written: newline-delimited JSON-RPC 2.0, read strictly. Sockets are elsewhere.
 
     > {"jsonrpc":"2.0","id":1,"method":"kill","params":{"level":"flatten"}}
-    < {"id":1,"jsonrpc":"2.0","result":{...}}
-    < {"error":{"code":-32602,"data":{"field":"params.level"},"message":"..."},"id":1,"jsonrpc":"2.0"}
+    < {"jsonrpc":"2.0","id":1,"result":{...}}
+    < {"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"...","data":{"field":"params.level"}}}
     < {"jsonrpc":"2.0","method":"event","params":{...}}        a notification, from the server alone
 
 Stricter than the standard: every call has an id (a text or an integer), params are an object, there are no batches, and
@@ -221,12 +221,13 @@ def id_of(frame: bytes) -> Id:
 
 # Writing
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
+_ENCODER = msgspec.json.Encoder()
+_CANONICAL = msgspec.json.Encoder(order="sorted")
 
 
 def canonical(params: msgspec.Struct) -> str:
     """Return params as they are journaled: keys sorted, defaults included."""
-    return _ENCODER.encode(params).decode()
+    return _CANONICAL.encode(params).decode()
 
 
 def result_frame(id: Id, result: Any) -> bytes:  # noqa: A002 - its name

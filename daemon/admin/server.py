@@ -87,8 +87,9 @@ class AdminServer:
     """Answers calls of `methods` on `listener`, a listening unix socket that stays the caller's.
 
     `journal` is asked to take an AdminCall before each call runs, views included, and an AdminResult after each call
-    that may change something. `now` gives the time they carry, in ns UTC. Calls of one connection run one after the
-    other; an answer is always sent before the next frame is read.
+    that may change something; what it refuses does not run, unless the method is urgent. `now` gives the time they
+    carry, in ns UTC. Calls of one connection run one after the other; an answer is always sent before the next frame
+    is read.
     """
 
     def __init__(
@@ -163,11 +164,8 @@ class AdminServer:
             )
         params = parse_params(request.params, method.params, request.id)
         who = caller.peer
-        await self._write_down(
-            AdminCall(self._now(), method.role, method.name, canonical(params), who.uid, who.gid, who.pid),
-            request.id,
-            "the call did not run",
-        )
+        call = AdminCall(self._now(), method.role, method.name, canonical(params), who.uid, who.gid, who.pid)
+        await self._write_down(call, method, request.id, "the call did not run")
         self.statistics.calls += 1
         try:
             frame = result_frame(request.id, await self._run(method, params, caller))
@@ -199,16 +197,19 @@ class AdminServer:
 
     async def _note(self, method: Method, is_ok: bool, text: str, asked: Id) -> None:
         if method.role is not Role.VIEW:
-            await self._write_down(AdminResult(self._now(), method.name, is_ok, text), asked, "the call had run")
+            result = AdminResult(self._now(), method.name, is_ok, text)
+            await self._write_down(result, method, asked, "the call had run")
 
-    async def _write_down(self, message: Message, asked: Id, so: str) -> None:
+    async def _write_down(self, message: Message, method: Method, asked: Id, so: str) -> None:
         try:
             outcome = self._journal(message)
             if inspect.isawaitable(outcome):
                 await outcome
         except Exception as error:
             self.statistics.not_journaled += 1
-            _LOG.exception("admin_not_journaled")
+            _LOG.exception("admin_not_journaled", method=method.name)
+            if method.is_urgent:
+                return
             raise CallError(Code.NOT_JOURNALED, f"not written down, {so}: {error}", id=asked) from error
 
 

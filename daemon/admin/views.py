@@ -201,10 +201,12 @@ def funding(view: DeskView) -> dict[str, Any]:
     return {"perpetuals": found, "mismatches": state.mismatches, "missing": state.missing}
 
 
-def events(view: DeskView, since: int, limit: int) -> dict[str, Any]:
-    """The events after the number `since`, oldest first; `missed` of them are kept no more."""
+def events(view: DeskView, since: int | None, limit: int) -> dict[str, Any]:
+    """The events after the number `since`, or the last ones, oldest first; `missed` of them are kept no more."""
     log = actor(view, "event_log", EventLog)
     state = log.state
+    if since is None:
+        since = max(0, state.last - limit)
     oldest = state.records[0].number if state.records else state.last + 1
     found = log.since(since, limit)
     return {
@@ -265,14 +267,13 @@ def limits(view: DeskView) -> dict[str, Any]:
 
 def overview(view: DeskView, count: int) -> dict[str, Any]:
     """Everything that a screen shows, as of one moment."""
-    last = actor(view, "event_log", EventLog).state.last
     return {
         "status": status(view),
         **positions(view),
         "baskets": baskets(view, count, is_all=False),
         "margin": margin(view)["accounts"],
         "funding": funding(view)["perpetuals"],
-        "events": events(view, max(0, last - count), count)["events"],
+        "events": events(view, None, count)["events"],
     }
 
 

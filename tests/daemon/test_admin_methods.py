@@ -15,7 +15,8 @@ from actors.messages import Incident, KillLevel
 from daemon.admin import views
 from daemon.admin.calls import Caller, RefusedError, Role
 from daemon.admin.desk import actor
-from daemon.admin.methods import LEVELS, DeskMethods
+from daemon.admin.methods import DeskMethods
+from daemon.admin.params import LEVELS
 from daemon.admin.protocol import Code
 from daemon.live.sockets import Peer
 from venues.model.money import ZERO
@@ -138,8 +139,9 @@ async def test_events_are_read_by_number(desk: MemoryDesk, ops: Wire) -> None:
     told = await done(ops, "events", since=log.last - 3, limit=2)
     assert [one["number"] for one in told["events"]] == [log.last - 2, log.last - 1]
     assert (told["last"], told["missed"]) == (log.last, 0)
+    assert [one["number"] for one in (await done(ops, "events", limit=2))["events"]] == [log.last - 1, log.last]
     del log.records[:10]
-    assert (await done(ops, "events"))["missed"] == 10
+    assert (await done(ops, "events", since=0))["missed"] == 10
     assert (await done(ops, "events", since=4))["missed"] == 6
     assert (await done(ops, "events", since=10**9)) == {"events": [], "last": log.last, "missed": 0, "alarms": 0}
 

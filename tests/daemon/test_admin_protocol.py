@@ -149,9 +149,9 @@ def test_params_are_journaled_in_one_form() -> None:
 
 
 def test_answers_are_single_lines() -> None:
-    assert result_frame(1, {"b": "x\ny", "a": None}) == b'{"id":1,"jsonrpc":"2.0","result":{"a":null,"b":"x\\ny"}}\n'
+    assert result_frame(1, {"b": "x\ny", "a": None}) == b'{"jsonrpc":"2.0","id":1,"result":{"b":"x\\ny","a":null}}\n'
     assert error_frame(CallError(Code.REFUSED, "no", field="params.x", id="a")) == (
-        b'{"error":{"code":-32000,"data":{"field":"params.x"},"message":"no"},"id":"a","jsonrpc":"2.0"}\n'
+        b'{"jsonrpc":"2.0","id":"a","error":{"code":-32000,"message":"no","data":{"field":"params.x"}}}\n'
     )
     assert event_frame({"number": 1}) == b'{"jsonrpc":"2.0","method":"event","params":{"number":1}}\n'
 

@@ -37,6 +37,7 @@ class Desk:
             [
                 Method("look", Role.VIEW, "looks", lambda p, c: {"n": p.n, "operator": c.operator}, Number),
                 Method("touch", Role.OPS, "touches", self.touch, Number),
+                Method("stop", Role.OPS, "stops", self.touch, Number, is_urgent=True),
                 Method("slow", Role.OPS, "waits", self.slow),
                 Method("refuse", Role.OPS, "will not", self.refuse),
                 Method("fail", Role.OPS, "cannot", lambda p, c: 1 / 0),
@@ -141,6 +142,19 @@ async def test_a_call_that_cannot_be_written_down_does_not_run(desk: Desk, serve
     desk.error = None
     assert "result" in await wire.call("touch")
     assert server.statistics.not_journaled == 2
+    await wire.close()
+
+
+async def test_stopping_does_not_wait_for_a_disk(desk: Desk, serve: Open, tmp_path: Path) -> None:
+    server = serve()
+    wire = at(tmp_path)
+    desk.error = OSError(28, "No space left on device")
+    assert (await wire.call("stop", n=5))["result"] == 5
+    assert desk.heard == ["touched 5"]
+    assert server.statistics.not_journaled == 2
+    desk.error = None
+    await wire.call("stop", n=6)
+    assert desk.heard[1:] == ["call stop", "touched 6", "result stop True"]
     await wire.close()
 
 

@@ -1,0 +1,181 @@
+"""What each answer of the daemon says to a person: which lines, which columns."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from daemon.ctl.tables import NOTHING, Table, span, text, when
+
+Parts = list[Table | str]
+
+_DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_figure(value)}" for key, value in values.items()) or NOTHING
+
+
+def _table(title: str, rows: list[dict[str, Any]], columns: Mapping[str, str]) -> Table:
+    """Return a table of dicts; `columns` gives the heading of each key, `>` before those of numbers."""
+    shown = {key: _figure if head.startswith(">") else text for key, head in columns.items()}
+    return Table(title, list(columns.values()), [[show(row.get(key)) for key, show in shown.items()] for row in rows])
+
+
+def _figure(value: Any) -> str:
+    """Return a number without the zeros that mean nothing to people; other things as they are."""
+    said = text(value)
+    return said.rstrip("0").rstrip(".") if _DECIMAL.fullmatch(said) else said
+
+
+def head(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the status says in pairs: what, and how it is."""
+    kill, guard = told["kill"], told.get("guard") or {}
+    ready = "ready" if told.get("is_ready") else f"not ready: {told.get('why_not_ready')}"
+    charge = ", in charge" if guard.get("is_in_charge") else ""
+    up = "up" if guard.get("is_up") else f"down: {guard.get('why')}"
+    venues = {name: "up" if one.get("is_up") else f"down: {one.get('why')}" for name, one in told["venues"].items()}
+    why = "; ".join(f"{name}: {said}" for name, said in kill["conditions"].items())
+    lanes = told.get("lanes")
+    return [
+        ("desk", f"{told.get('name')} ({told.get('mode')}), run {told.get('run')}, pid {told.get('pid')}"),
+        ("state", f"{ready}{', draining' if told['is_draining'] else ''}"),
+        ("kill level", f"{kill['level']}{f' ({why})' if why else ''}"),
+        ("guard", f"{up}, level {str(guard.get('level') or 'unknown').lower()}{charge}"),
+        ("venues", _pairs(venues)),
+        ("alarms", f"{told['alarms']} to acknowledge" if told["alarms"] else "none"),
+        (
+            "holding",
+            f"{told['positions']} positions, {told['open_baskets']} baskets, {told['open_orders']} orders, "
+            f"unhedged {_figure(told['unhedged'])}",
+        ),
+        ("profit", f"{_figure(told['pnl']['total'])} in all; unrealized {_pairs(told['pnl']['unrealized'])}"),
+        *([("inbox", _pairs(lanes))] if lanes else []),
+        ("time", f"{when(told['now'])}, up {span(told['now'] - told.get('started_ns', told['now']))}"),
+        ("build", f"{told.get('build')}, configuration {str(told.get('config_sha256'))[:12]}"),
+    ]
+
+
+def status(told: dict[str, Any]) -> Parts:
+    pairs = head(told)
+    width = max(len(name) for name, _ in pairs)
+    return [f"{name.ljust(width)}  {text(said)}" for name, said in pairs]
+
+
+def positions_table(rows: list[dict[str, Any]]) -> Table:
+    columns = {"account": "account", "instrument": "instrument", "qty": ">quantity", "entry": ">entry"}
+    return _table(
+        "", rows, columns | {"price": ">price", "value": ">value", "unrealized": ">unrealized", "realized": ">realized"}
+    )
+
+
+def positions(told: dict[str, Any]) -> Parts:
+    wallets = [
+        {"account": account, "asset": asset, "balance": balance}
+        for account, wallet in told["wallets"].items()
+        for asset, balance in wallet.items()
+    ]
+    return [
+        positions_table(told["positions"]) if told["positions"] else "no open position",
+        _table("wallets", wallets, {"account": "account", "asset": "asset", "balance": ">balance"}),
+    ]
+
+
+def orders(told: dict[str, Any]) -> Parts:
+    columns = {"client_order_id": "order", "instrument": "instrument", "side": "side", "qty": ">quantity"}
+    columns |= {"price": ">price", "tif": "tif", "status": "status", "filled": ">filled", "basket": "basket"}
+    rows = [{**one, "created": when(one["created_ns"])} for one in told["orders"]]
+    return [_table("", rows, columns | {"created": "created"}) if rows else "no order", *_left_out(told)]
+
+
+def baskets_table(rows: list[dict[str, Any]]) -> Table:
+    columns = {"id": "basket", "state": "state", "age": ">age", "legs": "legs", "unhedged": ">unhedged", "why": "why"}
+    told = [
+        {
+            **one,
+            "age": span(one["age_ns"]),
+            "legs": ", ".join(f"{leg['position']} {leg['instrument']}" for leg in one["legs"]),
+        }
+        for one in rows
+    ]
+    return _table("", told, columns)
+
+
+def baskets(told: dict[str, Any]) -> Parts:
+    return [baskets_table(told["baskets"]) if told["baskets"] else "no open basket", *_left_out(told)]
+
+
+def _left_out(told: dict[str, Any]) -> list[str]:
+    return [f"{told['left_out']} more; see --limit"] if told["left_out"] else []
+
+
+def margin_table(accounts: dict[str, Any]) -> Table:
+    rows = [{"account": name, **one} for name, one in accounts.items()]
+    columns = {"account": "account", "level": "level", "coverage": ">coverage", "balance": ">balance"}
+    return _table("", rows, columns | {"maintenance": ">maintenance", "why": "why"})
+
+
+def margin(told: dict[str, Any]) -> Parts:
+    return [margin_table(told["accounts"])]
+
+
+def funding_table(perpetuals: dict[str, Any]) -> Table:
+    rows = [{"instrument": name, **one, "next": when(one["next_ns"])} for name, one in perpetuals.items()]
+    columns = {"instrument": "instrument", "rate": ">rate", "next": "next", "qty": ">held", "expected": ">expected"}
+    return _table("", rows, columns | {"paid": ">paid"})
+
+
+def funding(told: dict[str, Any]) -> Parts:
+    wrong = f"{told['mismatches']} payments differed, {told['missing']} never came"
+    return [funding_table(told["perpetuals"]), *([wrong] if told["mismatches"] or told["missing"] else [])]
+
+
+def event_line(one: dict[str, Any]) -> str:
+    """Return one event as a line."""
+    times = f" ({one['times']} times)" if one["times"] > 1 else ""
+    alarm = {"open": "! ", "seen": "  "}.get(one["alarm"], "  ")
+    return f"{alarm}{one['number']:>6}  {when(one['ts'])}  {one['kind']:<16}  {text(one['text'])}{times}"
+
+
+def events(told: dict[str, Any]) -> Parts:
+    missed = [f"{told['missed']} earlier events are only in the log: basisctl history"] if told["missed"] else []
+    return [*missed, *(map(event_line, told["events"]) if told["events"] else ["no event"])]
+
+
+def flags(told: dict[str, Any]) -> Parts:
+    rows = [
+        {"feature": name, **one, "percent": one.get("percent") if one["mode"] == "canary" else None}
+        | ({"since": when(one["ts"])} if "ts" in one else {})
+        for name, one in told["flags"].items()
+    ]
+    columns = {"feature": "feature", "mode": "mode", "percent": ">percent", "operator": "set by", "since": "since"}
+    return [_table("", rows, columns | {"reason": "reason"})]
+
+
+def limits(told: dict[str, Any]) -> Parts:
+    groups = {"desk": told["desk"], **told["instruments"]}
+    tightened = told["tightened"]
+    rows = []
+    for name, values in groups.items():
+        mine = {**tightened.get("", {}), **tightened.get("" if name == "desk" else name, {})}
+        rows += [
+            {"of": name, "key": key, "value": value, "said": "tightened" if key in mine and mine[key] == value else ""}
+            for key, value in values.items()
+        ]
+    return [_table("", rows, {"of": "of", "key": "limit", "value": ">holds", "said": ""})]
+
+
+def changed(told: dict[str, Any]) -> Parts:
+    return [_pairs(told)]
+
+
+WORDS: Mapping[str, Callable[[Any], Parts]] = {
+    "status": status,
+    "positions": positions,
+    "orders": orders,
+    "baskets": baskets,
+    "margin": margin,
+    "funding": funding,
+    "events": events,
+    "flags": flags,
+    "limits": limits,
+}
