@@ -243,7 +243,11 @@ class Machine:
         self.systemctl("daemon-reload")
 
 
-_ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+_ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/opt/basisd/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "LD_LIBRARY_PATH": "/opt/python/lib",
+}
 
 
 def _pidfd(pid: int) -> int | None:

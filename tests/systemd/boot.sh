@@ -44,6 +44,8 @@ case $prefix/ in
         mkdir /opt/python
         mount --bind -o ro "$prefix" /opt/python
         PYTHON=/opt/python/bin/$(basename "$PYTHON")
+        # Where it says that its library is, nobody but root finds it.
+        export LD_LIBRARY_PATH=/opt/python/lib
         ;;
 esac
 
@@ -89,6 +91,8 @@ tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 : >/etc/fstab
 ln -s /dev/null /etc/systemd/system/systemd-remount-fs.service
 ln -s /dev/null /etc/systemd/system/systemd-journald-audit.socket
+mkdir /etc/systemd/system/service.d
+printf '[Service]\nEnvironment=LD_LIBRARY_PATH=%s\n' "${LD_LIBRARY_PATH:-}" >/etc/systemd/system/service.d/python.conf
 printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' >/etc/systemd/system/machine.target
 
 mount --make-rshared /
