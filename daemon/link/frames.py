@@ -31,15 +31,21 @@ class VenueWelcome(Message):
 
 @message(lane=Lane.CONTROL)
 class Step(Message):
-    """It is `ts`: take the reports sent before this line, do what is due, and answer StepDone with the `number`."""
+    """It is `ts`: first let the timers before it fire, each at its own time, then take the reports before this line.
+
+    Timers due just at `ts` come before market data (`is_market`) and after reports. `is_last`: answer StepDone with
+    the `number`; what the client sends at any step before takes longer to arrive than these steps together.
+    """
 
     ts: int
     number: int
+    is_market: bool
+    is_last: bool
 
 
 @message(lane=Lane.CONTROL)
 class StepDone(Message):
-    """All of step `number` is done; `next_ns` is when the client wants to be woken next, None for never.
+    """All up to step `number` is done; `next_ns` is when the client wants to be woken next, None for never.
 
     Said again when that changes between steps. After the welcome the step's number is 0.
     """

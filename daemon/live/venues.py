@@ -11,7 +11,7 @@ from daemon.link.frames import MarketEnded, Step, StepDone, VenueWelcome
 from daemon.live.clock import MarketClock
 from daemon.live.driver import LiveCell
 from daemon.metrics.edges import EdgeStats
-from venues.port import Lane, Message, OrderFilled
+from venues.port import Lane, Message, OrderFilled, VenueDown, VenueUp
 
 
 @define
@@ -31,6 +31,7 @@ class DeskVenues:
     _live: LiveCell | None = None
     _link: VenueLink | None = None
     _waiting: list[Message] = field(factory=list)
+    _held: list[Message] = field(factory=list)
     _number: int = 0
     _is_stepping: bool = False
     _is_released: bool = False
@@ -56,36 +57,54 @@ class DeskVenues:
     def welcomed(self, welcome: VenueWelcome) -> None:
         self.clock.set(welcome.ts, welcome.anchor_ns, welcome.numerator, welcome.denominator)
         self._number = 0
+        self._held.clear()
         self.welcome.set()
 
     def arrived(self, messages: Sequence[Message]) -> None:
         live = self._live
         if live is None:
             self._waiting += messages
-            return
+        elif self.clock.is_granted:
+            self._take_granted(live, messages)
+        else:
+            for message in messages:
+                live.offer(self._heard(message))
+            live.pump()
+
+    def _heard(self, message: Message) -> Message:
+        """Count a message; the market's end becomes the stop that follows from it."""
+        if isinstance(message, MarketEnded):
+            self.ended.set()
+            return StopCommand(message.ts, "end of the market")
+        self._count(message)
+        return message
+
+    def _take_granted(self, live: LiveCell, messages: Sequence[Message]) -> None:
         for message in messages:
             if isinstance(message, Step):
                 self._step(live, message)
-            elif isinstance(message, MarketEnded):
-                live.offer(StopCommand(message.ts, "end of the market"))
-                self.ended.set()
-            else:
-                self._count(message)
+            elif isinstance(message, VenueUp | VenueDown):
+                # Said by the link, between two steps.
                 live.offer(message)
-        if not self.clock.is_granted:
-            live.pump()
-        elif not live.cell.dispatcher.is_idle:
-            # Not of a step: the link says that venues came or went.
-            live.pump_at(self.clock.now(), is_timer_due=False)
-            self._done()
+                live.pump_at(self.clock.now(), is_timer_due=False)
+            else:
+                self._held.append(self._heard(message))
 
     def _step(self, live: LiveCell, step: Step) -> None:
-        """Take one step of granted time: a report that arrived just then, or else the timers that are due."""
+        """Take one step of granted time: the timers before it, then what arrived just then."""
+        self._is_stepping = True
+        while (timer_ns := live.cell.next_timer()) is not None and not live.why_failed:
+            if timer_ns > step.ts or (timer_ns == step.ts and self._held and not step.is_market):
+                break
+            self.clock.grant(timer_ns)
+            live.pump_at(timer_ns, is_timer_due=True)
         self.clock.grant(step.ts)
-        self._number, self._is_stepping = step.number, True
-        live.pump_at(step.ts, is_timer_due=live.cell.dispatcher.is_idle)
-        self._is_stepping = False
-        self._done()
+        live.offer(*self._held)
+        self._held.clear()
+        live.pump_at(step.ts, is_timer_due=False)
+        self._number, self._is_stepping = step.number, False
+        if step.is_last:
+            self._done()
 
     def _count(self, message: Message) -> None:
         if message.lane is Lane.FEED:

@@ -64,8 +64,8 @@ def _replay(engine: VenueEngine, journal: VenueJournal, log: Log) -> None:
     """Bring the venues to where they were: the same commands at the same times on the same market."""
     count = 0
     for steps, now, command in journal.commands():
-        engine.repeat(steps, now)
-        engine.command(command, 0)
+        engine.repeat(steps)
+        engine.command(command, 0, now)
         count += 1
     engine.advance(max(engine.now, journal.latest_ns()))
     if count:

@@ -57,19 +57,9 @@ class VenueEngine:
         due = self.exchange.next_ns()
         return due if self._tick is None else min(due, self._tick.ns)
 
-    def precedes(self, timer_ns: int) -> bool:
-        """Whether the next thing comes before a timer of the desk at `timer_ns`.
-
-        At one instant: the venue's own market events, what is under way, the desk's timers, what reaches the desk.
-        """
-        tick, due = self._tick, self.exchange.next_ns()
-        if due <= timer_ns and due != NEVER:
-            return True
-        return tick is not None and (tick.ns < timer_ns or (tick.ns == timer_ns and not tick.is_local))
-
-    def advance_to_timer(self, timer_ns: int) -> None:
-        """Let it be `timer_ns`, before which nothing happens any more."""
-        self.now = max(self.now, timer_ns)
+    def lookahead_ns(self) -> int:
+        """Return how long any command takes to arrive at the least: nothing sent now matters earlier."""
+        return min((seat.entry_ns for seat in self.exchange.seats), default=0)
 
     def step(self) -> None:
         """Let the one next thing happen.
@@ -100,12 +90,14 @@ class VenueEngine:
             self.step()
         self.now = max(self.now, until)
 
-    def repeat(self, steps: int, now: int) -> None:
-        """Come to where a former life of these venues was after `steps` steps, at `now`."""
+    def repeat(self, steps: int) -> None:
+        """Come to where a former life of these venues was after `steps` steps."""
         while self.steps < steps:
             self.step()
-        self.now = max(self.now, now)
 
-    def command(self, command: Command, client: int) -> None:
-        """Put a command on its way, now. Raises KeyError for an account that is at none of the venues."""
-        self.exchange.send(self.now, command, client)
+    def command(self, command: Command, client: int, sent_ns: int | None = None) -> None:
+        """Put a command on its way, now or as sent at `sent_ns`, which must not be too long ago (`lookahead_ns`).
+
+        Raises KeyError for an account that is at none of the venues.
+        """
+        self.exchange.send(self.now if sent_ns is None else sent_ns, command, client)

@@ -72,7 +72,7 @@ class VenueJournal:
             yield
 
     def note(self, steps: int, now: int, client: str, command: Command) -> None:
-        """Write a command down before it takes effect: after how many steps of the venues it came, and when."""
+        """Write a command down before it takes effect: after how many steps of the venues it came, sent when."""
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO commands (steps, now, client, line) VALUES (?, ?, ?, ?)",

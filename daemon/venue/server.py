@@ -39,6 +39,7 @@ class _Client:
     out: list[bytes] = field(factory=list)
     is_stepping: bool = False
     steps: int = 0
+    begun_ns: int = 0
     is_told_end: bool = False
     next_ns: int = NEVER
 
@@ -59,6 +60,7 @@ class VenueServer:
         self._clients: dict[int, _Client] = {}
         self._count = 0
         self._wakes = trio.Event()
+        self._is_market = False
         engine.deliver = self._deliver
 
     async def run(self, listener: socket.socket) -> None:
@@ -160,17 +162,20 @@ class VenueServer:
         self._wakes.set()
 
     def _command(self, client: _Client, command: Command) -> None:
-        now = self._now()
-        if command.account not in self.engine.exchange.accounts:
-            refused = unsent(command, now, f"{command.account} is no account here")
-            client.out.append(encode(refused))
+        engine, now = self.engine, self._now()
+        if command.account not in engine.exchange.accounts:
+            client.out.append(encode(unsent(command, now, f"{command.account} is no account here")))
             return
+        if self._speed is None and client.is_stepping:
+            # Sent at one of the steps since the desk was asked last; none of them is past its arrival.
+            now = min(max(command.ts, client.begun_ns), now)
         if not isinstance(command, Query):
-            self._journal.note(self.engine.steps, now, client.name, command)
-        self.engine.command(command, client.number)
+            self._journal.note(engine.steps, now, client.name, command)
+        engine.command(command, client.number, now)
 
     def _deliver(self, ns: int, message: Message, to: int, is_market: bool) -> None:
         line: bytes | None = None
+        self._is_market = is_market
         for client in self._clients.values():
             if client.wants_market if is_market else to in (ALL, client.number):
                 line = line or encode(message)
@@ -223,25 +228,38 @@ class VenueServer:
                 await self._wakes.wait()
 
     def _step(self, desk: _Client) -> bool:
-        """Let one thing happen; False when nothing will."""
+        """Let happen what cannot be influenced any more by anything the desk does at its next step; False for nothing.
+
+        That is as long as a command takes to arrive. The desk takes it all in one go, step by step.
+        """
         engine = self.engine
         following = min(engine.next_ns(), desk.next_ns)
         if engine.is_over and following > engine.now and self._tell_end(desk):
-            is_for_desk = True
+            desk.begun_ns = engine.now
+            self._add_step(desk, engine.now, is_market=False)
         elif following == NEVER:
             return False
-        elif engine.precedes(desk.next_ns):
-            engine.step()
-            is_for_desk = bool(desk.out)
         else:
-            engine.advance_to_timer(desk.next_ns)
-            is_for_desk = True
-        if is_for_desk:
-            desk.steps += 1
-            desk.out.append(encode(Step(engine.now, desk.steps)))
-            desk.is_stepping = True
+            desk.begun_ns = following
+            horizon = following + max(1, engine.lookahead_ns())
+            while engine.next_ns() < horizon:
+                before = len(desk.out)
+                self._is_market = False
+                engine.step()
+                if len(desk.out) > before:
+                    self._add_step(desk, engine.now, is_market=self._is_market)
+            if desk.next_ns < horizon:
+                engine.now = max(engine.now, desk.next_ns)
+                self._add_step(desk, engine.now, is_market=False)
+        if desk.is_stepping:
+            desk.out.append(encode(Step(engine.now, desk.steps, False, True)))
         self._flush()
         return True
+
+    def _add_step(self, desk: _Client, ts: int, *, is_market: bool) -> None:
+        desk.steps += 1
+        desk.is_stepping = True
+        desk.out.append(encode(Step(ts, desk.steps, is_market, False)))
 
     async def _wait_for_desk(self, desk: _Client | None) -> None:
         """Wait for the desk; without one, or when it does not answer, time goes on at the wall clock's pace."""

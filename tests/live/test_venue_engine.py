@@ -123,8 +123,8 @@ def test_a_venue_that_was_killed_anywhere_goes_on_as_if_nothing_had_happened(
                 journal, again = VenueJournal(path, session), Heard()
                 part = VenueEngine(config, 60 * SECOND, again)
                 for steps, at, repeated in journal.commands():
-                    part.repeat(steps, at)
-                    part.command(repeated, 1)
+                    part.repeat(steps)
+                    part.command(repeated, 1, at)
         for engine in (whole, part):
             engine.advance(now + 5 * SECOND)
         assert state_of(part) == state_of(whole)
