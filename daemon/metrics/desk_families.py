@@ -68,6 +68,12 @@ def _margin_calls(scrape: Scrape) -> Series:
             yield (account, scrape.venue(account), level.value), calls.get(f"{account}|{level}", 0)
 
 
+def _margin_known(scrape: Scrape) -> Series:
+    levels = scrape.margin.state.levels
+    for account in scrape.config.accounts:
+        yield (account, scrape.venue(account)), int(levels.get(account) is not MarginLevel.UNKNOWN)
+
+
 def _adl_ranks(scrape: Scrape) -> Series:
     held = {(one.account, one.instrument.id) for one in scrape.facts}
     for (account, instrument), rank in list(scrape.edges.adl_ranks.items()):
@@ -162,6 +168,12 @@ POSITIONS: Final[tuple[Family, ...]] = (
         _POSITION,
         "Margin balance over maintenance margin of the pool a position is in; it is liquidated at 1.",
         _of_facts(lambda one: one.coverage),
+    ),
+    gauge(
+        "margin_known",
+        "account venue",
+        "1 while an account's margin can be computed, 0 otherwise: then its coverage is missing.",
+        _margin_known,
     ),
     gauge(
         "liquidation_distance_ratio",
