@@ -158,7 +158,7 @@ class AdminServer:
             raise CallError(Code.METHOD_NOT_FOUND, f"no method {request.method[:100]!r}", field="method", id=request.id)
         if not self.role.may(method.role):
             self.statistics.forbidden += 1
-            _LOG.warning("admin_call_forbidden", method=method.name, role=self.role, operator=caller.operator)
+            _LOG.warning("admin_call_forbidden", method=method.name, socket=self.role, operator=caller.operator)
             raise CallError(
                 Code.FORBIDDEN, f"{method.name} needs the {method.role} socket", field="method", id=request.id
             )

@@ -94,7 +94,7 @@ def rich_table(table: Table) -> Any:
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    made = RichTable(title=table.title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    made = RichTable(title=table.title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for at, head in enumerate(table.heads):
         made.add_column(head, justify="right" if table.is_right(at) else "left", overflow="fold")
     for row in table.rows:

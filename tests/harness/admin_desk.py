@@ -85,9 +85,9 @@ def caught_in_the_middle(folder: Path) -> Moment:
 class MemoryDesk:
     """Stands in for the trading process: DeskView, DeskControl and the journal. `heard` is the order of all things."""
 
-    def __init__(self, moment: Moment) -> None:
+    def __init__(self, moment: Moment, *, snapshot_every: int = 20_000) -> None:
         self.moment = moment
-        self.cell = Cell(lambda: build_actors(moment.config))
+        self.cell = Cell(lambda: build_actors(moment.config), snapshot_every=snapshot_every)
         self.cell.start(moment.now, json.loads(moment.snapshot))
         self.journaled: list[Message] = []
         self.heard: list[str] = []
