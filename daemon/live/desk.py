@@ -1,6 +1,7 @@
 """The live desk put together: cell, journal, links; how it begins, and how it ends."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from daemon.build import build_id
 from daemon.config_daemon import DaemonConfig
 from daemon.config_schema import RunConfig
 from daemon.link.client import VenueLink
+from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
 from daemon.live.driver import LiveCell
 from daemon.live.guard_link import GuardLink
@@ -26,7 +28,7 @@ from daemon.live.venues import DeskVenues
 from daemon.log import LogWriteError, RunLog
 from daemon.logs import get_logger
 from daemon.metrics.edges import EdgeStats
-from venues.port import VenueDown
+from venues.port import Command, Report, VenueDown
 
 _log = get_logger("desk")
 
@@ -53,6 +55,7 @@ class Desk:
     start_ns: int = field(init=False, default=0)
     metrics_port: int | None = field(init=False, default=None)
     guard_settings: GuardConfig = field(init=False)
+    _times: ApiTimes = field(init=False)
     _told_level: KillLevel = field(init=False, default=KillLevel.ARMED)
 
     def __attrs_post_init__(self) -> None:
@@ -60,15 +63,23 @@ class Desk:
         seen_ns = 0 if self.recovery is None else self.recovery.now
         # Until the venue tells, no time passes.
         clock = MarketClock(seen_ns, 0, 0)
-        self.venues = DeskVenues(clock, self.edges, seen_ns)
+        self._times = ApiTimes(self.edges, self._venue_of)
+        self.venues = DeskVenues(clock, self.edges, self._times, seen_ns)
         self.link = VenueLink(
             self.paths.venue_socket,
             self.venues,
             client="desk",
             wants_market=True,
-            venue_of=lambda account: self.config.accounts[account].venue,
+            venue_of=self._venue_of,
             now=clock.now,
         )
+
+    def _venue_of(self, account: str) -> str:
+        return self.config.accounts[account].venue
+
+    def _send(self, commands: Sequence[Command]) -> list[Report]:
+        self._times.sent(commands)
+        return self.link.send(commands)
 
     @property
     def cell(self) -> Cell:
@@ -95,6 +106,7 @@ class Desk:
         now = self.start_ns = clock.now()
         snapshot = None if recovery is None else recovery.snapshot
         self.folder = next_run_folder(self.paths.runs)
+        self.edges.started_ns, self.edges.restarts = now, int(self.folder.name) - 1
         log = RunLog.create(
             self.folder / "log",
             self.config.text,
@@ -106,7 +118,7 @@ class Desk:
             snapshot=snapshot,
         )
         cell = build_cell(self.config, log)
-        self.live = LiveCell(cell, log, clock, self.edges, dict.fromkeys(self.config.accounts, self.link.send))
+        self.live = LiveCell(cell, log, clock, self.edges, dict.fromkeys(self.config.accounts, self._send))
         self.guard = GuardLink(
             self.paths.guard_socket,
             self.live,

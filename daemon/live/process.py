@@ -127,10 +127,17 @@ class DeskProcess:
     async def _metrics(self, *, task_status: Any) -> None:
         desk = self._desk
         collector = DeskCollector(desk.cell, desk.edges, desk.config, desk.venues.clock.now, build_id())
-        try:
+
+        async def serve(*, task_status: trio.TaskStatus[int]) -> None:
+            port = desk.settings.metrics_port
             await serve_metrics(
-                collector, "127.0.0.1", desk.settings.metrics_port, desk.why_not_ready, task_status=task_status
+                collector, "127.0.0.1", port, lambda: desk.why_not_ready() or "READY", task_status=task_status
             )
+
+        try:
+            async with trio.open_nursery() as nursery:
+                desk.metrics_port = await nursery.start(serve)
+                task_status.started()
         except OSError as error:
             # No metrics is a nuisance, no reason to stop trading: somebody else may hold the port for a while.
             _log.error("metrics", why=str(error), port=desk.settings.metrics_port)

@@ -8,6 +8,7 @@ from attrs import define, field
 from actors.messages import StopCommand
 from daemon.link.client import VenueLink
 from daemon.link.frames import MarketEnded, Step, StepDone, VenueWelcome
+from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
 from daemon.live.driver import LiveCell
 from daemon.metrics.edges import EdgeStats
@@ -23,6 +24,7 @@ class DeskVenues:
 
     clock: MarketClock
     edges: EdgeStats
+    times: ApiTimes
     seen_ns: int
     welcome: trio.Event = field(factory=trio.Event)
     ended: trio.Event = field(factory=trio.Event)
@@ -56,6 +58,8 @@ class DeskVenues:
 
     def welcomed(self, welcome: VenueWelcome) -> None:
         self.clock.set(welcome.ts, welcome.anchor_ns, welcome.numerator, welcome.denominator)
+        for venue in welcome.venues if self.welcome.is_set() else ():
+            self.edges.note_reconnect(venue)
         self._number = 0
         self._held.clear()
         self.welcome.set()
@@ -111,8 +115,9 @@ class DeskVenues:
             self.market_events += 1
             instrument: str = message.instrument  # type: ignore[attr-defined]
             self.edges.note_frame(instrument, self.clock.now())
-        elif isinstance(message, OrderFilled):
-            self.fills += 1
+        else:
+            self.times.heard(message)
+            self.fills += isinstance(message, OrderFilled)
 
     def _after_pump(self) -> None:
         # A pump between two steps may have set another timer, or sent something.
