@@ -9,7 +9,7 @@ from actors.guardian import Guardian
 from actors.guardian_messages import Fence, JournalFailed, Latched, LatchWritten
 from actors.timers import Staged, Timers
 from venues.model.money import desk_arithmetic
-from venues.port import Command, Message, Report
+from venues.port import CancelAll, Command, Message, Report
 
 Effect = Message
 """A command for a venue, a word for the desk, or one of the effects in `actors.guardian_messages`."""
@@ -93,15 +93,14 @@ class Engine:
 
     def _perform(self, now: int, cause: Message | None) -> list[Message]:
         """Write down and do what is staged; return what the guardian must learn of it."""
-        effects = list(self._staged)
+        effects = _once(self._staged)
         self._timers.set(self._staged_timers)
         why = self._host.commit(now, cause, effects)
         if why:
             news: list[Message] = [JournalFailed(now, why)]
         else:
             news = [LatchWritten(now, one.level) for one in effects if isinstance(one, Latched)]
-        # Several reasons to cancel at one instant are one cancel-all.
-        commands = list(dict.fromkeys(one for one in effects if isinstance(one, Command)))
+        commands = [one for one in effects if isinstance(one, Command)]
         if commands:
             news += self._host.send(commands)
         for effect in effects:
@@ -110,3 +109,16 @@ class Engine:
             elif not isinstance(effect, Command):
                 self._host.tell(effect)
         return news
+
+
+def _once(staged: Sequence[Effect]) -> list[Effect]:
+    """Return what is staged; several reasons to cancel at one instant are one cancel-all."""
+    seen: set[Command] = set()
+    found = []
+    for effect in staged:
+        if isinstance(effect, CancelAll):
+            if effect in seen:
+                continue
+            seen.add(effect)
+        found.append(effect)
+    return found
