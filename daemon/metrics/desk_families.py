@@ -133,7 +133,7 @@ def _open_differences(scrape: Scrape) -> list[tuple[str, Decimal, Decimal]]:
     baskets = scrape.executor.state.baskets
     found = []
     for basket_id, open_ in scrape.kill.state.unhedged.items():
-        strategy = baskets[basket_id].strategy if basket_id in baskets else ""
+        strategy = baskets[basket_id].strategy if basket_id in baskets else OTHER
         found.append((strategy, open_.notional, open_.spent_at(scrape.now)))
     return found
 

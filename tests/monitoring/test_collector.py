@@ -9,14 +9,28 @@ from played_desk import BUILD, PlayedDesk, demo_config, noted_edges
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.kill_switch import KillConfig
 from actors.ledger import Ledger
+from actors.messages import (
+    BasketState,
+    BasketUpdate,
+    Incident,
+    KillLevel,
+    KillTrigger,
+    MismatchKind,
+    PositionMismatch,
+    PositionUpdate,
+    Reconciled,
+)
 from actors.statistics import Statistics
 from daemon.app import build_cell
 from daemon.metrics.collector import FAMILIES, PIECE, DeskCollector
 from daemon.metrics.edges import EdgeStats
 from daemon.metrics.families import Kind
 from daemon.metrics.server import render
-from venues.port import MarkPrice
+from venues.model.money import ZERO
+from venues.model.order import PositionSide, Side
+from venues.port import Deleveraged, MarkPrice, Message
 
 PERP, SPOT = "binance_usdm:BTCUSDT", "binance_spot:BTCUSDT"
 # fmt: off
@@ -207,3 +221,75 @@ def test_reading_changes_nothing(desk, collector):
     before = desk.cell.snapshot()
     list(collector.collect())
     assert desk.cell.snapshot() == before
+
+
+@pytest.fixture
+def fresh() -> PlayedDesk:
+    """A desk before its first input, to be told things by hand."""
+    config = demo_config()
+    cell = build_cell(config)
+    cell.start(config.run.start_ns)
+    return PlayedDesk(config, cell, config.run.start_ns)
+
+
+def hear(desk: PlayedDesk, actor: str, *messages: Message) -> None:
+    for message in messages:
+        desk.cell.dispatcher.actors[actor].handle(desk.now, message)
+
+
+def test_exposure_and_its_budget_are_told_by_strategy(fresh):
+    for basket, notional in (("b1", 60_000), ("b2", -40_000)):
+        hear(fresh, "kill_switch", BasketUpdate(fresh.now, basket, "carry", BasketState.HEDGING, (), Decimal(notional)))
+    later = PlayedDesk(fresh.config, fresh.cell, fresh.now + 10 * 1_000_000_000)
+    found = series(later.collector())
+    # Nobody knows these baskets any more: their strategy is not named, their exposure is.
+    assert found["basisd_unhedged_quote"] == {("carry",): 0, ("other",): 100_000}
+    budget = KillConfig().unhedged_budget
+    assert found["basisd_unhedged_budget_used_ratio"] == {("carry",): 0, ("other",): float(600_000 / budget)}
+
+
+def test_a_mismatch_is_shown_until_both_agree_again(fresh):
+    mismatch = PositionMismatch(
+        fresh.now, "futures", PERP, PositionSide.BOTH, MismatchKind.QUANTITY, Decimal(1), Decimal(2), "fills"
+    )
+    for actor in ("kill_switch", "statistics"):
+        hear(fresh, actor, mismatch)
+    found = series(fresh.collector())
+    assert found["basisd_position_mismatch"]["futures", "binance_usdm"] == 1
+    assert found["basisd_position_mismatches_total"]["quantity", "BTCUSDT", "binance_usdm"] == 1
+    assert (found["basisd_kill_level"][()], found["basisd_kill_conditions"][()]) == (1, 1)
+    hear(fresh, "kill_switch", Reconciled(fresh.now, "futures"))
+    assert series(fresh.collector())["basisd_position_mismatch"]["futures", "binance_usdm"] == 0
+
+
+def test_what_happens_in_an_unknown_instrument_is_counted_as_other(fresh):
+    hear(fresh, "statistics", Deleveraged(fresh.now, "futures", "v:STRANGE", Side.BUY, Decimal(1), Decimal(1)))
+    found = series(fresh.collector())
+    assert found["basisd_deleveragings_total"] == {("BTCUSDT", "binance_usdm"): 0, ("other", "other"): 1}
+
+
+def test_triggers_of_other_actors_are_named_and_bounded(fresh):
+    for number in range(100):
+        hear(fresh, "kill_switch", KillTrigger(fresh.now, f"trigger{number}", KillLevel.REDUCE_ONLY, ""))
+    found = series(fresh.collector())["basisd_kill_triggers_total"]
+    assert found[("trigger0",)] == 1
+    assert sum(found.values()) == 100
+    assert len(found) == 65
+
+
+def test_an_incident_is_counted_by_its_kind(fresh):
+    hear(fresh, "statistics", Incident(fresh.now, "overfill", "", ""))
+    assert series(fresh.collector())["basisd_incidents_total"] == {("overfill",): 1}
+
+
+def test_margin_that_cannot_be_computed_is_said_so(fresh):
+    assert set(series(fresh.collector())["basisd_margin_known"].values()) == {1}
+    hear(fresh, "margin_monitor", PositionUpdate(fresh.now, "futures", PERP, PositionSide.BOTH, Decimal(1), None, ZERO))
+    found = series(fresh.collector())["basisd_margin_known"]
+    assert found == {("futures", "binance_usdm"): 0, ("spot", "binance_spot"): 1}
+
+
+def test_an_actor_of_another_kind_is_no_desk(fresh):
+    fresh.cell.dispatcher.actors["kill_switch"] = fresh.cell.dispatcher.actors["ledger"]
+    with pytest.raises(TypeError, match="kill_switch is a Ledger, not a KillSwitch"):
+        list(fresh.collector().collect())

@@ -200,3 +200,16 @@ def test_highest_leverage_is_unknown_as_soon_as_one_is():
 
 def test_a_flat_position_is_no_position():
     assert Book().hold(BTC, "0.1", "20000").hold(BTC, "-0.1", "20000").mark(BTC, "1").facts() == []
+
+
+def test_a_pool_that_is_lost_has_no_leverage():
+    [one] = Book(usdt="50").hold(BTC, "0.1", "20000").mark(BTC, "10000").facts()
+    assert one.leverage is None
+    assert one.coverage == D(50 - 1_000) / D(10)
+    assert one.distance is not None
+    assert one.distance < 0
+
+
+def test_an_entry_that_no_rule_takes_leaves_the_distance_unknown():
+    [one] = Book().hold(BTC, "0.1", "0").mark(BTC, "10000").facts()
+    assert (one.value, one.distance) == (1_000, None)

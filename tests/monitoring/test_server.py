@@ -1,5 +1,6 @@
 """What the metrics server answers, to whom it listens, and that nobody can hold it up."""
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -221,6 +222,33 @@ async def test_the_cell_runs_between_the_pieces_of_a_scrape(collector):
         await say(port, b"GET /metrics HTTP/1.0\r\n\r\n")
         assert turns - before >= pieces > 70
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EBADF])
+async def test_a_machine_out_of_files_is_waited_for_and_nothing_else(collector, monkeypatch, number):
+    accept = trio.SocketListener.accept
+    failed = False
+
+    async def failing(listener: trio.SocketListener) -> trio.SocketStream:
+        nonlocal failed
+        stream = await accept(listener)
+        if failed:
+            return stream
+        failed = True
+        await stream.aclose()
+        raise OSError(number, "no luck")
+
+    monkeypatch.setattr(trio.SocketListener, "accept", failing)
+    monkeypatch.setattr(server, "_PAUSE_S", 0)
+    if number == errno.EMFILE:
+        async with serving(collector) as port:
+            assert await say(port, b"GET /healthz HTTP/1.0\r\n\r\n") == b""
+            assert (await get(port, "/healthz")).status_code == 200
+    else:
+        with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+            async with serving(collector) as port:
+                await say(port, b"GET /healthz HTTP/1.0\r\n\r\n")
+                await trio.sleep_forever()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1"])
