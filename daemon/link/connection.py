@@ -30,6 +30,7 @@ class Connection:
         self._backlog = bytearray()
         self._backlog_bytes_max = backlog_bytes_max
         self._wakes = trio.Event()
+        self._written = trio.Event()
         self._why_lost = ""
 
     @property
@@ -120,6 +121,8 @@ class Connection:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
                 del self._backlog[: self._socket.send(self._backlog)]
+                self._written.set()
+                self._written = trio.Event()
             except BlockingIOError:
                 continue
             except (OSError, trio.ClosedResourceError) as error:
@@ -129,8 +132,7 @@ class Connection:
     async def drain(self) -> None:
         """Wait until the kernel has taken everything, or the connection is lost; `flush` runs beside."""
         while self._backlog and not self._why_lost:
-            await trio.lowlevel.wait_writable(self._socket)
-            await trio.lowlevel.checkpoint()
+            await self._written.wait()
 
     def close(self, why: str = "closed") -> None:
         """Close the socket; whoever waits on it learns that it is lost. Harmless when repeated."""
@@ -142,6 +144,7 @@ class Connection:
     def _lose(self, why: str) -> None:
         self._why_lost = self._why_lost or why
         self._wakes.set()
+        self._written.set()
 
 
 def lost_by(group: BaseExceptionGroup[BaseException]) -> BaseException:

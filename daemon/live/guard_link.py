@@ -134,7 +134,8 @@ class GuardLink:
 
     def tell_baselines(self, message: Baselines) -> None:
         """Say what of an account is not the desk's, now and at every reconnection."""
-        if self._baselines.get(message.account) != message:
+        known = self._baselines.get(message.account)
+        if known is None or known.balances != message.balances:
             self._baselines[message.account] = message
             self.tell(message)
 

@@ -184,6 +184,8 @@ class _Attempt:
             player.start(log.header.start_ns, log.first_snapshot())
         except SnapshotError as error:
             raise RecoveryError(f"no snapshot can be used: {error}. {_way_out(log)}") from error
+        if player.cell.halt is not None:
+            raise RecoveryError(f"{player.cell.halt.why}. {_way_out(log)}")
         return player, None
 
     def run(self, skipped: frozenset[int]) -> None:

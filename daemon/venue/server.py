@@ -23,6 +23,9 @@ HELLO_S = 5.0
 PATIENCE_S = 2.0
 """How long a granted step may take before time runs on without the desk."""
 
+BEGIN_PATIENCE_S = 30.0
+"""How long a desk may take from joining to asking for its first step: it has a guard to meet."""
+
 _TICK_S = 1.0
 _STALLED_S = 0.02
 Log = Callable[[str], None]
@@ -167,7 +170,7 @@ class VenueServer:
             client.out.append(encode(unsent(command, now, f"{command.account} is no account here")))
             return
         if self._speed is None and client.is_stepping:
-            # Sent at one of the steps since the desk was asked last; none of them is past its arrival.
+            # Sent at one of the steps since the desk was asked; none of them is past its arrival.
             now = min(max(command.ts, client.begun_ns), now)
         if not isinstance(command, Query):
             self._journal.note(engine.steps, now, client.name, command)
@@ -220,7 +223,7 @@ class VenueServer:
     async def _granted(self) -> None:
         """Go from event to event; each one that reaches the desk waits for its answer."""
         while True:
-            desk = next((client for client in self._clients.values() if client.wants_market), None)
+            desk = self._desk()
             if desk is None or desk.is_stepping:
                 await self._wait_for_desk(desk)
             elif not self._step(desk):
@@ -236,46 +239,57 @@ class VenueServer:
         following = min(engine.next_ns(), desk.next_ns)
         if engine.is_over and following > engine.now and self._tell_end(desk):
             desk.begun_ns = engine.now
-            self._add_step(desk, engine.now, is_market=False)
+            self._add_step(desk, is_market=False)
         elif following == NEVER:
             return False
         else:
             desk.begun_ns = following
             horizon = following + max(1, engine.lookahead_ns())
-            while engine.next_ns() < horizon:
-                before = len(desk.out)
-                self._is_market = False
-                engine.step()
-                if len(desk.out) > before:
-                    self._add_step(desk, engine.now, is_market=self._is_market)
+            self._go(desk, horizon - 1)
             if desk.next_ns < horizon:
                 engine.now = max(engine.now, desk.next_ns)
-                self._add_step(desk, engine.now, is_market=False)
+                self._add_step(desk, is_market=False)
         if desk.is_stepping:
             desk.out.append(encode(Step(engine.now, desk.steps, False, True)))
         self._flush()
         return True
 
-    def _add_step(self, desk: _Client, ts: int, *, is_market: bool) -> None:
+    def _go(self, desk: _Client | None, until: int) -> None:
+        """Let everything happen up to `until`; what reaches the desk is a step of it."""
+        engine = self.engine
+        while engine.next_ns() <= until:
+            before = len(desk.out) if desk is not None else 0
+            engine.step()
+            if desk is not None and len(desk.out) > before:
+                self._add_step(desk, is_market=self._is_market)
+
+    def _add_step(self, desk: _Client, *, is_market: bool) -> None:
         desk.steps += 1
         desk.is_stepping = True
-        desk.out.append(encode(Step(ts, desk.steps, is_market, False)))
+        desk.out.append(encode(Step(self.engine.now, desk.steps, is_market, False)))
 
     async def _wait_for_desk(self, desk: _Client | None) -> None:
         """Wait for the desk; without one, or when it does not answer, time goes on at the wall clock's pace."""
         self._wakes = trio.Event()
-        with trio.move_on_after(PATIENCE_S) as waiting:
+        with trio.move_on_after(BEGIN_PATIENCE_S if desk is not None and not desk.steps else PATIENCE_S) as waiting:
             await self._wakes.wait()
         if not waiting.cancelled_caught or self._clock is None or not self._clients:
             return
         self._log("the desk does not answer: time goes on without it" if desk else "no desk: time goes on")
         clock = self._clock_at(self.engine.now)
-        while self._clients and not any(one.wants_market and not one.is_stepping for one in self._clients.values()):
-            self.engine.advance(clock.now())
+        while self._clients and (desk is None or desk.is_stepping) and self._desk() is desk:
+            before = desk.steps if desk is not None else 0
+            self._go(desk, clock.now())
+            self.engine.now = max(self.engine.now, clock.now())
+            if desk is not None and desk.steps > before:
+                desk.out.append(encode(Step(self.engine.now, desk.steps, False, True)))
             self._flush()
             self._wakes = trio.Event()
             with trio.move_on_after(_STALLED_S):
                 await self._wakes.wait()
+
+    def _desk(self) -> _Client | None:
+        return next((client for client in self._clients.values() if client.wants_market), None)
 
     async def _note_time(self) -> None:
         noted = 0

@@ -76,7 +76,7 @@ def check_agreement(daemon: Daemon, probe: Probe) -> None:
 
 def freeze(daemon: Daemon) -> None:
     """Open nothing more, so that there is a quiet moment to look at."""
-    daemon.call("drain", {"is_on": True})
+    daemon.call("drain", {"on": True, "reason": "to look at it"})
 
 
 def arm_again(daemon: Daemon, status: dict[str, Any]) -> None:

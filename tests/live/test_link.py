@@ -127,6 +127,7 @@ async def test_a_peer_that_reads_late_gets_everything_and_one_that_never_reads_i
         nursery.start_soon(left.flush)
         while got < count:
             got += len(await right.receive())
+        await left.drain()
         nursery.cancel_scope.cancel()
     assert got == count
     with pytest.raises(ConnectionLostError, match="bytes unread"):
