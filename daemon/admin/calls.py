@@ -84,10 +84,15 @@ def described(methods: Mapping[str, Method], role: Role) -> list[dict[str, Any]]
 
 
 def _kind(part: msgspec.structs.FieldInfo) -> str:
-    kind = msgspec.inspect.type_info(part.type)
-    name = type(kind).__name__.removesuffix("Type").lower()
-    if isinstance(kind, msgspec.inspect.EnumType):
-        name = " | ".join(str(one.value) for one in kind.cls)
-    elif isinstance(kind, msgspec.inspect.LiteralType):
-        name = " | ".join(map(str, kind.values))
+    name = _name(msgspec.inspect.type_info(part.type))
     return name if part.required else f"{name}, default {part.default!r}"
+
+
+def _name(kind: msgspec.inspect.Type) -> str:
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return " | ".join(str(one.value) for one in kind.cls)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return " | ".join(map(str, kind.values))
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return " | ".join(_name(one) for one in kind.types if not isinstance(one, msgspec.inspect.NoneType))
+    return type(kind).__name__.removesuffix("Type").lower()

@@ -5,10 +5,10 @@ from importlib import import_module
 from typing import Any
 
 from daemon.admin.client import CallFailedError, Client, UnreachableError
-from daemon.ctl.places import OPS, UNREACHABLE, VIEW, socket_path
+from daemon.ctl.places import OPS, PANIC, UNREACHABLE, VIEW, socket_path
 from daemon.ctl.tables import print_json
 from daemon.ctl.tables import show as show_parts
-from daemon.ctl.words import WORDS, Parts, changed, event_line
+from daemon.ctl.words import WORDS, Parts, changed, event_line, guard_status
 from daemon.exits import FAILED, ExitError
 
 DESK = "desk"
@@ -42,8 +42,24 @@ def show(arguments: Namespace) -> int:
     """Print a view."""
     name = arguments.command
     params = {"all": arguments.all, "limit": arguments.limit} if "limit" in arguments else {}
-    told = call(arguments, VIEW, name, params)
+    try:
+        told = call(arguments, VIEW, name, params)
+    except ExitError as error:
+        if name != "status" or error.status != UNREACHABLE or arguments.socket:
+            raise
+        return _guard_status(arguments, error)
     return _print(arguments, told, [] if arguments.json else WORDS[name](told))
+
+
+def _guard_status(arguments: Namespace, silent: ExitError) -> int:
+    """Print what the guard knows when the desk does not answer; the exit status says that it did not."""
+    try:
+        guard = call(arguments, PANIC, "status")
+    except ExitError:
+        raise silent from None
+    why = "; ".join(silent.lines)
+    _print(arguments, {"desk": None, "why": why, "guard": guard}, [f"desk: {why}", *guard_status(guard)])
+    return UNREACHABLE
 
 
 def change(arguments: Namespace) -> int:

@@ -11,6 +11,7 @@ from daemon.admin.client import CallFailedError, Client, UnreachableError
 from daemon.ctl.main import LEVELS
 from daemon.ctl.places import OPS, PANIC, UNREACHABLE, runtime_folder
 from daemon.ctl.tables import print_json, text
+from daemon.ctl.words import guard_line
 from daemon.exits import FAILED
 
 GUARD_S = 0.3
@@ -39,7 +40,7 @@ class Way:
     def line(self) -> str:
         if self.result is None:
             return f"{self.by}: {text(self.why)}"
-        return f"{self.by}: {', '.join(f'{key} {text(value)}' for key, value in self.result.items())}"
+        return f"{self.by}: {guard_line(self.result)}"
 
 
 def main(arguments: Namespace) -> int:

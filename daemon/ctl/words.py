@@ -8,6 +8,16 @@ from daemon.ctl.tables import NOTHING, Table, span, text, when
 
 Parts = list[Table | str]
 
+_COURSES = {
+    "asked": "the desk is told to flatten",
+    "desk": "the desk flattens",
+    "check": "the guard looks whether all is flat",
+    "fence": "the guard ends the desk",
+    "own": "the guard flattens",
+    "flat": "flat",
+}
+"""What the guard's word for where a flattening stands means."""
+
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 
 
@@ -162,6 +172,30 @@ def limits(told: dict[str, Any]) -> Parts:
             for key, value in values.items()
         ]
     return [_table("", rows, {"of": "of", "key": "limit", "value": ">holds", "said": ""})]
+
+
+def guard_line(told: dict[str, Any]) -> str:
+    """Return what came of a kill in a line: the guard's answer, or the desk's."""
+    flattening = told.get("flattening") or {}
+    named = {key: told[key] for key in ("level", "guard", "trigger", "why") if told.get(key)}
+    parts = [f"{key} {text(value)}" for key, value in named.items()]
+    parts += ["in charge"] * bool(told.get("is_in_charge"))
+    course = _COURSES.get(flattening.get("course", ""))
+    if course:
+        parts.append(": ".join(text(said) for said in (course, flattening.get("left")) if said))
+    return ", ".join(parts)
+
+
+def guard_status(told: dict[str, Any]) -> Parts:
+    desk, venues, cancelled = told.get("desk") or {}, told.get("venues") or {}, told.get("cancelled") or {}
+    heard = f"last heard of {when(desk['heard'])}" if desk.get("heard") else "never heard of"
+    up = "up" if venues.get("is_up") else f"down: {text(venues.get('why'))}"
+    return [
+        f"guard: {guard_line(told)}",
+        f"guard's desk: run {text(desk.get('run'))}, pid {text(desk.get('pid'))}, {heard}",
+        f"guard's venues: {up}",
+        *([f"cancelled: {_pairs(cancelled)}"] if cancelled else []),
+    ]
 
 
 def changed(told: dict[str, Any]) -> Parts:

@@ -48,7 +48,16 @@ class Guard:
     gate: trio.Event | None = None
 
     def status(self) -> dict[str, Any]:
-        return {"level": "armed"}
+        return {
+            "level": "flatten",
+            "trigger": "desk_silent",
+            "why": "no heartbeat for 2 s",
+            "is_in_charge": True,
+            "flattening": {"course": "own", "left": "0.5 binance_usdm:BTCUSDT"},
+            "cancelled": {"futures": "proven", "spot": "not proven"},
+            "desk": {"pid": 17, "run": "000001", "heard": 1_768_492_200_000_000_000},
+            "venues": {"is_up": False, "why": "refused"},
+        }
 
     async def kill(self, level: KillLevel, operator: str, reason: str) -> dict[str, Any]:
         if self.gate is not None:
@@ -61,7 +70,7 @@ class Guard:
     async def panic(self, operator: str, reason: str) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
         self.panics.append(reason)
-        return {"level": "flatten", "is_in_charge": True}
+        return {"level": "flatten", "is_in_charge": True, "flattening": {"course": "fence", "left": ""}}
 
 
 @pytest.fixture(scope="module")
@@ -292,11 +301,34 @@ async def test_panic_asks_nothing_back(ctl: Ctl, sockets: Sockets, desk: MemoryD
                 "by": "guard",
                 "path": str(state / "run" / "panic.sock"),
                 "is_ok": True,
-                "result": {"level": "flatten", "is_in_charge": True},
+                "result": {"level": "flatten", "is_in_charge": True, "flattening": {"course": "fence", "left": ""}},
             }
         ],
     }
     assert (guard.panics, desk.heard) == (["it smells"], [])
+
+
+async def test_what_the_guard_does_is_said_in_words(ctl: Ctl, guard: Guard) -> None:
+    assert (await ctl("panic")).out == "guard: level flatten, in charge, the guard ends the desk\n"
+
+
+async def test_the_guard_tells_what_it_knows_of_a_desk_that_does_not_answer(
+    ctl: Ctl, guard: Guard, state: Path
+) -> None:
+    done = await ctl("status")
+    assert done.status == 3
+    assert done.out.splitlines() == [
+        f"desk: no answer: {state}/run/view.sock: there is no such socket",
+        "guard: level flatten, trigger desk_silent, why no heartbeat for 2 s, in charge, "
+        "the guard flattens: 0.5 binance_usdm:BTCUSDT",
+        "guard's desk: run 000001, pid 17, last heard of 2026-01-15 15:50:00.000Z",
+        "guard's venues: down: refused",
+        "cancelled: futures proven, spot not proven",
+    ]
+    told = (await ctl("status", "--json")).json
+    assert (told["desk"], told["guard"]["trigger"]) == (None, "desk_silent")
+    silent = await ctl("positions")
+    assert (silent.status, silent.out) == (3, "")
 
 
 async def test_without_a_guard_the_desk_is_told(ctl: Ctl, sockets: Sockets, desk: MemoryDesk) -> None:
