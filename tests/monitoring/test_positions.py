@@ -212,4 +212,4 @@ def test_a_pool_that_is_lost_has_no_leverage():
 
 def test_an_entry_that_no_rule_takes_leaves_the_distance_unknown():
     [one] = Book().hold(BTC, "0.1", "0").mark(BTC, "10000").facts()
-    assert (one.value, one.distance) == (1_000, None)
+    assert (one.value, one.distance) == (D(1_000), None)
