@@ -83,6 +83,8 @@ class Cell:
         self._tail: list[_Taken | _Delivered] = []
         self._set_aside: set[int] = set()
         self.quarantined: list[Quarantine] = []
+        # When the last one was, also before the snapshot that the cell began from.
+        self._quarantined_ns: int | None = None
         self.halt: Halt | None = None
         self.dispatcher = Dispatcher(build(), sink=self, limits=limits)
         self._snapshot: dict[str, Any] = {}
@@ -100,6 +102,7 @@ class Cell:
         """
         if snapshot is not None:
             self.dispatcher.restore(snapshot)
+            self._quarantined_ns = snapshot.get("quarantined_ns")
         else:
             try:
                 self.dispatcher.start(now)
@@ -112,8 +115,8 @@ class Cell:
         return self.dispatcher.take_effects()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state of dispatcher and actors; only between runs."""
-        return self.dispatcher.snapshot()
+        """Return the state of dispatcher and actors, and when an input was set aside last; only between runs."""
+        return {**self.dispatcher.snapshot(), "quarantined_ns": self._quarantined_ns}
 
     def offer(self, message: Message) -> None:
         """Put an input into its lane; ignored once halted."""
@@ -187,9 +190,9 @@ class Cell:
             self.halt = Halt(now, error.seq, str(error), error.chain)
             return
         actor = error.actor if isinstance(error, HandlerFailedError) else "?"
-        previous = self.quarantined[-1] if self.quarantined else None
+        previous_ns, self._quarantined_ns = self._quarantined_ns, now
         self.quarantined.append(Quarantine(error.seq, now, actor, str(error)))
-        if previous is not None and now - previous.now < QUARANTINE_WINDOW_NS:
+        if previous_ns is not None and now - previous_ns < QUARANTINE_WINDOW_NS:
             self.halt = Halt(now, error.seq, f"second quarantine within a minute: {error}")
             return
         try:

@@ -50,7 +50,7 @@ class JournalWriter:
         """Write a snapshot in a transaction of its own, and forget those before the last."""
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
-        run("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)", row)
+        run("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)", row)
         run(f"DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT {KEPT})")
         run("COMMIT")
 

@@ -66,9 +66,9 @@ class Log:
             yield waiting
             waiting = next(market, None)
 
-    def order_path(self) -> Iterator[Record]:
-        """Yield everything committed but market inputs: order-path inputs, timers, control, intents."""
-        return (record for record, _ in self._order_path(0))
+    def order_path(self, after: int = 0) -> Iterator[Record]:
+        """Yield everything committed above seq `after` but market inputs: order path, timers, control, intents."""
+        return (record for record, _ in self._order_path(after))
 
     def journal_sha256(self) -> str:
         """Return the SHA-256 over the canonical lines, computed anew."""

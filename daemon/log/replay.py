@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
 
 from actors.cell import Cell, CellRestarted, Halt
 from actors.dispatcher import Intent
 from daemon.log.canonical import Record, input_line, intent_line, message_of
-from daemon.log.reader import Log, open_log
+from daemon.log.reader import open_log
 from venues.model.money import desk_arithmetic
 from venues.port import Message
 
@@ -94,68 +95,73 @@ def _text(line: bytes | None) -> str | None:
     return None if line is None else line.decode()
 
 
-class _Replay:
-    """One cell being fed a log; it is the cell's sink, so that what the cell takes is compared as well."""
+class Player:
+    """Feeds a log to one cell and compares what is numbered below `compared_below`.
 
-    def __init__(self, log: Log, cell: Cell) -> None:
-        self._log = log
-        self._cell = cell
+    It is the cell's sink, so that what the cell takes is compared as well.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.inputs = 0
+        self.intents = 0
+        self.last_taken = 0
+        self.compared_below = 1 << 63
         self._comparison = _Comparison()
-        self._logged = sha256()
-        self._replayed = sha256()
-        self._inputs = 0
-        self._intents = 0
+        self._sha256 = sha256()
         cell.sink = self
 
+    @property
+    def differences(self) -> list[Difference]:
+        """The first DIFFERENCES_MAX found until now, of `differences_count`."""
+        return self._comparison.differences
+
+    @property
+    def differences_count(self) -> int:
+        return self._comparison.differences_count
+
+    @property
+    def left_over(self) -> int:
+        """How many lines the cell was ahead when `finish` was called."""
+        return len(self._comparison.got)
+
     def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
+        self.last_taken = seq
         heappush(self._comparison.got, (seq, input_line(seq, now, is_held, message)))
 
-    def run(self) -> ReplayResult:
-        self._note(self._cell.start(self._log.header.start_ns, self._log.first_snapshot()))
-        last = 0
-        for record in self._log.records():
-            last = record.seq
-            if not record.is_intent:
-                self._feed(record)
-            self._logged.update(record.line + b"\n")
-            self._comparison.expected.append((record.seq, record.line))
-        self._note(self._cell.finish_replay())
-        # Where the log was cut off, the replay may know what came next; a whole log has to end where the replay does.
-        end = 1 << 63 if self._log.is_sealed else last + 1
+    def start(self, now: int, snapshot: dict[str, Any] | None) -> None:
+        """Let the cell begin as the run did. Raises SnapshotError."""
+        self._note(self.cell.start(now, snapshot))
+
+    def take(self, record: Record) -> None:
+        """Feed a record if it is an input, and expect it. Raises UnreadableRecordError."""
+        if not record.is_intent:
+            self._feed(record)
+        self._comparison.expected.append((record.seq, record.line))
+
+    def finish(self, end: int) -> str:
+        """Deliver what waits, compare everything numbered under `end`; return the replay's own journal_sha256."""
+        self._note(self.cell.finish_replay())
         self._settle(end)
-        manifest = self._log.manifest
-        behind = 0 if self._log.is_sealed else sum(record.seq > last for record in self._log.order_path())
-        return ReplayResult(
-            self._inputs,
-            self._intents,
-            tuple(self._comparison.differences),
-            self._comparison.differences_count,
-            self._replayed.hexdigest(),
-            manifest.journal_sha256 if manifest is not None else self._logged.hexdigest(),
-            self._log.is_sealed,
-            self._log.torn_bytes,
-            behind,
-            self._log.lost_rows,
-            self._cell.halt,
-        )
+        return self._sha256.hexdigest()
 
     def _feed(self, record: Record) -> None:
-        self._inputs += 1
+        self.inputs += 1
         if record.kind == CellRestarted.__name__:
             return
         assert record.now is not None
-        self._note(self._cell.replay(record.now, message_of(record), record.is_held))
+        self._note(self.cell.replay(record.now, message_of(record), record.is_held))
         if not record.is_held:
             self._settle(record.seq)
 
     def _note(self, intents: list[Intent]) -> None:
         for intent in intents:
             heappush(self._comparison.got, (intent.seq, intent_line(intent)))
-        self._intents += len(intents)
+        self.intents += len(intents)
 
     def _settle(self, below: int) -> None:
-        for line in self._comparison.settle(below):
-            self._replayed.update(line + b"\n")
+        for line in self._comparison.settle(min(below, self.compared_below)):
+            self._sha256.update(line + b"\n")
 
 
 @desk_arithmetic()
@@ -167,7 +173,28 @@ def check(folder: Path, build_cell: Callable[[str], Cell]) -> ReplayResult:
     cannot read, and SnapshotError for a snapshot that it cannot.
     """
     log = open_log(folder)
-    return _Replay(log, build_cell(log.header.config_text)).run()
+    player = Player(build_cell(log.header.config_text))
+    player.start(log.header.start_ns, log.first_snapshot())
+    logged, last = sha256(), 0
+    for record in log.records():
+        last = record.seq
+        player.take(record)
+        logged.update(record.line + b"\n")
+    # Where the log was cut off, the replay may know what came next; a whole log has to end where the replay does.
+    replayed_sha256 = player.finish(1 << 63 if log.is_sealed else last + 1)
+    return ReplayResult(
+        player.inputs,
+        player.intents,
+        tuple(player.differences),
+        player.differences_count,
+        replayed_sha256,
+        log.manifest.journal_sha256 if log.manifest is not None else logged.hexdigest(),
+        log.is_sealed,
+        log.torn_bytes,
+        0 if log.is_sealed else sum(1 for _ in log.order_path(after=last)),
+        log.lost_rows,
+        player.cell.halt,
+    )
 
 
 def export(folder: Path) -> Iterator[bytes]:

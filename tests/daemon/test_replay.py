@@ -1,174 +1,37 @@
 """A logged run fed to the same actors does the same, and to others it is told where they differ."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_desk import (
+    QUIET,
+    SECOND,
+    STORM,
+    TROUBLED,
+    TWICE,
+    Desk,
+    Feed,
+    ReplayTop,
+    Step,
+    Watch,
+    begin,
+    build_cell,
+    play,
+    quotes,
+    record,
+)
 
 from actors.base import Actor, handles
-from actors.cell import QUARANTINE_WINDOW_NS, Cell, CellRestarted
-from actors.dispatcher import Limits, View
-from daemon.log import RunLog
+from actors.cell import QUARANTINE_WINDOW_NS, Cell
+from daemon.log import open_log
 from daemon.log.replay import ReplayResult, check, export
-from venues.model.order import Side
-from venues.port import CancelAll, Lane, Message, Quote, SubmitOrder, Trade, VenueUp, message
-
-START = 1_723_075_200_000_000_000
-SECOND = 1_000_000_000
-
-
-@message(lane=Lane.VIEWS)
-class ReplayTop(View):
-    ts: int
-    instrument: str
-    bid: int
-
-    @property
-    def key(self) -> str:
-        return self.instrument
-
-
-@define
-class FeedState:
-    quotes: int = 0
-
-
-class Feed(Actor):
-    """Publishes quotes; a bid of 13 is one it cannot bear, a trade of 0 lots one that floods the cell."""
-
-    publishes = (ReplayTop, Trade)
-
-    def __init__(self) -> None:
-        super().__init__("feed")
-        self.state = FeedState()
-
-    @handles(Quote)
-    def on_quote(self, now: int, quote: Quote) -> None:
-        self.state.quotes += 1
-        if quote.bid == 13:
-            raise ValueError("thirteen")
-        self.out.emit(ReplayTop(now, quote.instrument, quote.bid))
-
-    @handles(Trade)
-    def on_trade(self, now: int, trade: Trade) -> None:
-        if trade.lots == 0:
-            self.out.emit(trade)
-
-
-@define
-class DeskState:
-    orders: int = 0
-    tops: dict[str, int] = field(factory=dict)
-
-
-class Desk(Actor):
-    """Buys on every fourth top and cancels all a while after; a bid of 17 it cannot bear."""
-
-    sends = (SubmitOrder, CancelAll)
-
-    def __init__(self, size: Decimal) -> None:
-        super().__init__("desk")
-        self.size = size
-        self.state = DeskState()
-
-    def start(self, now: int) -> None:
-        self.out.send(CancelAll(now, "desk"))
-
-    @handles(ReplayTop)
-    def on_top(self, now: int, top: ReplayTop) -> None:
-        self.state.tops[top.instrument] = top.bid
-        if top.bid == 17:
-            raise ValueError("seventeen")
-        if top.bid % 4 == 0:
-            self.state.orders += 1
-            client_id = f"d{self.state.orders}"
-            self.out.send(SubmitOrder(now, "desk", top.instrument, client_id, Side.BUY, self.size))
-            self.out.timer(client_id, now + 3 * SECOND)
-
-    def on_timer(self, now: int, key: str) -> None:
-        self.out.send(CancelAll(now, f"desk-{key}"))
-
-
-class Watch(Actor):
-    """Says after every second that it is there, and again when the cell was rebuilt."""
-
-    sends = (CancelAll,)
-
-    def __init__(self) -> None:
-        super().__init__("watch")
-        self.state = FeedState()
-
-    def start(self, now: int) -> None:
-        self.out.timer("beat", now + SECOND)
-
-    def on_timer(self, now: int, key: str) -> None:
-        self.state.quotes += 1
-        self.out.timer("beat", now + SECOND)
-
-    @handles(VenueUp)
-    def on_up(self, now: int, up: VenueUp) -> None:
-        self.out.send(CancelAll(now, f"up-{self.state.quotes}"))
-
-    @handles(CellRestarted)
-    def on_restart(self, now: int, restarted: CellRestarted) -> None:
-        self.out.send(CancelAll(now, "restarted"))
-
-
-def build_cell(config_text: str) -> Cell:
-    size = Decimal(config_text)
-    return Cell(lambda: [Feed(), Desk(size), Watch()], limits=Limits(messages_per_input=50), snapshot_every=5)
-
-
-Step = tuple[int, Sequence[Message]]
-
-
-def quotes(now: int, *bids: int) -> Step:
-    return now, [Quote(now, f"x:{number % 3}", number, bid, 1, bid + 1, 1) for number, bid in enumerate(bids)]
-
-
-def record(folder: Path, steps: Sequence[Step], *, size: str = "0.25", seal: bool = True) -> Cell:
-    """Run the steps as a driver does: due timers and messages in, intents and commit out."""
-    cell = build_cell(size)
-    log = RunLog.create(folder, size, "c0ffee", "build", START, durable=False)
-    cell.sink = log
-    log.intents(cell.start(START))
-    log.commit()
-    for at, messages in steps:
-        now = START + at
-        cell.offer_due(now)
-        for each in messages:
-            cell.offer(each)
-        log.intents(cell.run(now))
-        log.commit()
-    if seal:
-        log.close()
-    else:
-        log.sync()
-        log.abandon()
-    return cell
-
-
-QUIET = [
-    quotes(SECOND, 3, 4, 5, 8),
-    (2 * SECOND, [VenueUp(1, "x"), Quote(1, "x:0", 9, 12, 1, 13, 1), VenueUp(2, "x")]),
-    quotes(5 * SECOND, 1, 2),
-    (9 * SECOND, []),
-]
-TROUBLED = [
-    *QUIET,
-    quotes(10 * SECOND, 4, 13, 8, 8),
-    quotes(11 * SECOND, 4, 5),
-    quotes(11 * SECOND + 2 * QUARANTINE_WINDOW_NS, 8, 17, 12, 16),
-    quotes(15 * SECOND + 2 * QUARANTINE_WINDOW_NS, 20),
-]
-TWICE = [quotes(SECOND, 4, 13, 8), quotes(2 * SECOND, 17, 4), quotes(3 * SECOND, 8)]
-STORM = [quotes(SECOND, 4), (2 * SECOND, [VenueUp(1, "x"), Trade(1, "x:0", 1, 1, 0, Side.BUY), VenueUp(2, "x")])]
+from venues.port import CancelAll, VenueUp
 
 
 @pytest.mark.parametrize("steps", [QUIET, TROUBLED, TWICE, STORM], ids=["quiet", "troubled", "twice", "storm"])
@@ -277,3 +140,28 @@ def test_a_log_cut_short_replays_as_far_as_it_goes(tmp_path: Path, monkeypatch: 
         counts.append(result.inputs)
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[-1]
+
+
+def test_a_run_that_went_on_from_a_snapshot_is_replayed_from_it(tmp_path: Path) -> None:
+    cell, log = begin(tmp_path / "one")
+    play(cell, log, TROUBLED[:5])
+    log.close()
+    plain = cell.snapshot()
+    again, log = begin(tmp_path / "two", snapshot=plain)
+    play(again, log, TROUBLED[5:])
+    log.close()
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
+        "journal.sqlite",
+        "manifest.json",
+        "market-000000.seg",
+        "run.json",
+        "snapshot.json",
+    ]
+    result = check(tmp_path / "two", build_cell)
+    assert result.is_identical, result.differences
+    assert result.intents > 0
+    opened = open_log(tmp_path / "two")
+    assert next(opened.records()).seq > plain["seq"]
+    assert opened.first_snapshot() == plain
+    record(tmp_path / "whole", TROUBLED)
+    assert [*export(tmp_path / "one"), *export(tmp_path / "two")] == list(export(tmp_path / "whole"))
