@@ -123,6 +123,6 @@ def events(arguments: Namespace) -> int:
 
 
 def history(arguments: Namespace) -> int:
-    """Read the logs; no daemon is asked."""
+    """Read the logs; no daemon is asked. `arguments.rest` are the words behind the command, which it reads itself."""
     status: int = import_module("daemon.history").run(arguments)
     return status

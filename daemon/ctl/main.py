@@ -70,14 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the whole grammar; the global options may stand before or behind the command."""
     whole = argparse.ArgumentParser(
-        prog="basisctl", description="Look at a running basisd and steer it.", parents=[_common()]
+        prog="basisctl", description="Look at a running basisd and steer it.", parents=[_common()], allow_abbrev=False
     )
     whole.set_defaults(state=None, socket=None, json=False, timeout=5.0)
     common = _common()
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, said: str, reason: bool | None = None) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = commands.add_parser(name, help=said, description=said, parents=[common])
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, help=said, description=said, parents=[common], allow_abbrev=False
+        )
         if reason is not None:
             made.add_argument("--reason", default="", required=reason, metavar="TEXT", help="why; it is journaled")
         return made
@@ -115,8 +117,10 @@ def parser() -> argparse.ArgumentParser:
     ack = add("ack", "say that the alarms so far were seen", reason=False)
     ack.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="up to this event; default: the last")
 
-    history = add("history", "what the logs of all runs tell, running or not")
-    history.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see basisctl history --help")
+    said = "what the logs of all runs tell; basisctl history --help tells how"
+    # No word behind it may look like an option here.
+    history = commands.add_parser("history", help=said, add_help=False, prefix_chars="\0")
+    history.add_argument("rest", nargs="*")
     add("top", "everything on one screen, until q is pressed")
     completion = add("completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])

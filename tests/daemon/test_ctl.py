@@ -2,9 +2,12 @@
 
 import json
 import socket
+import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -253,6 +256,8 @@ USAGE = [
     ("flags", "carry", "on"),
     ("flags", "carry", "canary", "x"),
     ("status", "--timeout", "0"),
+    ("status", "--js"),
+    ("status", "all"),
     ("completion", "fish"),
 ]
 
@@ -453,6 +458,26 @@ async def test_a_daemon_that_hangs_is_not_waited_for(ctl: Ctl, state: Path) -> N
 
 
 # The rest
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "state"),
+    [
+        (("history",), [], None),
+        (("history", "fills", "--run", "3"), ["fills", "--run", "3"], None),
+        (("history", "--help"), ["--help"], None),
+        (("--state", "x", "history", "--json", "-n", "1"), ["--json", "-n", "1"], "x"),
+    ],
+)
+def test_history_has_a_grammar_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], rest: list[str], state: str | None
+) -> None:
+    heard: list[Namespace] = []
+    module = ModuleType("daemon.history")
+    module.run = lambda arguments: heard.append(arguments) or 0  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "daemon.history", module)
+    assert main(words) == 0
+    assert [(one.rest, one.state, one.json) for one in heard] == [(rest, state, False)]
 
 
 async def test_completion_knows_every_command(ctl: Ctl) -> None:
