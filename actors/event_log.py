@@ -25,6 +25,7 @@ from actors.messages import (
     OrderUpdate,
     PositionMismatch,
     Reconciled,
+    ResumeCommand,
 )
 from venues.model.order import OrderStatus
 from venues.port import Deleveraged, Liquidated, Message, VenueDown
@@ -75,6 +76,7 @@ class EventLogState:
     alarms: int = 0
     agreed: set[str] = field(factory=set)
     guard: str = ""
+    is_guard_up: bool = False
 
 
 class EventLog(Actor):
@@ -92,8 +94,9 @@ class EventLog(Actor):
     def on_event(self, now: int, message: Message) -> None:
         if isinstance(message, Acknowledge):
             self._acknowledge(message)
+        is_alarm = self._is_alarm(message)
         if self._is_news(message):
-            self._keep(now, message)
+            self._keep(now, message, is_alarm=is_alarm)
 
     def _acknowledge(self, message: Acknowledge) -> None:
         state = self.state
@@ -113,7 +116,11 @@ class EventLog(Actor):
             return not is_known
         if isinstance(message, GuardStatus):
             before, state.guard = state.guard, TEXTS[GuardStatus](message)
+            state.is_guard_up = message.is_up
             return before != state.guard
+        if isinstance(message, ResumeCommand):
+            # Another process looks for its guard anew.
+            state.guard, state.is_guard_up = "", False
         if isinstance(message, CellRestarted):
             state.agreed.clear()
         elif isinstance(message, PositionMismatch):
@@ -122,7 +129,19 @@ class EventLog(Actor):
             state.agreed -= {account for account, venue in self.accounts.items() if venue == message.venue}
         return True
 
-    def _keep(self, now: int, message: Message) -> None:
+    def _is_alarm(self, message: Message) -> bool:
+        if isinstance(message, KillState):
+            return message.level is not KillLevel.ARMED
+        if isinstance(message, Incident):
+            return message.kind not in _ANSWERS
+        if isinstance(message, MarginState):
+            return message.level not in _CALM
+        if isinstance(message, GuardStatus):
+            # That it has yet to be found at the beginning is none.
+            return message.is_in_charge or (self.state.is_guard_up and not message.is_up)
+        return isinstance(message, CellRestarted | Deleveraged | Liquidated | PositionMismatch)
+
+    def _keep(self, now: int, message: Message, *, is_alarm: bool) -> None:
         state, kind, fold = self.state, type(message).__name__, _fold(message)
         text, fields = TEXTS[type(message)](message)[:TEXT_MAX], fields_of(message)
         if fold:
@@ -132,7 +151,6 @@ class EventLog(Actor):
                     known.times += 1
                     return
         state.last += 1
-        is_alarm = _is_alarm(message)
         state.alarms += is_alarm
         state.records.append(Event(state.last, now, kind, text, fields, is_alarm, fold=fold))
         if len(state.records) > self.config.keep:
@@ -145,18 +163,6 @@ class EventLog(Actor):
             return []
         begin = max(0, number + 1 - records[0].number)
         return records[begin : begin + limit]
-
-
-def _is_alarm(message: Message) -> bool:
-    if isinstance(message, KillState):
-        return message.level is not KillLevel.ARMED
-    if isinstance(message, Incident):
-        return message.kind not in _ANSWERS
-    if isinstance(message, MarginState):
-        return message.level not in _CALM
-    if isinstance(message, GuardStatus):
-        return message.is_in_charge or not message.is_up
-    return isinstance(message, CellRestarted | Deleveraged | Liquidated | PositionMismatch)
 
 
 def _fold(message: Message) -> str:

@@ -223,7 +223,7 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
 
 ALARMS = (
     *(CellRestarted, Deleveraged, Liquidated, PositionMismatch),
-    *("guard not up", "guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
+    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
 )
 
 
@@ -249,6 +249,16 @@ def test_margin_alarms_from_critical_on(level: MarginLevel, is_alarm: bool) -> N
     events = log()
     events.handle(1, MarginState(1, "f", level, D(1), D(1), D(1)))
     assert events.state.alarms == is_alarm
+
+
+def test_a_guard_that_is_lost_is_an_alarm_one_that_is_yet_to_be_found_is_none() -> None:
+    up, down = GuardStatus(1, True), GuardStatus(1, False, why="gone")
+    events, found = log(), []
+    for message in (down, up, down, up, ResumeCommand(1, ""), down, up, GuardStatus(1, True, True), down):
+        before = events.state.alarms
+        events.handle(1, message)
+        found.append(events.state.alarms > before)
+    assert found == [False, False, True, False, False, False, False, True, True]
 
 
 def test_alarms_stand_until_a_person_has_seen_them() -> None:
