@@ -342,6 +342,8 @@ class Dispatcher:
         try:
             while True:
                 begin = seq
+                # Of the last input, as in a replay: a view may have waited for a later run.
+                at = self._last_now
                 ceiling = seq + limit - self._spent.get(self._root, 0)
                 try:
                     while queue:
@@ -350,7 +352,7 @@ class Dispatcher:
                         self.seq = seq = seq + 1
                         for slot, handler, is_view, actor in routes.get(message.__class__) or self._own(message):
                             slot.handled += 1
-                            handler(now, message)
+                            handler(at, message)
                             if staged:
                                 for emitted in staged:
                                     if is_view(emitted.__class__) is False:
@@ -374,10 +376,13 @@ class Dispatcher:
                 if self._delivered:
                     self._spent[self._root] = self._spent.get(self._root, 0) + seq - begin
                 # Outside the handlers' try: a log that cannot be written is no actor's failure and ends the run.
-                following = None if only_queued or not self._left else self._next(now)
+                # Views that have begun to be delivered are delivered to the last: a replay knows no stop between them.
+                is_over = not self._left and not (self._delivered and self._views)
+                following = None if only_queued or is_over else self._next(now)
                 if following is None:
                     return
-                self._left -= 1
+                if self._left > 0:
+                    self._left -= 1
                 queue.append(following)
         finally:
             self.counters.messages += seq - first

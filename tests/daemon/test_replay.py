@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from small_desk import (
     QUIET,
     SECOND,
+    START,
     STORM,
     TROUBLED,
     TWICE,
@@ -70,6 +71,34 @@ def test_whatever_happens_it_happens_again(
     result = check(folder / "log", build_cell)
     assert result.is_identical, result.differences
     assert result.is_sealed == seal
+    shutil.rmtree(folder)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(GAPS, BIDS, st.booleans(), st.integers(1, 5)), max_size=8),
+    st.integers(1, 3),
+)
+def test_a_run_that_takes_its_inputs_in_slices_is_replayed_as_one(
+    tmp_path_factory: pytest.TempPathFactory, gaps: list[tuple[int, list[int], bool, int]], rest: int
+) -> None:
+    """More inputs arrive between two slices, while views wait."""
+    folder = tmp_path_factory.mktemp("slices")
+    cell, log = begin(folder / "log")
+    now = START
+    for gap, bids, has_report, inputs_max in gaps:
+        now += gap
+        cell.offer_due(now)
+        for each in [*quotes(now, *bids)[1], *([VenueUp(now, "x")] if has_report else [])]:
+            cell.offer(each)
+        log.intents(cell.run(now, inputs_max))
+        log.commit()
+    while cell.halt is None and not cell.dispatcher.is_idle:
+        log.intents(cell.run(now, rest))
+        log.commit()
+    log.close()
+    result = check(folder / "log", build_cell)
+    assert result.is_identical, result.differences
     shutil.rmtree(folder)
 
 
