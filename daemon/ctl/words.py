@@ -18,6 +18,8 @@ _COURSES = {
 }
 """What the guard's word for where a flattening stands means."""
 
+_CANCELLING = ("cancel_all", "flatten")
+
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 
 
@@ -194,7 +196,7 @@ def guard_status(told: dict[str, Any]) -> Parts:
         f"guard: {guard_line(told)}",
         f"guard's desk: run {text(desk.get('run'))}, pid {text(desk.get('pid'))}, {heard}",
         f"guard's venues: {up}",
-        *([f"cancelled: {_pairs(cancelled)}"] if cancelled else []),
+        *([f"cancelled: {_pairs(cancelled)}"] if told.get("level") in _CANCELLING else []),
     ]
 
 
