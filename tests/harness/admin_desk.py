@@ -113,7 +113,7 @@ class MemoryDesk:
             "pid": 4242,
             "is_ready": self.is_ready,
             "why_not_ready": "" if self.is_ready else "futures is read-only: not reconciled since the start",
-            "guard": {"is_up": True, "why": "", "level": "ARMED", "is_in_charge": False},
+            "guard": {"is_up": True, "why": "", "level": "armed", "is_in_charge": False},
             "venues": {venue: {"is_up": True, "why": ""} for venue in config.venues},
             "started_ns": self.now() - 90_000_000_000,
             "metrics_port": None,
