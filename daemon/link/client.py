@@ -9,13 +9,15 @@ import trio
 from attrs import define
 
 from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
-from daemon.link.frames import VenueHello, VenueWelcome
+from daemon.link.frames import VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.live.sockets import connect
 from venues.port import Command, Message, Report, VenueDown, VenueUp
 
 _BACKOFF_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _WELCOME_S = 30.0
+SILENCE_S = 3.0
+"""A venue process says something every second: a connection that is silent for longer is dead."""
 
 
 class LinkOwner(Protocol):
@@ -116,10 +118,15 @@ class VenueLink:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.flush)
                 while True:
-                    if messages:
-                        self.counters.received += len(messages)
-                        self._owner.arrived(messages)
-                    messages = await connection.receive()
+                    news = [message for message in messages if not isinstance(message, VenueBeat)]
+                    if news:
+                        self.counters.received += len(news)
+                        self._owner.arrived(news)
+                    messages = []
+                    with trio.move_on_after(SILENCE_S):
+                        messages = await connection.receive()
+                    if not messages:
+                        raise ConnectionLostError(f"nothing heard for {SILENCE_S:g} s")
         except BaseExceptionGroup as group:
             raise lost_by(group) from None
         finally:

@@ -30,6 +30,13 @@ class VenueWelcome(Message):
 
 
 @message(lane=Lane.CONTROL)
+class VenueBeat(Message):
+    """The venue process is alive; said every second of the wall clock, so that silence means something."""
+
+    ts: int
+
+
+@message(lane=Lane.CONTROL)
 class Step(Message):
     """It is `ts`: first let the timers before it fire, each at its own time, then take the reports before this line.
 

@@ -245,7 +245,7 @@ class Desk:
             "guard": {
                 "is_up": guard.is_up,
                 "why": "" if guard.is_up else guard.why_down,
-                "level": guard.state.level.name if guard.state is not None else None,
+                "level": guard.state.level.name.lower() if guard.state is not None else None,
                 "is_in_charge": guard.state.is_in_charge if guard.state is not None else None,
             },
             "venues": {venue: {"is_up": self.link.is_up, "why": self.link.why_down} for venue in self.config.venues},

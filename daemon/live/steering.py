@@ -55,8 +55,8 @@ class Steering:
         with trio.move_on_after(_GUARD_S):
             while guard.is_up and (guard.state is None or guard.state.level < level):
                 await guard.heard.wait()
-        latched = guard.state.level.name if guard.is_up and guard.state is not None else "down"
-        return {"level": self._desk.level.name, "guard": latched}
+        latched = guard.state.level.name.lower() if guard.is_up and guard.state is not None else "down"
+        return {"level": self._desk.level.name.lower(), "guard": latched}
 
     async def arm(self, operator: str, reason: str) -> dict[str, Any]:
         """Lower the guard's latch, then the cell's; when the cell refuses, the guard's is raised again.
@@ -78,4 +78,4 @@ class Steering:
             why = "; ".join(obstacles) or "the kill switch went off again"
             desk.guard.raise_to(max(before, desk.level), "desk/arm", why)
             raise RefusedError(why)
-        return {"level": desk.level.name, "guard": KillLevel.ARMED.name}
+        return {"level": desk.level.name.lower(), "guard": KillLevel.ARMED.name.lower()}

@@ -9,7 +9,7 @@ import trio
 from attrs import define, field
 
 from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
-from daemon.link.frames import MarketEnded, Step, StepDone, VenueHello, VenueWelcome
+from daemon.link.frames import MarketEnded, Step, StepDone, VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.link.wire import encode
 from daemon.live.clock import MarketClock
@@ -72,6 +72,7 @@ class VenueServer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._granted if self._speed is None else self._paced)
             nursery.start_soon(self._note_time)
+            nursery.start_soon(self._beat)
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
@@ -290,6 +291,13 @@ class VenueServer:
 
     def _desk(self) -> _Client | None:
         return next((client for client in self._clients.values() if client.wants_market), None)
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep(_TICK_S)
+            for client in self._clients.values():
+                client.out.append(encode(VenueBeat(self.engine.now)))
+            self._flush()
 
     async def _note_time(self) -> None:
         noted = 0

@@ -37,3 +37,65 @@ def write_config(path: Path, changes: dict[str, str], more: str = "") -> Path:
         assert count == 1, key
     path.write_text(text + _LIMITS + more, encoding="utf-8")
     return path
+
+
+HANGING = '''
+"""A carry that hangs for good at a given moment, as a strategy of a user's might."""
+
+import re
+
+from attrs import field, frozen
+
+from actors.strategies.cash_and_carry import CashAndCarry, CashAndCarryConfig
+
+NESTED = re.compile(r"(a+)+$")
+
+
+@frozen
+class Config(CashAndCarryConfig):
+    how: str = field(kw_only=True, default="never")
+    after_ns: int = field(kw_only=True, default=0)
+
+
+class Hanging(CashAndCarry):
+    Config = Config
+
+    def on_start(self, now):
+        if self.config.how != "never":
+            self.out.timer("hang", now + self.config.after_ns)
+
+    def on_clock(self, now, key):
+        if key != "hang":
+            super().on_clock(now, key)
+        elif not self.is_open(self.state.basket):
+            self.out.timer("hang", now + 50_000_000)
+        elif self.config.how == "regex":
+            NESTED.match("a" * 64 + "b")
+        elif self.config.how == "compiled":
+            forever()(0)
+
+
+def forever():
+    from numba import njit
+
+    @njit
+    def turn(number):
+        while True:
+            number = number + 1 if number < 1_000_000 else 0
+        return number
+
+    return turn
+'''
+"""A strategy module, written beside a configuration."""
+
+
+def write_hanging(folder: Path, how: str) -> Path:
+    """Write a desk that holds one basket and hangs in `how` (regex, compiled, never) two seconds after its start."""
+    (folder / "hanging.py").write_text(HANGING, encoding="utf-8")
+    path = write_config(folder / "desk.toml", HOLDING)
+    text = path.read_text(encoding="utf-8")
+    head, mark, tail = text.partition('kind = "cash_and_carry"')
+    assert mark
+    tail = tail.replace("[strategies.params]\n", f'[strategies.params]\nhow = "{how}"\nafter = "2s"\n', 1)
+    path.write_text(f'{head}kind = "hanging:Hanging"{tail}', encoding="utf-8")
+    return path
