@@ -19,7 +19,7 @@ from actors.messages import Incident, KillLevel
 from daemon.admin.calls import RefusedError, Role
 from daemon.admin.guard import guard_methods
 from daemon.admin.server import AdminServer
-from daemon.ctl import places
+from daemon.ctl import places, stopping
 from daemon.ctl.main import COMMANDS, main, parser
 from daemon.live.sockets import listen
 
@@ -356,20 +356,24 @@ async def test_a_guard_that_refuses_is_passed_by(ctl: Ctl, sockets: Sockets, des
     assert (done.status, done.out) == (0, "guard: not mine\ndesk: level flatten, guard told\n")
 
 
-async def test_a_late_guard_still_counts_when_the_desk_is_gone(ctl: Ctl, guard: Guard) -> None:
-    guard.gate = trio.Event()
-    async with trio.open_nursery() as nursery:
-        done: list[Done] = []
+async def test_a_late_guard_still_counts_when_the_desk_is_gone(
+    ctl: Ctl, guard: Guard, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "GUARD_S", 0.01)
+    gate = guard.gate = trio.Event()
 
-        async def kill() -> None:
-            done.append(await ctl("kill", "flatten", "--timeout", "30"))
+    async def hang_up(listener: socket.socket) -> None:
+        """Be a desk that breaks down when it is asked; by then the guard was given up."""
+        accepted, _ = await trio.socket.from_stdlib_socket(listener).accept()
+        accepted.close()
+        gate.set()
 
-        nursery.start_soon(kill)
-        # Longer than it is given: the desk has been tried by then, or will be; both end the same.
-        await trio.sleep(0.4)
-        guard.gate.set()
-    assert done[0].status == 0
-    assert done[0].out.startswith("guard: level flatten\n")
+    with listen(state / "run" / "ops.sock") as listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up, listener)
+            done = await ctl("kill", "flatten", "--timeout", "30")
+    assert done.status == 0
+    assert done.out.startswith("guard: level flatten\ndesk: ")
 
 
 async def test_nobody_there_ends_with_3_and_a_refusal_with_1(ctl: Ctl, state: Path, guard: Guard) -> None:
