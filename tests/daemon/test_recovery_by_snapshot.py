@@ -1,89 +1,23 @@
 """The real desk, snapshotted anywhere in a run, goes on from that snapshot as if nothing had happened."""
 
 import json
-import re
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from attrs import define, field
+from demo_desk import Bomb, Memory, feed, play, write_config
 
-from actors.base import Actor
 from actors.cell import Cell
-from actors.dispatcher import Intent
-from daemon.app import build_actors, build_seats, markets
-from daemon.config import load
-from daemon.config_schema import RunConfig, Synthetic
-from daemon.kinds import KINDS
+from daemon.app import build_actors
+from daemon.config_schema import RunConfig
 from daemon.log.canonical import input_line, intent_line
-from sim.clocks import ClockStatistics, two_clocks
-from sim.driver import Driver
-from sim.synthetic import SyntheticMarket
-from venues.port import Message
 
-ROOT = Path(__file__).resolve().parents[2]
 SECOND = 1_000_000_000
 FOLLOWED = 1_200
 
 
-@define
-class Memory:
-    """A log in memory: inputs as taken, intents as sent."""
-
-    inputs: list[tuple[int, int, bool, Message]] = field(factory=list)
-    lines: list[bytes] = field(factory=list)
-
-    def input(self, seq: int, now: int, is_held: bool, message: Message) -> None:
-        self.inputs.append((seq, now, is_held, message))
-
-    def intents(self, intents: Sequence[Intent]) -> None:
-        self.lines += [intent_line(intent) for intent in intents]
-
-    def commit(self) -> None:
-        pass
-
-
-class Bomb(Actor):
-    """Goes off in a timer at `at` (ns after the start), which costs the cell one rebuild."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__("bomb")
-        self.at = at
-        self.state = None
-
-    def start(self, now: int) -> None:
-        self.out.timer("off", now + self.at)
-
-    def on_timer(self, now: int, key: str) -> None:
-        raise ValueError("off")
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """The demo's desk on ninety seconds of market over a funding stamp that opens and closes at once."""
-    text = (ROOT / "configs" / "demo.toml").read_text()
-    for key, value in (
-        ("duration", '"90s"'),
-        ("entry_bps", '"-100"'),
-        ("max_hold", '"15s"'),
-        ("cooldown", '"5s"'),
-        ("start", '"2026-01-15T15:59:30Z"'),
-    ):
-        text, count = re.subn(rf"^{key} = \S+", f"{key} = {value}", text, flags=re.M)
-        assert count == 1, key
-    path = tmp_path_factory.mktemp("desk") / "desk.toml"
-    path.write_text(text)
-    return load(path, KINDS)
-
-
-def play(config: RunConfig, cell: Cell, memory: Memory) -> None:
-    assert isinstance(config.market, Synthetic)
-    market = SyntheticMarket(config.market.settings(config.run), dict(config.instruments))
-    seats = build_seats(config)
-    accounts = {account.id: seats[account.venue] for account in config.accounts.values()}
-    driver = Driver(cell, accounts, markets(config, seats), memory)
-    driver.run(two_clocks(market, ClockStatistics()), config.run.start_ns)
+    return write_config(tmp_path_factory.mktemp("desk") / "desk.toml")
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +25,6 @@ def whole(config: RunConfig) -> Memory:
     memory = Memory()
     play(config, Cell(lambda: build_actors(config), sink=memory), memory)
     return memory
-
-
-def feed(cell: Cell, inputs: list[tuple[int, int, bool, Message]]) -> list[bytes]:
-    intents = [intent for _, now, is_held, message in inputs for intent in cell.replay(now, message, is_held)]
-    return [intent_line(intent) for intent in [*intents, *cell.finish_replay()]]
 
 
 def test_a_cell_restored_at_any_point_emits_the_same_intents(config: RunConfig, whole: Memory) -> None:
