@@ -50,7 +50,9 @@ _SECOND_VIEWS = {
         message ->> 'is_ok' AS is_ok, message ->> 'text' AS text
     FROM inputs WHERE kind IN ('AdminCall', 'AdminResult')""",
     "kills": """
-    SELECT seq, time, kind, message ->> 'operator' AS operator, message ->> 'level' AS level,
+    SELECT seq, time, kind, message ->> 'operator' AS operator,
+        CASE message ->> 'level' WHEN 0 THEN 'armed' WHEN 1 THEN 'reduce_only' WHEN 2 THEN 'cancel_all'
+            WHEN 3 THEN 'flatten' END AS level,
         coalesce(message ->> 'reason', message ->> 'why') AS reason,
         message ->> 'is_up' AS is_up, message ->> 'is_in_charge' AS is_in_charge
     FROM inputs WHERE kind IN ('KillCommand', 'ArmCommand', 'GuardStatus', 'GuardState')""",
