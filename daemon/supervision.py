@@ -5,7 +5,7 @@ The words and rules are those of Erlang/OTP's supervisor behaviour.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 from attrs import field, frozen, validators
@@ -177,11 +177,21 @@ class ChildStartError(Exception):
     """A child did not start; the cause is what it raised, if anything."""
 
 
-class SupervisorFailedError(ExceptionGroup[Exception]):
-    """A supervisor gave up: the errors in it are those that made it restart children too often."""
+class SupervisorFailedError(Exception):
+    """A supervisor gave up: `exceptions` are the errors that made it restart children too often, the last its cause.
 
-    def derive(self, excs: Sequence[Exception]) -> Self:  # type: ignore[override]
-        return type(self)(self.message, excs)
+    It is no ExceptionGroup: a handler of some of the errors must not take the failure apart.
+    """
+
+    def __init__(self, message: str, exceptions: Sequence[Exception]) -> None:
+        super().__init__(f"{message}: {'; '.join(_said(error) for error in exceptions)}")
+        self.message = message
+        self.exceptions = tuple(exceptions)
+        self.__cause__ = exceptions[-1]
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, ChildStartError | ChildEndedError) else f"{type(error).__name__}: {error}"
 
 
 def log_event(event: ChildEvent) -> None:

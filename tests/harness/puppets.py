@@ -15,13 +15,14 @@ class CrashError(Exception):
 
 @define(eq=False)
 class Stage:
-    """What happened, in order, and what is to happen at the next starts, by child."""
+    """What happened, in order, and what is to happen at the next starts, by child; `over`: the supervisor has ended."""
 
     trace: list[str] = field(factory=list)
     events: list[ChildEvent] = field(factory=list)
     fails: dict[str, int] = field(factory=dict)
     holds: set[str] = field(factory=set)
     puppets: "dict[str, Puppet]" = field(factory=dict)
+    over: trio.Event = field(factory=trio.Event)
 
     def child(self, name: str, restart: Restart = Restart.PERMANENT, **options: Any) -> ChildSpec:
         """Return a child; `options` are ChildSpec's and Puppet's `heeds`, `cleanup_s`, `dies_of`."""
@@ -50,6 +51,7 @@ class Stage:
 class Puppet:
     """One child.
 
+    Its trace: start, then no (it did not start) or quit (cancelled before it had), or later end, crash or stop.
     `heeds`: it ends when asked to, otherwise it goes on until it is cancelled. `cleanup_s` passes before it ends then,
     shielded when it was cancelled; `dies_of` is raised at the end.
     """
@@ -86,7 +88,7 @@ class Puppet:
                 await self._next({"go"})
                 self.mail.clear()
         except trio.Cancelled:
-            self._note("stop")
+            self._note("quit")
             raise
         if self.stage.fails.get(self.name, 0) > 0:
             self.stage.fails[self.name] -= 1
@@ -126,3 +128,25 @@ class Puppet:
                     return word
             self.news = trio.Event()
             await self.news.wait()
+
+
+def disorder(trace: list[str], siblings: str, *, is_group: bool) -> list[str]:
+    """Return what in a trace is against the order of the children of one supervisor, given in starting order.
+
+    `is_group`: with a child those after it are started again as well. Then none of them may run when it starts; and
+    none may ever run when a child is stopped.
+    """
+    alive: set[str] = set()
+    found = []
+    for number, step in enumerate(trace):
+        what, name = step.split()
+        if name not in siblings:
+            continue
+        after = alive & set(siblings[siblings.index(name) + 1 :])
+        if after and (what == "stop" or (what == "start" and is_group)):
+            found.append(f"{number}: {step} while {', '.join(sorted(after))} ran")
+        if what == "start":
+            alive.add(name)
+        else:
+            alive.discard(name)
+    return found + [f"{name} was left alive" for name in alive]
