@@ -129,11 +129,11 @@ class Desk:
         self.live.lease = self.guard.lease
         self.live.after_pump.append(self._after_pump)
         self.live.start(now, snapshot)
-        self.live.offer(GuardStatus(now, is_up=False, why="not connected yet"))
         if recovery is not None:
             # Whatever was on its way may have arrived or not; reports were missed.
             self.live.offer(ResumeCommand(now, f"goes on from run {recovery.folder.parent.name}"))
             self.live.offer(*[VenueDown(now, venue, why="the desk was down") for venue in self.config.venues])
+        self.live.offer(GuardStatus(now, is_up=False, why="not connected yet"))
         if self.mode == "run":
             self.live.offer(KillCommand(now, "startup", KillLevel.REDUCE_ONLY, "a desk starts disarmed"))
         self.live.pump_at(now, is_timer_due=False)
@@ -249,6 +249,7 @@ class Desk:
                 "is_in_charge": guard.state.is_in_charge if guard.state is not None else None,
             },
             "venues": {venue: {"is_up": self.link.is_up, "why": self.link.why_down} for venue in self.config.venues},
+            "lanes": self.cell.dispatcher.depths,
             "started_ns": self.start_ns,
             "metrics_port": self.metrics_port,
         }

@@ -16,7 +16,7 @@ from daemon.admin.calls import Role
 from daemon.admin.methods import DeskMethods
 from daemon.admin.server import AdminServer
 from daemon.build import build_id
-from daemon.live.children import Child, keep
+from daemon.live.children import Child, ChildLostError, keep
 from daemon.live.desk import Desk
 from daemon.live.sockets import connect, listen, peer
 from daemon.live.steering import Steering
@@ -79,9 +79,11 @@ class DeskProcess:
         return Supervisor(
             "desk",
             [
-                self._often("venue", [ChildSpec("venue link", desk.link.run, start_within_ns=None), *self._keep(0)]),
+                *self._keep(0),
+                self._often("venue", [ChildSpec("venue link", desk.link.run, start_within_ns=None)]),
                 ChildSpec("cell", self._cell, start_within_ns=None),
-                self._often("guard", [_task("guard link", desk.run_guard_link), *self._keep(1)]),
+                *self._keep(1),
+                self._often("guard", [_task("guard link", desk.run_guard_link)]),
                 self._often(
                     "edges",
                     [
@@ -110,7 +112,16 @@ class DeskProcess:
             return []
         child = self._children[index]
         is_up = (lambda: desk.link.is_up, lambda: desk.guard.is_up)[index]
-        return [_task(f"{child.module} keeper", lambda: keep(child, is_up))]
+
+        async def run() -> None:
+            try:
+                await keep(child, is_up)
+            except ChildLostError as error:
+                # The supervisor may be waiting for what that process was to serve.
+                self._ending = Ending(str(error), is_failure=True)
+                self._supervisor.stop()
+
+        return [_task(f"{child.module} keeper", run)]
 
     def _on_event(self, event: ChildEvent) -> None:
         log_event(event)

@@ -6,6 +6,7 @@ from typing import Any
 import trio
 
 from actors.base import Actor
+from actors.control import AdminCall
 from actors.messages import ArmCommand, KillCommand, KillLevel
 from daemon.admin.calls import RefusedError
 from daemon.live.desk import Desk
@@ -43,13 +44,20 @@ class Steering:
             raise RefusedError(live.why_failed)
 
     def journal(self, message: Message) -> None:
-        """Write a call down, for whoever reads the journal; no actor hears it."""
+        """Write a call down, for whoever reads the journal. Raises RefusedError when it cannot be."""
+        if isinstance(message, AdminCall):
+            self._desk.edges.note_admin_call(message.role, message.method)
         self.offer(message)
 
     async def kill(self, level: KillLevel, operator: str, reason: str) -> dict[str, Any]:
-        """Raise the level here at once, then in the guard; `guard` says what it has latched."""
-        guard = self._desk.guard
-        self.offer(KillCommand(self.now(), operator, level, reason))
+        """Raise the level here at once, then in the guard; `guard` says what it has latched.
+
+        The guard is told by a desk that has failed as well.
+        """
+        guard, live = self._desk.guard, self._desk.live
+        if not live.why_failed:
+            live.offer(KillCommand(self.now(), operator, level, reason))
+            live.pump()
         guard.raise_to(level, operator, reason)
         guard.beat_now()
         with trio.move_on_after(_GUARD_S):
