@@ -197,6 +197,9 @@ def _leg(holding: Holding, spec: Instrument, sight: Sight, terms: Terms) -> _Leg
     book = sight.books.get(holding.instrument)
     side = Side.SELL if holding.qty > ZERO else Side.BUY
     levels: Sequence[Level] = () if book is None else book.bids if side is Side.SELL else book.asks
+    if levels and levels[0][0] <= 0:
+        # Shares of a price that is not positive mean nothing.
+        levels = ()
     size = spec.multiplier
     small = least = max(spec.lot_size, spec.min_qty) * size
     if not levels:

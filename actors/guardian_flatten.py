@@ -149,8 +149,9 @@ class Flattener(GuardVenues):
         return found
 
     def _baseline(self, account: str, asset: str) -> Decimal:
-        told = self.state.baselines.get(account)
-        return (self.accounts[account].balances if told is None else told).get(asset, ZERO)
+        """Return what of an asset is not the desk's: as the desk said, or what was there before its first trade."""
+        told = self.state.baselines.get(account, {})
+        return told.get(asset, self.accounts[account].balance(asset))
 
     def _fix_targets(self, now: int, look: Look) -> None:
         """Choose, at the first full look, the balance that each spot asset is brought to.

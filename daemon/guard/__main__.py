@@ -118,9 +118,9 @@ async def _serve(process: GuardProcess, sockets: _Sockets, notifier: Notifier, l
                 nursery.start_soon(_leave_when_alone, process, linger_s, nursery.cancel_scope)
             await anext(aiter(signals))
             notifier.stopping()
-            if process.is_needed:
+            if process.is_needed():
                 _log.warning("told to stop while it is needed", wait_s=STOP_S)
-            await process.alone(0.0, or_after_s=STOP_S)
+            await process.unneeded(STOP_S)
             nursery.cancel_scope.cancel()
 
 

@@ -255,23 +255,28 @@ class GuardProcess:
 
     # Leaving
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether a desk is there, or something that only this process sees to."""
-        state = self.guardian.state
-        is_cancelling = state.level >= KillLevel.CANCEL_ALL and len(state.cancels.confirmed) < len(self.setup.accounts)
-        is_desk_there = self._desk is not None and self._desk.is_connected
-        return is_desk_there or is_cancelling or state.flattening.course in UNDER_WAY
+    def is_needed(self, *, is_hopeful: bool = True) -> bool:
+        """Whether a desk is there, or something that only this process sees to.
 
-    async def alone(self, for_s: float, *, or_after_s: float = float("inf")) -> None:
-        """Wait until nobody and nothing has needed the guard for `for_s`, or until `or_after_s` from now."""
-        begun = last = trio.current_time()
-        while True:
-            now = trio.current_time()
-            if self.is_needed:
-                last = now
-            elif now - last >= for_s:
-                return
-            if now - begun >= or_after_s:
-                return
+        Unless `is_hopeful`, what it sees to counts only while there is a venue to see to it at.
+        """
+        state = self.guardian.state
+        if self._desk is not None and self._desk.is_connected:
+            return True
+        is_cancelling = state.level >= KillLevel.CANCEL_ALL and len(state.cancels.confirmed) < len(self.setup.accounts)
+        is_busy = is_cancelling or state.flattening.course in UNDER_WAY
+        return is_busy and (is_hopeful or self.link.is_up)
+
+    async def alone(self, for_s: float) -> None:
+        """Wait until nobody and nothing has needed the guard for `for_s`; a venue that is gone for so long, neither."""
+        last = trio.current_time()
+        while trio.current_time() - last < for_s:
             await trio.sleep(_LEAVE_CHECK_S)
+            if self.is_needed(is_hopeful=False):
+                last = trio.current_time()
+
+    async def unneeded(self, within_s: float) -> None:
+        """Wait until the guard is not needed any more, but not longer than `within_s`."""
+        with trio.move_on_after(within_s):
+            while self.is_needed():
+                await trio.sleep(_LEAVE_CHECK_S)

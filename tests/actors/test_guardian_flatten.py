@@ -146,8 +146,9 @@ def test_positions_that_nobody_of_ours_opened():
 
 BASELINES = [
     ("from the configuration", None, "1.5", "0.5"),
-    ("as the desk says", "1.2", "1.5", "1.2"),
-    ("all of it is the owner's", "2", "1.5", "1.5"),
+    ("as the desk says", {"BTC": D("1.2")}, "1.5", "1.2"),
+    ("all of it is the owner's", {"BTC": D(2)}, "1.5", "1.5"),
+    ("what the desk does not speak of", {"USDT": D(5)}, "1.5", "0.5"),
 ]
 
 
@@ -158,7 +159,7 @@ def test_only_what_is_above_the_baseline_is_sold(told, before, after):
     made.start()
     assert made.position("cash", SPOT) == D(before)
     if told is not None:
-        made.take(Baselines(made.now, "cash", {"BTC": D(told)}))
+        made.take(Baselines(made.now, "cash", told))
     to_the_end(flatten(made))
     assert made.position("cash", SPOT) == D(after)
 

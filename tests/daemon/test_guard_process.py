@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guard_world import PERP, SPOT, VenueClient, World, until
@@ -30,7 +31,7 @@ def carry(venue: VenueClient, qty: str = "0.05") -> None:
     venue.trade("futures", PERP, f"-{qty}")
 
 
-def stopped(process: "subprocess.Popen[str]") -> None:
+def stopped(process: "subprocess.Popen[Any]") -> None:
     process.send_signal(signal.SIGSTOP)
 
 
@@ -378,12 +379,23 @@ def test_it_leaves_by_itself_when_nobody_is_there(world):
 
 
 def test_it_does_not_leave_before_cancels_are_proven(world):
-    guard = world.guard("--linger", "0.3")
-    world.call("kill", level="cancel_all", reason="x")
-    time.sleep(1.5)
-    assert guard.poll() is None, "no venue has said that nothing is open"
     world.venue()
+    guard = world.guard("--linger", "0.5")
+    until(lambda: (world.status() or {})["venues"]["is_up"], "it knows the venue")
+    stopped(world.processes[0])
+    world.call("kill", level="cancel_all", reason="x")
+    with pytest.raises(subprocess.TimeoutExpired):
+        guard.wait(timeout=2)
+    world.processes[0].send_signal(signal.SIGCONT)
     assert guard.wait(timeout=30) == 0
+
+
+def test_it_leaves_a_venue_that_is_gone(world):
+    guard = world.guard("--linger", "0.5")
+    world.call("kill", level="cancel_all", reason="x")
+    assert guard.wait(timeout=30) == 0
+    world.guard()
+    assert world.level() == "cancel_all"
 
 
 def test_a_configuration_it_cannot_read(world):
