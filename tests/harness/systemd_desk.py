@@ -146,6 +146,11 @@ class Desk:
         """Return a client of the venue that asks for the truth."""
         return Probe(self.machine.path(f"{LINK}/venue.sock"))
 
+    def venue_positions(self) -> dict[str, str]:
+        """Return what the venue says that the futures account holds."""
+        with closing(self.probe()) as venue:
+            return {name: str(qty.normalize()) for name, qty in venue.positions("futures").items()}
+
     def latch(self) -> list[tuple[Any, ...]]:
         """Return the guard's latch, every change of it: level, trigger, operator, uid, reason."""
         return self.query("guard/guard.sqlite", "SELECT level, trigger, operator, uid, reason FROM latch")

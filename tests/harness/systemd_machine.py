@@ -6,12 +6,14 @@ reached through /proc/PID/root. It ends with the process that started it, howeve
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ UNITS = ROOT / "systemd"
 _SYSTEMD = Path("/lib/systemd/systemd")
 _TOOLS = ("unshare", "nsenter", "setpriv", "findmnt", "systemctl", "systemd-analyze")
 _NAMESPACES = ("--mount", "--pid", "--ipc", "--uts", "--net")
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "basisd.py", "venues", "actors", "sim", "daemon")
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "basisd.py", "venues", "actors", "sim", "daemon", "systemd")
 _TRY = """
 mount -t cgroup2 none /mnt
 mount -t tmpfs none /mnt
@@ -234,13 +236,16 @@ class Machine:
             self.systemctl("daemon-reload")
 
     def install(self) -> None:
-        """Put the project's units where docs/operations.md puts them, and make its groups."""
-        for unit in UNITS.iterdir():
-            if unit.suffix in {".service", ".socket"}:
-                self.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
-        self.write("/etc/sysusers.d/basisd.conf", (UNITS / "basisd.sysusers").read_text())
-        self.run("systemd-sysusers", "basisd.conf")
-        self.systemctl("daemon-reload")
+        """Put the project's units where docs/operations.md puts them, and make their groups, by its own commands."""
+        self.run("sh", "-ec", f"cd /run/machine/sources\n{block('units')}")
+
+
+def block(name: str) -> str:
+    """Return the commands that docs/operations.md gives between the markers `name`."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    found = re.search(rf"^<!-- {name} -->\n((?:    .*\n)+)<!-- /{name} -->$", page, re.MULTILINE)
+    assert found is not None, f"docs/operations.md has no block {name}"
+    return textwrap.dedent(found[1])
 
 
 _ENVIRONMENT: Mapping[str, str] = {

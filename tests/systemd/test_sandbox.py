@@ -66,7 +66,7 @@ WHOLE_PROC, OWN_PROC = {"write /proc/sys": "EROFS"}, {"write /proc/sys": "ENOENT
 
 @pytest.mark.parametrize(
     ("unit", "own"),
-    [(DESK, LOOPBACK | WHOLE_PROC), (GUARD, NO_NETWORK | WHOLE_PROC), (VENUE, NO_NETWORK | OWN_PROC)],
+    [(DESK, LOOPBACK | WHOLE_PROC), (GUARD, NO_NETWORK | OWN_PROC), (VENUE, NO_NETWORK | OWN_PROC)],
     ids=["desk", "guard", "venue"],
 )
 def test_sandbox(desk, unit, own):

@@ -1,19 +1,21 @@
 """Desk, guard and venue as units under a real systemd: how they start, hang, die, stop, and whom they let in."""
 
 import json
+import re
 import signal
 from contextlib import closing
 
 import pytest
 from systemd_desk import DESK, GUARD, LINK, OPS, PAIR, PERSON, REFUSED, STATE, VENUE, VIEW, Desk, configuration
+from systemd_machine import ROOT
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 
 
 def held(desk: Desk) -> tuple[dict[str, str], set[str]]:
     """Return what the venue says that is held, and which orders rest."""
     with closing(desk.probe()) as venue:
-        return {name: str(qty.normalize()) for name, qty in venue.positions("futures").items()}, venue.open_orders(
-            "spot"
-        )
+        return desk.venue_positions(), venue.open_orders("spot")
 
 
 def test_it_is_ready_and_says_how_it_stands(desk):
@@ -24,6 +26,23 @@ def test_it_is_ready_and_says_how_it_stands(desk):
     desk.arm()
     desk.machine.until_state(DESK, StatusText="ready, armed")
     assert desk.status()["is_ready"]
+
+
+def test_it_trades_on_paper_at_once(desk):
+    machine = desk.machine
+    told = re.findall(r"^    ExecStart=(.* paper.*)$", PAGE, re.MULTILINE)
+    [for_desk, for_guard] = [f"[Service]\nExecStart=\nExecStart={command}\n" for command in told]
+    with machine.drop_in(DESK, for_desk), machine.drop_in(GUARD, for_guard):
+        desk.start()
+        machine.until_state(DESK, StatusText="ready, armed")
+        machine.until("it trades", desk.venue_positions)
+
+
+def test_it_is_enabled_for_every_boot(desk):
+    machine = desk.machine
+    machine.systemctl("enable", DESK)
+    assert machine.systemctl("is-enabled", DESK) == "enabled"
+    machine.systemctl("disable", DESK)
 
 
 def test_metrics_and_health_are_served_on_loopback(desk):
@@ -111,6 +130,17 @@ def test_a_hung_desk_is_ended_and_flattened_by_a_panic(desk):
     desk.restarted(DESK, pid, lambda: None)
     assert "status=9/KILL" in desk.machine.words(DESK), "the guard must be able to end a desk that hangs"
     assert desk.latch()[-1][0] == "FLATTEN"
+
+
+def test_a_guard_that_was_killed_ends_the_desk_that_hung_before_it_came(desk):
+    desk.start()
+    desk.until_trading()
+    pid, guard = desk.machine.main_pid(DESK), desk.machine.main_pid(GUARD)
+    desk.kill(DESK, signal.SIGSTOP)
+    desk.restarted(GUARD, guard, lambda: desk.kill(GUARD))
+    desk.ctl("panic", "--reason", "drill", groups=OPS)
+    desk.machine.until("the desk is ended", lambda: desk.machine.main_pid(DESK) != pid)
+    desk.machine.until("flat", lambda: not desk.venue_positions())
 
 
 def test_the_guard_lives_through_a_restart_of_the_desk(desk):
