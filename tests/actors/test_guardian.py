@@ -14,14 +14,31 @@ from actors.guardian_messages import (
     DeskGone,
     DeskKill,
     Fence,
+    Fenced,
     Latched,
     LatchWritten,
     MarketPace,
     PanicCommand,
 )
 from actors.guardian_records import Course, GuardConfig, Remembered
-from actors.messages import ArmCommand, KillCommand, KillLevel
-from venues.port import ArmDeadMan, CancelAll, Query, QueryFailed, QueryKind, Report, SubmitOrder
+from actors.messages import MARKET_CHANNEL, ArmCommand, KillCommand, KillLevel
+from venues.model.fill import FillReason, Liquidity
+from venues.model.order import Side
+from venues.port import (
+    ArmDeadMan,
+    BookSnapshot,
+    CancelAll,
+    OrderFilled,
+    OrderRejected,
+    Query,
+    QueryFailed,
+    QueryKind,
+    RejectReason,
+    Report,
+    SubmitOrder,
+    VenueDown,
+    VenueUp,
+)
 
 ARMED, REDUCE_ONLY, CANCEL_ALL, FLATTEN = KillLevel
 
@@ -513,6 +530,118 @@ def test_what_arrives_late_is_found_while_nobody_else_looks():
     made.run(made.config.watch_ns + SECOND)
     assert made.position("fut", PERP) == 0
     assert course(made) is Course.FLAT
+
+
+def test_a_desk_whose_baskets_open_again_goes_on():
+    made = with_desk()
+    made.hold("fut", PERP, "1")
+    desk = made.desk
+    assert desk is not None
+    made.loses = lambda report: type(report).__name__ == "QueryResult"
+    flatten(made)
+    made.run(10 * MS)
+    assert course(made) is Course.CHECK
+    desk.open_baskets = 1
+    desk.say()
+    assert course(made) is Course.DESK
+    made.loses = lambda report: False
+    made.hold("fut", PERP, "-1")
+    desk.open_baskets = 0
+    desk.say()
+    made.run(SECOND)
+    assert course(made) is Course.FLAT
+    assert not made.all_effects(Fence)
+
+
+def test_a_check_without_an_answer_is_made_again():
+    made = with_desk()
+    made.loses = lambda report: type(report).__name__ == "QueryResult"
+    flatten(made)
+    made.run(3 * SECOND)
+    assert course(made) is Course.CHECK
+    made.loses = lambda report: False
+    made.run(3 * SECOND)
+    assert course(made) is Course.FLAT
+
+
+def test_flattening_again_while_in_charge_ends_nobody():
+    made = with_desk()
+    made.take(PanicCommand(made.now, "alice", "smoke"))
+    made.run(SECOND)
+    FakeDesk(made, pid=4243, is_reconciled=False).join()
+    made.hold("fut", PERP, "1")
+    flatten(made)
+    made.run(SECOND)
+    assert made.position("fut", PERP) == 0
+    assert [one.pid for one in made.all_effects(Fence)] == [4242]
+
+
+def test_a_process_that_cannot_be_ended_is_named():
+    made = with_desk(fence_ns=None)
+    made.take(PanicCommand(made.now, "alice", "smoke"))
+    made.take(Fenced(made.now, 4242, is_dead=False, why="Operation not permitted"))
+    assert course(made) is Course.OWN
+    assert "4242 is not ended: Operation not permitted" in made.guardian.state.flattening.why
+
+
+def test_a_look_that_fails_after_the_end_changes_nothing():
+    made = rig()
+    flatten(made)
+    made.run(SECOND)
+    made.go_down("perp")
+    made.run(made.config.watch_ns + SECOND)
+    assert course(made) is Course.FLAT
+
+
+def test_arming_what_is_armed_is_answered():
+    made = with_desk()
+    before = len(made.told)
+    arm(made)
+    assert [type(one) for _, one in made.told[before:]] == [GuardState]
+    assert made.all_effects(Latched) == []
+
+
+FILL = OrderFilled(
+    1,
+    "fut",
+    PERP.id,
+    "desk-1",
+    "v",
+    "t",
+    Side.BUY,
+    Decimal(1),
+    Decimal(1),
+    Liquidity.TAKER,
+    Decimal(0),
+    "USDT",
+    FillReason.TAKER,
+)
+STRAY = [
+    Heartbeat(1, 1, FLATTEN, True, 0),
+    Fenced(1, 5, is_dead=True),
+    DeskGone(1, "x"),
+    LatchWritten(1, ARMED),
+    VenueDown(1, "perp", MARKET_CHANNEL),
+    VenueUp(1, "perp", MARKET_CHANNEL),
+    VenueDown(1, "nowhere"),
+    BookSnapshot(1, PERP.id, 1, [], []),
+    QueryFailed(1, "fut", "of-somebody-else", QueryKind.POSITIONS, "x"),
+    FILL,
+    OrderRejected(1, "fut", PERP.id, "desk-1", RejectReason.OTHER),
+    KillCommand(1, "alice", ARMED, "a kill never lowers"),
+    DeskKill(1, "alice", ARMED, "a kill never lowers"),
+]
+
+
+@pytest.mark.parametrize("message", STRAY, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("level", [ARMED, CANCEL_ALL])
+def test_what_is_no_business_of_the_guard_changes_nothing(message, level):
+    made = rig(level)
+    made.run(SECOND)
+    before, sent = made.guardian.snapshot(), len(made.sent)
+    made.take(message)
+    assert made.guardian.snapshot() == before
+    assert len(made.sent) == sent
 
 
 # Restarts

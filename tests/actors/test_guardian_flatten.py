@@ -12,7 +12,7 @@ from actors.guardian_messages import Charge, Targets
 from actors.guardian_records import Course, Remembered
 from actors.messages import KillCommand, KillLevel
 from venues.model.account import PositionMode
-from venues.model.order import OrderType, PositionSide
+from venues.model.order import OrderType, PositionSide, Side
 from venues.port import (
     CancelAll,
     InstrumentState,
@@ -21,6 +21,7 @@ from venues.port import (
     OrderFilled,
     OrderRejected,
     OutcomeUnknown,
+    PositionReport,
     Query,
     QueryFailed,
     QueryKind,
@@ -244,6 +245,39 @@ def test_a_query_that_failed_is_no_empty_account():
     made.loses = lambda report: False
     to_the_end(made)
     assert made.position("fut", PERP) == 0
+
+
+def test_an_answer_without_balances_is_no_answer():
+    made = carry()
+
+    def hollow(report: Report) -> bool:
+        if not isinstance(report, QueryResult) or report.kind is not QueryKind.ACCOUNT:
+            return False
+        made.take(QueryResult(report.ts, report.account, report.query_id, report.kind))
+        return True
+
+    made.loses = hollow
+    flatten(made).run(2 * SECOND)
+    assert orders(made) == []
+    assert "cash is not known: an answer without balances" in made.guardian.state.flattening.left
+
+
+def test_a_position_in_what_nobody_described_is_closed_at_the_market():
+    made = Rig().start()
+    told = PositionReport(made.now, "fut", "perp:DOGE", PositionSide.BOTH, D(-70))
+
+    def also(report: Report) -> bool:
+        if isinstance(report, QueryResult) and report.kind is QueryKind.POSITIONS and not orders(made):
+            positions = (*report.positions, told)
+            made.take(QueryResult(report.ts, report.account, report.query_id, report.kind, positions=positions))
+            return True
+        return False
+
+    made.loses = also
+    to_the_end(flatten(made))
+    (order,) = orders(made)
+    assert (order.instrument, order.side, order.qty, order.type) == ("perp:DOGE", Side.BUY, D(70), OrderType.MARKET)
+    assert order.reduce_only
 
 
 LOST = [
