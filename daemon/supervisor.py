@@ -224,7 +224,6 @@ class Supervisor:
             return child.error if child.state is ChildState.RESTARTING else None
         if life is not child.life:
             return None
-        child.life = None
         end = EventKind.ENDED if life.error is None else EventKind.FAILED
         if end not in COMES_BACK[child.spec.restart]:
             return None

@@ -250,7 +250,7 @@ async def test_a_failed_start_to_begin_with_ends_it(stage, autojump_clock, start
     assert stage.trace == ["start a", "start z", "stop z", "stop a"]
     assert stage.kinds() == ["started a", "started z", "not_started b", "stopped z", "stopped a"]
     assert stage.events[2].error is caught.value
-    assert supervisor.children()[2].last_error is caught.value
+    assert supervisor.children()[2] == ChildStatistics("b", ChildState.STOPPED, 0, caught.value)
 
 
 async def test_a_failed_restart_is_tried_again_and_counts(stage, running, autojump_clock):
@@ -335,6 +335,17 @@ async def test_how_long_a_child_may_take_to_end(
     await stage.over.wait()
     assert trio.current_time() - before == pytest.approx(takes_s, abs=0.01)
     assert stage.kinds() == [f"{kind} a" for kind in kinds]
+
+
+@pytest.mark.parametrize("within_ns", [None, 9 * S])
+async def test_a_child_that_has_not_started_is_cancelled_at_once(stage, nursery, autojump_clock, within_ns):
+    stage.holds = {"b"}
+    supervisor = Supervisor("top", [stage.child("a"), stage.child("b", stop_within_ns=within_ns)], on_event=stage.hear)
+    nursery.start_soon(supervisor.run)
+    await wait_all_tasks_blocked()
+    supervisor.stop()
+    await wait_all_tasks_blocked()
+    assert stage.kinds() == ["started a", "stopped b", "stopped a"]
 
 
 async def test_a_child_that_ignores_its_stop_is_cut_off_in_a_restart_too(stage, running, autojump_clock):
