@@ -478,9 +478,10 @@ async def test_a_child_that_fails_while_being_stopped_stops_nothing_else(stage, 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
 @pytest.mark.parametrize("is_grouped", [False, True])
-async def test_what_is_no_exception_ends_it(stage, autojump_clock, error, is_grouped):
+@pytest.mark.parametrize("restart", Restart)
+async def test_what_is_no_exception_ends_it(stage, autojump_clock, error, is_grouped, restart):
     raised = BaseExceptionGroup("both", [ValueError(), error]) if is_grouped else error
-    b = ChildSpec("b", failing(raised), TEMPORARY)
+    b = ChildSpec("b", failing(raised), restart)
     supervisor = Supervisor("top", [stage.child("a"), b, stage.child("c", cleanup_s=2)], on_event=stage.hear)
     with pytest.raises(type(raised)) as caught:
         await supervisor.run()
