@@ -41,38 +41,41 @@ class Fencer:
 
     async def end(self, pid: int) -> str:
         """Kill the process and wait until it is gone; return why that cannot be said, empty when it can."""
-        if self._pid != pid or self._pidfd < 0:
-            why = self._find(pid)
-            if self._pidfd < 0:
-                return why
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            pidfd = os.dup(self._pidfd) if self._pid == pid and self._pidfd >= 0 else self._find(pid)
+        except (OSError, ValueError) as error:
+            return f"who holds {self.lock} cannot be told: {error}"
+        if pidfd is None:
+            return ""
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            with trio.move_on_after(_DEATH_S):
+                await trio.lowlevel.wait_readable(pidfd)
+                return ""
         except ProcessLookupError:
             return ""
         except OSError as error:
             return error.strerror or str(error)
-        with trio.move_on_after(_DEATH_S):
-            await trio.lowlevel.wait_readable(self._pidfd)
-            return ""
+        finally:
+            os.close(pidfd)
         return f"it is there {_DEATH_S:g} s after SIGKILL"
 
-    def _find(self, pid: int) -> str:
-        """Get hold of a desk that an earlier guard process knew, if it holds its lock still; return why that fails."""
-        self.forget()
+    def _find(self, pid: int) -> int | None:
+        """Return a descriptor of a desk that an earlier guard process knew, if it holds its lock still.
+
+        Raises OSError, ValueError.
+        """
+        if _holder(self.lock) != pid:
+            return None
         try:
-            if _holder(self.lock) != pid:
-                return ""
             pidfd = os.pidfd_open(pid)
-            # Between the look and the descriptor the pid may have come to mean another process.
-            if _holder(self.lock) != pid:
-                os.close(pidfd)
-                return ""
         except ProcessLookupError:
-            return ""
-        except (OSError, ValueError) as error:
-            return f"who holds {self.lock} cannot be told: {error}"
-        self._pid, self._pidfd = pid, pidfd
-        return ""
+            return None
+        # Between the look and the descriptor the pid may have come to mean another process.
+        if _holder(self.lock) == pid:
+            return pidfd
+        os.close(pidfd)
+        return None
 
 
 def _pidfd_of(connected: socket.socket, peer: Peer) -> int:

@@ -320,6 +320,18 @@ async def test_a_pid_that_means_somebody_else_now_is_let_be(tmp_path):
         assert innocent.poll() is other.poll() is None
 
 
+async def test_ending_an_earlier_desk_does_not_lose_sight_of_the_one_that_is_there(tmp_path):
+    with listen(tmp_path / "x.sock") as listener, running(DIAL, str(tmp_path / "x.sock")) as process:
+        connected, _ = listener.accept()
+        with connected:
+            fencer = Fencer(tmp_path / "lock")
+            fencer.watch(connected, peer(connected))
+            assert await fencer.end(process.pid + 1) == ""
+            assert fencer.is_alive()
+            assert await fencer.end(process.pid) == ""
+            fencer.forget()
+
+
 async def test_a_lock_that_does_not_say_who_proves_nothing(tmp_path):
     with running(HOLD, str(tmp_path / "lock")) as process:
         (tmp_path / "lock").write_text("")
