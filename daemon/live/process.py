@@ -25,7 +25,7 @@ from daemon.metrics.collector import DeskCollector
 from daemon.metrics.server import serve_metrics
 from daemon.notify import Notifier, beat
 from daemon.supervision import ChildEvent, EventKind, log_event
-from daemon.supervisor import ChildSpec, Strategy, Supervisor, SupervisorFailedError
+from daemon.supervisor import ChildSpec, ChildStartError, Strategy, Supervisor, SupervisorFailedError
 
 _log = get_logger("process")
 
@@ -224,6 +224,8 @@ class DeskProcess:
     async def _supervise(self, scope: trio.CancelScope) -> None:
         try:
             await self._supervisor.run()
+        except ChildStartError as error:
+            self._ending = Ending(str(error), is_failure=True)
         except SupervisorFailedError as error:
             causes = "; ".join(f"{type(one).__name__}: {one}" for one in error.exceptions)
             self._ending = Ending(f"{error.message}: {causes}", is_failure=True)

@@ -99,3 +99,62 @@ def write_hanging(folder: Path, how: str) -> Path:
     tail = tail.replace("[strategies.params]\n", f'[strategies.params]\nhow = "{how}"\nafter = "2s"\n', 1)
     path.write_text(f'{head}kind = "hanging:Hanging"{tail}', encoding="utf-8")
     return path
+
+
+RESTING = '''
+"""A carry that also keeps orders resting far from the market."""
+
+from decimal import Decimal
+
+from attrs import define
+
+from actors.messages import OrderDenied, OrderRequest, OrderUpdate
+from actors.base import handles
+from actors.strategies.cash_and_carry import CashAndCarry, CashAndCarryState
+from venues.model.order import OrderType, Side, TimeInForce
+
+
+@define
+class State(CashAndCarryState):
+    asked: int = 0
+    resting: int = 0
+
+
+class Resting(CashAndCarry):
+    State = State
+    publishes = (*CashAndCarry.publishes, OrderRequest)
+
+    def on_book(self, now, view):
+        super().on_book(now, view)
+        if view.instrument == self.config.perpetual and self.state.resting < 3 and not self.state.is_stopping:
+            self.state.asked += 1
+            self.state.resting += 1
+            ticks = view.bid - view.bid // 200 - self.state.asked % 20
+            price = self.price(view.instrument, ticks)
+            self.out.emit(
+                OrderRequest(
+                    now, f"rest-{self.state.asked}", self.name, "", self.config.perpetual_account, view.instrument,
+                    Side.BUY, Decimal("0.010"), OrderType.LIMIT, price, TimeInForce.GTC,
+                )
+            )
+
+    @handles(OrderDenied)
+    def denied(self, now, message):
+        if message.request.request_id.startswith("rest-"):
+            self.state.resting -= 1
+
+    @handles(OrderUpdate)
+    def ended(self, now, update):
+        if update.request_id.startswith("rest-") and update.is_final:
+            self.state.resting -= 1
+'''
+
+
+def write_resting(folder: Path) -> Path:
+    """Write a desk that opens and closes baskets and keeps three orders resting."""
+    (folder / "resting.py").write_text(RESTING, encoding="utf-8")
+    path = write_config(folder / "desk.toml", BUSY)
+    text = path.read_text(encoding="utf-8")
+    assert 'kind = "cash_and_carry"' in text
+    path.write_text(text.replace('kind = "cash_and_carry"', 'kind = "resting:Resting"'), encoding="utf-8")
+    return path

@@ -102,6 +102,12 @@ class Daemon:
         self.stderr = state.parent / f"{state.name}.stderr"
         self.stdout = state.parent / f"{state.name}.stdout"
         self.process: subprocess.Popen[bytes] | None = None
+        self._probes: list[Probe] = []
+
+    def probe(self) -> Probe:
+        """Return an observer of the venue, closed with this daemon."""
+        self._probes.append(Probe(self.paths.venue_socket))
+        return self._probes[-1]
 
     def start(self) -> None:
         """Start the desk; what it says goes to files, so that nobody waits for a pipe."""
@@ -172,6 +178,8 @@ class Daemon:
 
     def clear(self) -> None:
         """Leave no process behind."""
+        for probe in self._probes:
+            probe.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
         for path in (self.paths.guard_socket, self.paths.venue_socket):
@@ -189,3 +197,28 @@ def running(config: Path, state: Path, *arguments: str, mode: str = "paper") -> 
         yield daemon
     finally:
         daemon.clear()
+
+
+@contextmanager
+def attached(config: Path, state: Path, *, speed: str = "5") -> Iterator[Daemon]:
+    """Give a daemon whose venue and guard are processes of their own, as units are: they outlive its stops."""
+    daemon = Daemon(config, state, "--attach")
+    words = [str(config), "--state", str(state)]
+    log = (state.parent / f"{state.name}.others").open("ab")
+    others = [
+        subprocess.Popen([sys.executable, "-m", module, *words, *more], cwd=ROOT, stdout=log, stderr=log)
+        for module, more in (("daemon.venue", ("--speed", speed)), ("daemon.guard", ("--mode", "paper")))
+    ]
+    try:
+        eventually("venue and guard listen", lambda: _all_listen(daemon))
+        yield daemon
+    finally:
+        daemon.clear()
+        for other in others:
+            other.kill()
+            other.wait()
+        log.close()
+
+
+def _all_listen(daemon: Daemon) -> bool:
+    return all(daemon.listener(path) for path in (daemon.paths.venue_socket, daemon.paths.guard_socket))

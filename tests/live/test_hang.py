@@ -61,7 +61,7 @@ def test_a_desk_that_hangs_is_flattened_by_the_guard(tmp_path: Path, how: str, o
     config = write_hanging(tmp_path, "never" if how == "stopped" else how)
     with running(config, tmp_path / "state", "--speed", "1") as daemon:
         daemon.wait_ready()
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         wait_held(daemon, probe)
         wait_hung(daemon, how)
         began = time.monotonic()
@@ -75,14 +75,13 @@ def test_a_desk_that_hangs_is_flattened_by_the_guard(tmp_path: Path, how: str, o
         # Fenced: it must not come back to itself and trade.
         assert daemon.process is not None
         assert daemon.process.wait(30) == -signal.SIGKILL
-        probe.close()
 
 
 def test_a_silent_desk_is_cancelled_and_stays_so_over_restarts_until_somebody_arms(tmp_path: Path) -> None:
     config = write_config(tmp_path / "desk.toml", HOLDING)
     with running(config, tmp_path / "state") as daemon:
         daemon.wait_ready()
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         wait_held(daemon, probe)
         daemon.kill()
         eventually("the guard has cancelled by itself", lambda: guard_status(daemon)["level"] == "cancel_all")
@@ -106,14 +105,13 @@ def test_a_silent_desk_is_cancelled_and_stays_so_over_restarts_until_somebody_ar
         history = basisctl(daemon, "history", "kills", "--json")
         assert "seen and understood" in history.stdout
         assert daemon.terminate() == 0, daemon.words()
-        probe.close()
 
 
 def test_a_living_desk_flattens_itself_pairwise_when_told(tmp_path: Path) -> None:
     config = write_config(tmp_path / "desk.toml", HOLDING)
     with running(config, tmp_path / "state") as daemon:
         daemon.wait_ready()
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         wait_held(daemon, probe)
         said = basisctl(daemon, "kill", "flatten", "--reason", "drill")
         assert said.returncode == 0, said.stderr
@@ -126,14 +124,13 @@ def test_a_living_desk_flattens_itself_pairwise_when_told(tmp_path: Path) -> Non
         assert {one["state"] for one in baskets if not one["closes"]} <= {"flat", "denied"}
         assert not guard_status(daemon)["is_in_charge"]
         assert daemon.terminate() == 0, daemon.words()
-        probe.close()
 
 
 def test_after_the_guard_has_flattened_a_new_desk_learns_it_and_sells_nothing_twice(tmp_path: Path) -> None:
     config = write_config(tmp_path / "desk.toml", HOLDING)
     with running(config, tmp_path / "state") as daemon:
         daemon.wait_ready()
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         wait_held(daemon, probe)
         os.kill(daemon.pid, signal.SIGSTOP)
         assert basisctl(daemon, "panic").returncode == 0
@@ -151,4 +148,3 @@ def test_after_the_guard_has_flattened_a_new_desk_learns_it_and_sells_nothing_tw
         assert basisctl(daemon, "arm", "--reason", "the drill is over").returncode == 0
         assert daemon.wait_ready()["kill"]["level"] == "armed"
         assert daemon.terminate() == 0, daemon.words()
-        probe.close()

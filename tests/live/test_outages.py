@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from desk_configs import BUSY, HOLDING, write_config
-from live_daemon import Daemon, Probe, eventually, running
-from test_crash import check_agreement, freeze
+from desk_truth import check_agreement, freeze
+from live_daemon import Daemon, eventually, running
 
 from venues.model.order import OrderType, Side
 from venues.port import SubmitOrder
@@ -85,10 +85,9 @@ def test_a_venue_that_is_killed_is_down_and_reconciled_when_it_is_back(tmp_path:
         before = len(events(daemon, "FillEvent"))
         eventually("it trades again", lambda: len(events(daemon, "FillEvent")) > before)
         freeze(daemon)
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         check_agreement(daemon, probe)
         assert daemon.terminate() == 0, daemon.words()
-        probe.close()
 
 
 def test_a_venue_that_hangs_is_refused_intents(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def test_a_position_somebody_else_made_is_noticed_and_nothing_is_traded_away(tmp
     config = write_config(tmp_path / "desk.toml", HOLDING)
     with running(config, tmp_path / "state", "--speed", "10") as daemon:
         daemon.wait_ready()
-        probe = Probe(daemon.paths.venue_socket)
+        probe = daemon.probe()
         eventually("the carry is held", lambda: probe.positions("futures").get(PERP) == Decimal("-0.5"))
         probe.send(SubmitOrder(0, "futures", PERP, "stranger-1", Side.BUY, Decimal("0.100"), OrderType.MARKET))
         eventually("it stops itself", lambda: (daemon.status() or {})["kill"]["level"] != "armed")
@@ -115,4 +114,3 @@ def test_a_position_somebody_else_made_is_noticed_and_nothing_is_traded_away(tmp
         )
         assert probe.positions("futures") == {PERP: Decimal("-0.400")}
         assert daemon.terminate() == 0, daemon.words()
-        probe.close()
