@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from attrs import define, field
 
-from actors.control import Baselines, DeskHello, GuardState, Heartbeat
+from actors.control import Baselines, DeskBye, DeskHello, GuardState, Heartbeat
 from actors.guardian import Guardian
-from actors.guardian_messages import Charge, Fence, Fenced, Latched, Targets
-from actors.guardian_records import GuardConfig, Remembered
-from actors.messages import KillLevel
+from actors.guardian_messages import Charge, DeskGone, Fence, Fenced, Latched, Targets
+from actors.guardian_records import Course, GuardConfig, Remembered
+from actors.messages import ArmCommand, KillCommand, KillLevel
 from daemon.guard.engine import Effect, Engine
 from daemon.link.refusals import unsent
 from sim.exchange import ALL, NEVER, Exchange, Seat
@@ -339,3 +339,60 @@ class FakeDesk:
             self.closes()
             self.open_baskets = 0
             self.say()
+
+
+# What tests say in a word
+
+
+def rig(level: KillLevel = KillLevel.ARMED, **options: object) -> Rig:
+    """A guard that starts at `level` over a flat book and has had the time to prove it."""
+    made = Rig(remembered=Remembered(7, level, "operator", "before"), **options)  # type: ignore[arg-type]
+    return made.start()
+
+
+def with_desk(level: KillLevel = KillLevel.ARMED, **options: object) -> Rig:
+    made = rig(level, **options)
+    made.desk = FakeDesk(made, level=level).join()
+    return made.run(50 * MS)
+
+
+def latched(made: Rig) -> list[tuple[KillLevel, KillLevel, str]]:
+    return [(one.before, one.level, one.trigger) for one in made.all_effects(Latched)]
+
+
+def kill(made: Rig, level: KillLevel) -> None:
+    """A person at the guard's own socket pulls."""
+    made.take(KillCommand(made.now, "alice", level, "because"))
+
+
+def arm(made: Rig, operator: str = "alice", reason: str = "all is well") -> None:
+    made.take(ArmCommand(made.now, operator, reason))
+
+
+def no_desk(made: Rig) -> None:
+    made.desk = None
+    made.take(DeskGone(made.now, "EOF"))
+
+
+def bye(made: Rig) -> None:
+    made.desk = None
+    made.take(DeskBye(made.now, "stop"))
+
+
+def course(made: Rig) -> Course:
+    return made.guardian.state.flattening.course
+
+
+def level_of(made: Rig) -> KillLevel:
+    return made.guardian.state.level
+
+
+def hung(made: Rig) -> None:
+    assert made.desk is not None
+    made.desk.is_hung = True
+    made.run(2 * SECOND)
+
+
+def flatten(made: Rig) -> Rig:
+    kill(made, KillLevel.FLATTEN)
+    return made
