@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 .PHONY: help demo test coverage lint format bench lock clean
 
 help:
-	@echo "make demo      run the core on a market made from a seed"
+	@echo "make demo      trade twenty minutes of a market made from a seed, on paper and at full speed"
 	@echo "make test      run the tests (TESTFLAGS=... are pytest's)"
 	@echo "make coverage  run the tests and report what they do not reach"
 	@echo "make lint      ruff and mypy over the whole tree"
@@ -19,7 +19,7 @@ help:
 	@echo "make clean     remove .venv and caches; runs/ stays"
 
 demo: .venv/.run
-	$(BIN)/basisd backtest configs/demo.toml
+	$(BIN)/basisd paper configs/demo.toml --speed max --metrics-port 0 --quiet
 
 test: .venv/.dev
 	$(BIN)/python $(RECORDER) -m pytest $(TESTFLAGS)

@@ -117,6 +117,7 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="DIR", help="default: $STATE_DIRECTORY, else state/<run name>")
     parser.add_argument("--attach", action="store_true", help="guard and venue are units of their own: start neither")
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="not the configured one; 0: any free one")
+    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("--json", action="store_true", help="print the summary at the end as JSON")
 
 

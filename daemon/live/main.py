@@ -48,7 +48,7 @@ def main(arguments: Namespace) -> int:
     if arguments.metrics_port is not None:
         settings = evolve(settings, metrics_port=arguments.metrics_port)
     harden()
-    configure("desk", settings.log_level)
+    configure("desk", "warning" if arguments.quiet else settings.log_level)
     log = get_logger("desk")
     notifier, sockets = Notifier.from_environment(), take_sockets()
     paths = StatePaths.of(config.run.name, arguments.state)

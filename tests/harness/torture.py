@@ -279,8 +279,8 @@ class CheckedCell(Cell):
 
     check: Callable[[int], None] = staticmethod(lambda now: None)
 
-    def run(self, now: int) -> list[Intent]:
-        intents = super().run(now)
+    def run(self, now: int, inputs_max: int | None = None) -> list[Intent]:
+        intents = super().run(now, inputs_max)
         self.check(now)
         return intents
 
