@@ -89,6 +89,7 @@ class Machine:
         with said.open("wb") as log:
             self._process = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "KILL", "--"),
                     "unshare",
                     *_NAMESPACES,
                     "--fork",
