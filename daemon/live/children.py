@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from attrs import define
 
-_LOOK_S = 0.1
+_LOOK_S = 0.25
 _TRIES = 3
 _DELAYS_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LOG_BYTES_MAX = 10 * 1024 * 1024

@@ -27,6 +27,7 @@ from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.process import DeskProcess, Ending
 from daemon.live.recovery import Recovery, RecoveryError, last_run, recover
+from daemon.live.sockets import listener_at
 from daemon.log import LogCorruptError, UnreadableRecordError
 from daemon.logs import Logger, configure, get_logger
 from daemon.notify import Notifier, take_sockets
@@ -60,7 +61,7 @@ def main(arguments: Namespace) -> int:
     except CredentialErrors as error:
         raise ExitError(*str(error).splitlines(), status=USAGE) from error
     if mode == "paper" and paths.is_finished():
-        log.info("archived", folder=str(paths.archive()))
+        _archive(paths, log)
     with desk_arithmetic():
         recovery = _recover(paths, log)
         desk = Desk(config, settings, paths, mode, recovery)
@@ -72,6 +73,15 @@ def main(arguments: Namespace) -> int:
         began = perf_counter()
         ending = process.run()
         return _report(desk, ending, perf_counter() - began, log, is_json=arguments.json)
+
+
+def _archive(paths: StatePaths, log: Logger) -> None:
+    """Move a finished run aside. Raises ExitError while a process of it is still there: it would write on."""
+    left = [pid for path in (paths.guard_socket, paths.venue_socket) if (pid := listener_at(path)) is not None]
+    if left:
+        pids = ", ".join(map(str, left))
+        raise ExitError(f"processes of the finished run are still there: {pids}; end them first", status=FAILED)
+    log.info("archived", folder=str(paths.archive()))
 
 
 def _recover(paths: StatePaths, log: Logger) -> Recovery | None:
@@ -99,7 +109,8 @@ def _recover(paths: StatePaths, log: Logger) -> Recovery | None:
 
 def _children(arguments: Namespace, config: RunConfig, paths: StatePaths, mode: str) -> tuple[Child, Child]:
     """Return the processes of the simulated venue and of the guard."""
-    state = ["--state", str(paths.state)]
+    # Without a folder named by hand they find the same one as we did, from the same environment.
+    state = ["--state", arguments.state] if arguments.state else []
     linger = ["--linger", str(_LINGER_S)] if mode == "paper" else []
     speed = _speed(arguments)
     for_ns = _length_ns(arguments, config, speed)

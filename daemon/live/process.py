@@ -18,7 +18,7 @@ from daemon.admin.server import AdminServer
 from daemon.build import build_id
 from daemon.live.children import Child, ChildLostError, keep
 from daemon.live.desk import Desk
-from daemon.live.sockets import connect, listen, peer
+from daemon.live.sockets import listen, listener_at
 from daemon.live.steering import Steering
 from daemon.logs import get_logger
 from daemon.metrics.collector import DeskCollector
@@ -31,10 +31,11 @@ _log = get_logger("process")
 
 _MINUTE_NS = 60_000_000_000
 _RESTARTS = 20
-_STATUS_S = 0.25
+_STATUS_S = 0.5
 _OVERDUE_NS = 1_000_000_000
 _SYNC_AGE_S = 5.0
 _LEAVE_S = 5.0
+_EXTENSION_NS = 20_000_000_000
 
 
 @define
@@ -130,7 +131,12 @@ class DeskProcess:
 
     async def _cell(self, *, task_status: Any) -> None:
         desk = self._desk
-        await desk.venues.welcome.wait()
+        while not desk.venues.welcome.is_set():
+            # A venue may take as long as it takes; the service manager is told that we wait on purpose.
+            self._notifier.extend_timeout(_EXTENSION_NS)
+            self._notifier.status(desk.why_not_ready())
+            with trio.move_on_after(_EXTENSION_NS / 4e9):
+                await desk.venues.welcome.wait()
         desk.begin()
         task_status.started()
         await desk.run_cell()
@@ -199,13 +205,15 @@ class DeskProcess:
             if not why and not self._is_ready:
                 self._is_ready = True
                 self._notifier.ready("ready")
-                _log.info("ready", run=self._desk.folder.name, level=self._desk.level.name)
+                _log.info("ready", run=self._desk.folder.name, kill_level=self._desk.level.name.lower())
             text = why or f"ready, {self._desk.level.name.lower().replace('_', ' ')}"
             if text != said:
                 said = text
                 self._notifier.status(text)
                 if why:
                     _log.warning("not ready", why=why)
+            if not self._is_ready:
+                self._notifier.extend_timeout(_EXTENSION_NS)
             await trio.sleep(_STATUS_S)
 
     # The end
@@ -278,7 +286,7 @@ class DeskProcess:
             return
         paths = self._desk.paths
         for path in (paths.guard_socket, paths.venue_socket):
-            pid = _listener(path)
+            pid = listener_at(path)
             if pid is None:
                 continue
             try:
@@ -293,18 +301,6 @@ class DeskProcess:
                     _log.warning("left behind", pid=pid, socket=path.name)
             finally:
                 os.close(fd)
-
-
-def _listener(path: Any) -> int | None:
-    """Return the process that listens at `path`, None when nobody does."""
-    try:
-        connected = connect(path)
-    except OSError:
-        return None
-    try:
-        return peer(connected).pid
-    finally:
-        connected.close()
 
 
 def _task(name: str, run: Callable[[], Awaitable[None]]) -> ChildSpec:

@@ -98,3 +98,13 @@ def peer(connected: socket.socket) -> Peer:
     """Return who is at the other end. Raises OSError."""
     raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return Peer(*_CREDENTIALS.unpack(raw))
+
+
+def listener_at(path: Path) -> int | None:
+    """Return the process that listens at `path`, None when nobody does."""
+    try:
+        connected = connect(path)
+    except OSError:
+        return None
+    with connected:
+        return peer(connected).pid
