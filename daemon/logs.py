@@ -91,6 +91,7 @@ class _Output:
             self.untold += 1
         else:
             self.lines[level] += 1
+            self.untold = 0
 
 
 _output = _Output()
@@ -143,7 +144,7 @@ class Logger(structlog.BoundLoggerBase):
             pass
         except Exception as error:  # noqa: BLE001 - a log call never raises; what failed is counted and told
             _output.failed += 1
-            _output.write(level, _prefix(level) + _json(_headed(level, _failure(error))))
+            _output.write(level, _prefix(level) + _json(_add_head(None, level, _failure(error))))
         finally:
             _busy.is_logging = False
 
@@ -242,7 +243,7 @@ def _formatted(event: object, args: tuple[object, ...]) -> str:
 def _add_head(_: object, level: str, fields: Fields) -> Fields:
     headed = _headed(level, fields)
     if _output.untold:
-        headed["dropped_lines"], _output.untold = _output.untold, 0
+        headed["dropped_lines"] = _output.untold
     return headed
 
 

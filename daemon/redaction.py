@@ -8,7 +8,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from math import isfinite
 from typing import TypeVar
@@ -25,6 +25,7 @@ TEXT_CHARS_MAX = 16_384
 
 _DEPTH_MAX = 12
 _NODES_MAX = 5_000
+_KEY_CHARS = 64
 _PART_CHARS = 16
 """So many characters of a long secret, from its start or its end, are hidden on their own."""
 
@@ -34,12 +35,13 @@ _WORDS = (
 )
 _KEY = re.compile(rf"(?:^|[^a-z])(?:{_WORDS}|sign)$|^secret", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# No part of these can match the same text in two ways: what is logged may be as long, and as odd, as a venue likes.
 _BESIDE = re.compile(
-    rf"""((?:[\w-]*(?:{_WORDS})|(?<![^\W_])sign)["']?\s*[=:]\s*)"""
+    rf"""((?:{_WORDS}|(?<![^\W_])sign)["']?\s*[=:]\s*)"""
     r"""(?:(?:bearer|basic)\s+)?(?:"[^"]*"|'[^']*'|[^\s&"',;)}\]]+)""",
     re.IGNORECASE,
 )
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+:[^/\s@]+(?=@)")
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s@:]+:[^/\s@]+(?=@)")
 _HEADING = re.compile(r"-----.*-----")
 _FIELD = re.compile(r"""["']?[\w.-]+["']?\s*[=:]\s*["']?([^\s"',]+)["']?,?""", re.ASCII)
 
@@ -71,13 +73,16 @@ def redact(text: str) -> str:
     pattern = _pattern()
     if pattern is not None:
         text = pattern.sub(HIDDEN, text)
-    text = _USER_IN_URL.sub(HIDDEN, _BESIDE.sub(rf"\1{HIDDEN}", text))
+    # Asked first because it is much cheaper than to search.
+    if "=" in text or ":" in text:
+        text = _USER_IN_URL.sub(HIDDEN, _BESIDE.sub(rf"\1{HIDDEN}", text))
     if is_cut:
         # What was cut within a secret stands at the very end.
         return text[:-SECRET_CHARS_MAX][:TEXT_CHARS_MAX] + CUT
     return text
 
 
+@lru_cache(maxsize=1_024)
 def is_secret_key(key: str) -> bool:
     """Whether what is called so is never shown."""
     return _KEY.search(_CAMEL.sub("_", key)) is not None
@@ -117,7 +122,8 @@ class _Walk:
         return redact(repr(value) if isinstance(value, bytes | bytearray) else str(value))
 
     def _item(self, key: str, value: object, depth: int) -> object:
-        return HIDDEN if is_secret_key(key) and value is not None else self.of(value, depth)
+        # Its end tells; and what is remembered of keys stays small.
+        return HIDDEN if is_secret_key(key[-_KEY_CHARS:]) and value is not None else self.of(value, depth)
 
     def _first(self, items: Iterable[_T]) -> Iterator[_T]:
         return islice(items, max(0, _NODES_MAX - self._nodes))
@@ -131,7 +137,9 @@ def pieces(value: str) -> list[str]:
 
 
 def _forms(piece: str) -> list[str]:
-    parts = [piece[:_PART_CHARS], piece[-_PART_CHARS:]] if len(piece) >= 2 * _PART_CHARS else []
+    # What holds spaces starts and ends with words, maybe; its lines and their values are pieces as well.
+    is_solid = len(piece) >= 2 * _PART_CHARS and not re.search(r"\s", piece)
+    parts = [piece[:_PART_CHARS], piece[-_PART_CHARS:]] if is_solid else []
     forms = []
     for text in (piece, *parts):
         escaped = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
