@@ -28,6 +28,7 @@ class JournalWriter:
     def __init__(self, folder: Path, *, is_durable: bool) -> None:
         self.path = folder / JOURNAL_NAME
         self.rows = 0
+        self._is_closed = False
         synchronous, wal_bytes = ("FULL", WAL_BYTES) if is_durable else ("OFF", 0)
         self._connection = open_database(self.path, APPLICATION_ID, STEPS, synchronous=synchronous, wal_bytes=wal_bytes)
 
@@ -71,8 +72,25 @@ class JournalWriter:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; what was not written is lost. Harmless when repeated."""
+        """Let go of the file. Harmless when repeated."""
+        self._is_closed = True
         self._connection.close()
+
+    def abandon(self) -> None:
+        """Let go of the files as they are, as a killed process does. Harmless when repeated.
+
+        The last connection that closes folds the write-ahead log into the file: on a disk that just failed nothing
+        must be written any more, so one that only reads closes last.
+        """
+        if self._is_closed:
+            return
+        try:
+            last, _ = open_readonly(self.path, APPLICATION_ID, SCHEMA_VERSION)
+        except sqlite3.Error:
+            self.close()
+            return
+        self.close()
+        last.close()
 
 
 class JournalReader:

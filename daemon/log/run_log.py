@@ -262,17 +262,18 @@ class RunLog:
         return journal_sha256
 
     def abandon(self, why: str = "it was abandoned") -> None:
-        """Let go of the files without sealing; what was not committed is lost. Harmless when repeated."""
+        """Let go of the files as they are; what was not committed is lost. Harmless when repeated."""
         self._unusable = self._unusable or why
         # So that neither `input` nor `commit` has to look whether the log is usable.
         self._last_seq = self._raw_bytes = _NEVER
         self._rows.clear()
-        for part in (self._segments, self._journal):
-            try:
-                if part is not None:
-                    part.close()
-            except (OSError, sqlite3.Error) as error:
-                self._unusable += f"; {error}"
+        try:
+            if self._segments is not None:
+                self._segments.close()
+            if self._journal is not None:
+                self._journal.abandon()
+        except (OSError, sqlite3.Error) as error:
+            self._unusable += f"; {error}"
 
     def __enter__(self) -> Self:
         return self

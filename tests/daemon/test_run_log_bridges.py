@@ -296,9 +296,9 @@ def test_a_journal_that_lost_its_end_is_noticed_and_what_followed_left_out(tmp_p
     shutil.copytree(tmp_path / "log", tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm"))
     written.log.abandon()
     path = tmp_path / "copy" / "journal.sqlite-wal"
-    data = path.read_bytes()
+    data = path.read_bytes().rstrip(b"\0")
     found = set()
-    for size in range(len(data), 0, -97):
+    for size in range(len(data), 0, -197):
         (tmp_path / "copy" / "journal.sqlite-shm").unlink(missing_ok=True)
         path.write_bytes(data[:size])
         try:
@@ -364,6 +364,10 @@ def test_a_flipped_byte_in_a_bridge_is_found(written: Written) -> None:
     written.act()
     written.commit()
     written.log.abandon()
+    # The last connection that closes folds the write-ahead log into the file.
+    connection = sqlite3.connect(written.folder / "journal.sqlite")
+    connection.execute("SELECT * FROM records").fetchall()
+    connection.close()
     path = written.folder / "journal.sqlite"
     whole = path.read_bytes()
     begin = whole.index(b'{"kind":"Trade"')
