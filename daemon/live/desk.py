@@ -12,6 +12,7 @@ from actors.cell import Cell
 from actors.control import Baselines, DeskHello, GuardStatus
 from actors.guardian_records import GuardConfig
 from actors.messages import KillCommand, KillLevel, ResumeCommand
+from actors.snapshot import SnapshotError
 from daemon.app import build_cell
 from daemon.build import build_id
 from daemon.config_daemon import DaemonConfig
@@ -25,7 +26,7 @@ from daemon.live.paths import StatePaths
 from daemon.live.recovery import Recovery, next_run_folder
 from daemon.live.shutdown import Quiet, StopStep, run_steps
 from daemon.live.venues import DeskVenues
-from daemon.log import LogWriteError, RunLog
+from daemon.log import LogWriteError, RunLog, UnreadableRecordError
 from daemon.logs import get_logger
 from daemon.metrics.edges import EdgeStats
 from venues.port import Command, Report, VenueDown
@@ -204,6 +205,9 @@ class Desk:
             live.log.write_snapshot(live.cell.dispatcher.seq, live.cell.dispatcher.now, live.cell.snapshot())
         except LogWriteError as error:
             live.fail(f"the journal failed: {error}")
+        except (SnapshotError, UnreadableRecordError) as error:
+            # Only a strategy of a user's can have such a state; the journal has everything all the same.
+            _log.error("no snapshot", why=str(error))
 
     # Ending
 

@@ -32,9 +32,12 @@ class StoredSnapshot:
 
 
 def encode_snapshot(plain: dict[str, Any]) -> bytes:
-    """Return the JSON of a snapshot. Raises UnreadableRecordError for what could not be read back."""
+    """Return the JSON of a snapshot, NaN and Infinity as Python has them.
+
+    Raises UnreadableRecordError for what could not be read back, such as a key that is no text or number.
+    """
     try:
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"the snapshot has no JSON form: {error}") from error
 
