@@ -1,4 +1,4 @@
-"""Three small actors that do all that a log must bear (orders, timers, views, failures, storms), and how they are run."""
+"""Three small actors that do all that a log must bear (orders, timers, views, failures, storms), and their runs."""
 
 from collections.abc import Sequence
 from decimal import Decimal
