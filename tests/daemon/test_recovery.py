@@ -242,6 +242,29 @@ def test_a_cell_that_cannot_begin_is_not_recovered(tmp_path: Path) -> None:
         recover(tmp_path / "log", lambda _: Cell(lambda: [AlwaysHalting()]))
 
 
+def test_a_backup_taken_while_it_runs_is_recovered_as_of_then(tmp_path: Path) -> None:
+    """The journal by SQLite's own means, and the other files after it: they may know more, which is left out."""
+    cell, log = begin(tmp_path / "log", durable=True)
+    play(cell, log, TROUBLED[:4])
+    then = state(cell)
+    (tmp_path / "backup").mkdir()
+    source, copy = (sqlite3.connect(tmp_path / folder / "journal.sqlite") for folder in ("log", "backup"))
+    source.backup(copy)
+    copy.close()
+    source.close()
+    play(cell, log, TROUBLED[4:])
+    log.sync()
+    for path in (tmp_path / "log").iterdir():
+        if "sqlite" not in path.name:
+            shutil.copy(path, tmp_path / "backup")
+    log.abandon()
+    found = recover(tmp_path / "backup", build_cell)
+    assert encode_snapshot(found.snapshot) == then
+    assert not found.is_complete
+    assert "the journal has lost its last" in found.warnings[0]
+    assert encode_snapshot(recover(tmp_path / "log", build_cell).snapshot) == state(cell)
+
+
 # Another build
 
 
