@@ -28,7 +28,9 @@ def paper(config: Path, state: Path, *words: str) -> dict[str, Any]:
 
 def test_a_paper_run_at_full_speed_trades_what_the_backtest_trades(tmp_path: Path) -> None:
     """The code that trades is the code that was tested: other processes, sockets and commits change nothing."""
-    config = write_config(tmp_path / "desk.toml", {**BUSY, "duration": '"90s"'})
+    # A machine that stands still for a while is no news here: the guard is patient.
+    patient = '[guard]\nheartbeat_timeout = "60s"\n'
+    config = write_config(tmp_path / "desk.toml", {**BUSY, "duration": '"90s"'}, patient)
     live = paper(config, tmp_path / "state", "--speed", "max")
     done = basisd("backtest", str(config), "--json", "--out", str(tmp_path / "backtest"))
     assert done.returncode == 0, done.stderr
