@@ -137,9 +137,9 @@ def pieces(value: str) -> list[str]:
 
 
 def _forms(piece: str) -> list[str]:
-    # What holds spaces starts and ends with words, maybe; its lines and their values are pieces as well.
-    is_solid = len(piece) >= 2 * _PART_CHARS and not re.search(r"\s", piece)
-    parts = [piece[:_PART_CHARS], piece[-_PART_CHARS:]] if is_solid else []
+    # A credential of several lines, or one that assigns, starts with words; what it assigns is a piece as well.
+    is_value = "\n" not in piece and not _FIELD.match(piece.lstrip("{ "))
+    parts = [piece[:_PART_CHARS], piece[-_PART_CHARS:]] if is_value and len(piece) >= 2 * _PART_CHARS else []
     forms = []
     for text in (piece, *parts):
         escaped = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])

@@ -150,7 +150,7 @@ def _content(where: str) -> bytes:
         fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise CredentialError(where, f"cannot be read: {error.strerror}") from None
-    with open(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise CredentialError(where, "is not a file")
@@ -159,7 +159,11 @@ def _content(where: str) -> bytes:
         if found.st_mode & 0o077 and not _is_ours_by_acl(fd):
             mode = stat.S_IMODE(found.st_mode)
             raise CredentialError(where, f"others may use it (mode {mode:04o}): chmod 600 {where}")
-        return file.read(4 * SECRET_CHARS_MAX + 1)
+        return os.read(fd, 4 * SECRET_CHARS_MAX + 1)
+    except OSError as error:
+        raise CredentialError(where, f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(fd)
 
 
 def _is_ours_by_acl(fd: int) -> bool:
