@@ -1,15 +1,10 @@
 """Which command `basisd` runs. Nothing but the chosen command is imported."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from daemon.exits import FAILED, ExitError
-
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
+from daemon.running import run
 
 COMMANDS = {
     "init": "daemon.init:main",
@@ -28,26 +23,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 a mistake in usage or configuration."""
-    parsed = _parser().parse_args(arguments)
-    module, _, function = COMMANDS[parsed.command].partition(":")
-    try:
-        status: int = getattr(import_module(module), function)(parsed)
-        sys.stdout.flush()
-    except ExitError as error:
-        for line in error.lines:
-            print(f"basisd: {line}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output is gone; the interpreter would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"basisd: {where}{error.strerror or error}", file=sys.stderr)
-        return FAILED
-    return status
+    return run("basisd", COMMANDS, _parser().parse_args(arguments))
 
 
 class _Version(argparse.Action):

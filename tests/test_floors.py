@@ -25,7 +25,7 @@ FORBIDDEN_METHODS = frozenset({"now", "utcnow", "today", "fromtimestamp"})
 ONLY_IN = {"ib_insync": "venues/ib/"}
 
 # What `basisd --help` may load: these files and what they import.
-LIGHT = ("daemon/cli.py", "daemon/ctl/main.py", "daemon/exits.py")
+LIGHT = ("daemon/cli.py", "daemon/ctl/main.py", "daemon/exits.py", "daemon/running.py")
 LIGHT_IMPORTS = frozenset({"argparse", "collections", "daemon", "importlib", "os", "sys"})
 
 

@@ -1,15 +1,10 @@
 """Which command `basisctl` runs. Nothing but the chosen command is imported."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from daemon.exits import FAILED, ExitError
-
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
+from daemon.running import run
 
 _SHOW, _CHANGE = "daemon.ctl.commands:show", "daemon.ctl.commands:change"
 COMMANDS = {
@@ -45,26 +40,7 @@ LEVELS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 refused or failed, 2 usage, 3 nobody answers."""
-    parsed = parser().parse_args(arguments)
-    module, _, function = COMMANDS[parsed.command].partition(":")
-    try:
-        status: int = getattr(import_module(module), function)(parsed)
-        sys.stdout.flush()
-    except ExitError as error:
-        for line in error.lines:
-            print(f"basisctl: {line}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output is gone; the interpreter would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"basisctl: {where}{error.strerror or error}", file=sys.stderr)
-        return FAILED
-    return status
+    return run("basisctl", COMMANDS, parser().parse_args(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

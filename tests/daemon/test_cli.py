@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from daemon import cli
+from daemon import cli, running
 from daemon.config_structure import ConfigError, structure
 from daemon.exits import ExitError
 from daemon.init import sections
@@ -29,7 +29,7 @@ def command(monkeypatch):
     """Return a way to put a function in the place of `basisd graph`."""
 
     def install(function):
-        monkeypatch.setattr(cli, "import_module", lambda _: SimpleNamespace(main=function))
+        monkeypatch.setattr(running, "import_module", lambda _: SimpleNamespace(main=function))
         return lambda: cli.main(["graph"])
 
     return install
@@ -138,8 +138,8 @@ def test_an_interrupt_exits_130(command):
 
 def test_a_reader_that_went_away_is_no_error(tmp_path):
     script = (
-        "import sys; from types import SimpleNamespace as N; from daemon import cli\n"
-        "cli.import_module = lambda _: N(main=lambda _: print('x' * 1_000_000) or 0)\n"
+        "import sys; from types import SimpleNamespace as N; from daemon import cli, running\n"
+        "running.import_module = lambda _: N(main=lambda _: print('x' * 1_000_000) or 0)\n"
         "sys.exit(cli.main(['graph']))"
     )
     with subprocess.Popen(

@@ -9,6 +9,7 @@ import pytest
 from admin_desk import MemoryDesk, caught_in_the_middle
 from rich.console import Console
 
+from daemon import running
 from daemon.admin import views
 from daemon.ctl import main as ctl
 from daemon.ctl import tables, top, words
@@ -126,7 +127,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
         def run(_: object) -> int:
             raise error
 
-        monkeypatch.setattr(ctl, "import_module", lambda _: type("Module", (), {"show": staticmethod(run)}))
+        monkeypatch.setattr(running, "import_module", lambda _: type("Module", (), {"show": staticmethod(run)}))
         return ctl.main(["status"])
 
     return fail_with
