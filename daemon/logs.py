@@ -75,16 +75,17 @@ class _Output:
     is_torn: bool = False
 
     def write(self, level: str, line: bytes) -> None:
-        """Write one line, or drop it: when nobody reads, when the descriptor is gone."""
+        """Write one line, or drop it or its end: when nobody reads, when the descriptor is gone."""
         start = b"\n" if self.is_torn else b""
         rest = memoryview(start + line + b"\n")
         try:
             writable = select.poll()
             writable.register(self.fd, select.POLLOUT)
-            if not writable.poll(0):
-                raise BlockingIOError
             while rest:
-                rest = rest[os.write(self.fd, rest) :]
+                # A pipe that can be written to takes this much without waiting.
+                if not writable.poll(0):
+                    raise BlockingIOError
+                rest = rest[os.write(self.fd, rest[: select.PIPE_BUF]) :]
                 self.is_torn = bool(rest)
         except (OSError, ValueError):
             self.dropped += 1
