@@ -16,6 +16,7 @@ import select
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from types import TracebackType
@@ -162,6 +163,7 @@ def configure(role: str, level: str = "info", *, fd: int = 2, form: Form | None 
     it is chosen by what `fd` is. Raises KeyError for a level that is none.
     """
     _output.role, _output.threshold, _output.fd = role, LEVELS[level], fd
+    _hold(fd)
     _output.form = form or _form_of(fd)
     root = logging.getLogger()
     root.handlers[:] = [_Handler()]
@@ -180,11 +182,19 @@ def statistics() -> LogStatistics:
     return LogStatistics(dict(_output.lines), _output.dropped, _output.failed)
 
 
-def _form_of(fd: int) -> Form:
+def _hold(fd: int) -> None:
+    """Let a descriptor that is closed lead nowhere: the next file opened, a journal maybe, would get its number."""
     try:
-        status = os.fstat(fd)
+        os.fstat(fd)
     except OSError:
-        return Form.JSON
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != fd:
+            os.dup2(nowhere, fd)
+            os.close(nowhere)
+
+
+def _form_of(fd: int) -> Form:
+    status = os.fstat(fd)
     if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
         return Form.JOURNAL
     return Form.CONSOLE if os.isatty(fd) else Form.JSON
@@ -199,7 +209,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = next((name for name in reversed(LEVELS) if LEVELS[name] <= record.levelno), "debug")
         fields = {"exc_info": record.exc_info} if record.exc_info else {}
-        args = record.args if isinstance(record.args, tuple) else (record.args,)
+        args = (record.args,) if isinstance(record.args, Mapping) else record.args or ()
         get_logger(record.name)._say(level, record.msg, args, fields)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -236,7 +246,7 @@ def _formatted(event: object, args: tuple[object, ...]) -> str:
     if not args:
         return text
     try:
-        return text % (args[0] if len(args) == 1 and isinstance(args[0], dict) else args)
+        return text % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
     except (TypeError, ValueError, KeyError):
         return f"{text} {args!r}"
 

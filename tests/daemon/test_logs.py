@@ -269,6 +269,19 @@ def test_where_nothing_can_be_written_nothing_is_raised(break_it):
     assert process.returncode == 0
 
 
+def test_a_closed_standard_error_becomes_no_other_file(tmp_path):
+    program = f"""{HEAD}
+configure('desk')
+path = {str(tmp_path / "journal")!r}
+with open(path, 'w') as journal:
+    get_logger('x').error('a')
+    journal.write('whole')
+print(open(path).read(), statistics().dropped)
+"""
+    shell = ["/bin/sh", "-c", f'exec {sys.executable} -c "$0" 2>&-', program]
+    assert subprocess.run(shell, capture_output=True, text=True, check=True, cwd=ROOT).stdout == "whole 0\n"
+
+
 def test_a_reader_that_is_gone():
     reader, writer = os.pipe()
     os.close(reader)
@@ -293,6 +306,7 @@ def test_the_standard_library_writes_into_it():
         logger.warning('%d', 'x')
         logger.warning('a mapping %(a)s', {'a': 1})
         logger.warning('100%')
+        logger.handle(logging.makeLogRecord({'msg': 'made', 'levelno': 35, 'name': 'lib.part'}))
         try: 1/0
         except ZeroDivisionError: logger.exception('failed')
         """
@@ -303,6 +317,7 @@ def test_the_standard_library_writes_into_it():
         ("warning", "%d ('x',)"),
         ("warning", "a mapping 1"),
         ("warning", "100%"),
+        ("warning", "made"),
         ("error", "failed"),
     ]
     assert {line["logger"] for line in lines} == {"lib.part"}
