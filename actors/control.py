@@ -96,7 +96,10 @@ class Baselines(Message):
 
 @message(lane=Lane.CONTROL)
 class GuardState(Message):
-    """The guard's latch: said on connecting, on every change, and in answer to the heartbeat `number`."""
+    """The guard's latch: said on connecting, on every change, and in answer to the heartbeat `number`.
+
+    In `dead_man_ns` the venues cancel by themselves unless the guard tells them again; None when that is not armed.
+    """
 
     ts: int
     number: int
@@ -104,3 +107,4 @@ class GuardState(Message):
     trigger: str
     why: str
     is_in_charge: bool
+    dead_man_ns: int | None = None

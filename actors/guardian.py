@@ -120,7 +120,8 @@ class Guardian(Flattener):
         state = self.state
         said = _SAID[state.flattening.course].format(state.flattening.why)
         why = "; ".join(part for part in (state.why, said) if part)
-        self.out.emit(GuardState(now, state.desk.number, state.level, state.trigger, why, state.is_in_charge))
+        left = None if state.dead_man_ns is None else max(0, state.dead_man_ns - now)
+        self.out.emit(GuardState(now, state.desk.number, state.level, state.trigger, why, state.is_in_charge, left))
 
     @handles(KillCommand)
     def on_kill(self, now: int, command: KillCommand) -> None:
@@ -449,6 +450,7 @@ class Guardian(Flattener):
     def _arm_dead_man(self, now: int, timeout_ns: int) -> None:
         if not self.config.dead_man_ns or not self.state.pace[0]:
             return
+        self.state.dead_man_ns = now + self.config.dead_man_ns if timeout_ns else None
         for account in self.accounts.values():
             for spec in self.instruments.values():
                 if spec.venue == account.venue and not spec.is_spot:

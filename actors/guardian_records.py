@@ -206,7 +206,10 @@ class Flattening:
 
 @define
 class GuardianState:
-    """`lowering` waits for the disk; `distrust` is why nothing is lowered before a restart with a sound journal."""
+    """`lowering` waits for the disk; `distrust` is why nothing is lowered before a restart with a sound journal.
+
+    `dead_man_ns` is when the venues cancel by themselves unless told otherwise, by the guard's clock.
+    """
 
     level: KillLevel = KillLevel.ARMED
     trigger: str = ""
@@ -219,5 +222,6 @@ class GuardianState:
     flattening: Flattening = field(factory=Flattening)
     baselines: dict[str, Mapping[str, Decimal]] = field(factory=dict)
     pace: tuple[int, int] = (1, 1)
+    dead_man_ns: int | None = None
     next_order: int = 1
     next_query: int = 1

@@ -57,6 +57,7 @@ class Desk:
     metrics_port: int | None = field(init=False, default=None)
     guard_settings: GuardConfig = field(init=False)
     _times: ApiTimes = field(init=False)
+    _dead_man_accounts: tuple[str, ...] = field(init=False, default=())
     _told_level: KillLevel = field(init=False, default=KillLevel.ARMED)
 
     def __attrs_post_init__(self) -> None:
@@ -64,6 +65,8 @@ class Desk:
         seen_ns = 0 if self.recovery is None else self.recovery.now
         # Until the venue tells, no time passes.
         clock = MarketClock(seen_ns, 0, 0)
+        with_timers = {one.venue for one in self.config.instruments.values() if not one.is_spot}
+        self._dead_man_accounts = tuple(one.id for one in self.config.accounts.values() if one.venue in with_timers)
         self._times = ApiTimes(self.edges, self._venue_of)
         self.venues = DeskVenues(clock, self.edges, self._times, seen_ns)
         self.link = VenueLink(
@@ -128,6 +131,7 @@ class Desk:
             timeout_ns=self.guard_settings.heartbeat_timeout_ns,
         )
         self.live.lease = self.guard.lease
+        self.guard.on_news = self._guard_heard
         self.live.after_pump.append(self._after_pump)
         self.live.start(now, snapshot)
         if recovery is not None:
@@ -165,10 +169,21 @@ class Desk:
             if is_raised:
                 last = next(reversed(state.triggers), "desk")
                 self.guard.raise_to(state.level, f"desk/{last}", state.conditions.get(last, ""))
+
+    def _guard_heard(self) -> None:
+        """The guard said something, or is gone."""
         guard = self.guard
         self.edges.note_guard(is_up=guard.is_up, is_in_charge=guard.state is not None and guard.state.is_in_charge)
         if guard.is_up:
             self._tell_baselines()
+            self._note_dead_men()
+
+    def _note_dead_men(self) -> None:
+        state = self.guard.state
+        left = None if state is None else state.dead_man_ns
+        until = None if left is None else self.venues.clock.now() + left
+        for account in self._dead_man_accounts:
+            self.edges.note_dead_man(account, until)
 
     def _tell_baselines(self) -> None:
         for account, sync in self.cell.dispatcher.actors["position_synchronizer"].state.accounts.items():

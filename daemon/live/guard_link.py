@@ -57,6 +57,7 @@ class GuardLink:
         self.came_up = trio.Event()
         # Set and made anew by every message.
         self.heard = trio.Event()
+        self.on_news: Callable[[], None] = _nothing
 
     @property
     def is_up(self) -> bool:
@@ -189,6 +190,7 @@ class GuardLink:
                 self._arming.done.set()
         else:
             raise WireError(f"a {type(message).__name__} is not for the desk")
+        self.on_news()
 
     def _tell_cell(self, before: GuardState | None, state: GuardState) -> None:
         """Pass on what changed: whether the guard is up or in charge, and a latch above the cell's own level."""
@@ -218,3 +220,8 @@ class GuardLink:
             in_charge = self.state is not None and self.state.is_in_charge
             live.offer(GuardStatus(live.clock.now(), False, in_charge, why))
             live.pump()
+            self.on_news()
+
+
+def _nothing() -> None:
+    pass
