@@ -5,6 +5,7 @@ import json
 import sys
 from argparse import Namespace
 from fractions import Fraction
+from pathlib import Path
 from time import perf_counter
 
 from attrs import evolve
@@ -55,7 +56,7 @@ def main(arguments: Namespace) -> int:
     paths = StatePaths.of(config.run.name, arguments.state)
     try:
         lock(paths.lock)
-        load_account_secrets(config)
+        load_account_secrets(config, Path(arguments.config).parent / "credentials")
     except FolderInUseError as error:
         raise ExitError(str(error), status=FAILED) from error
     except CredentialErrors as error:

@@ -232,11 +232,8 @@ class DeskProcess:
     async def _supervise(self, scope: trio.CancelScope) -> None:
         try:
             await self._supervisor.run()
-        except ChildStartError as error:
+        except (ChildStartError, SupervisorFailedError) as error:
             self._ending = Ending(str(error), is_failure=True)
-        except SupervisorFailedError as error:
-            causes = "; ".join(f"{type(one).__name__}: {one}" for one in error.exceptions)
-            self._ending = Ending(f"{error.message}: {causes}", is_failure=True)
         scope.cancel()
 
     async def _lead(self) -> None:

@@ -77,3 +77,18 @@ def test_a_credential_that_others_may_read_is_refused(tmp_path: Path, monkeypatc
         raise
     assert "futures-key" in daemon.words()
     assert CANARY not in daemon.words()
+
+
+def test_without_a_service_manager_credentials_lie_beside_the_configuration(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "desk.toml", BUSY)
+    config.write_text(with_credential(config.read_text()))
+    with running(config, tmp_path / "state") as daemon:
+        assert daemon.process is not None
+        assert daemon.process.wait(60) == 2
+        assert "credentials/futures-key" in daemon.words()
+        (tmp_path / "credentials").mkdir(mode=0o700)
+        (tmp_path / "credentials" / "futures-key").write_text(CANARY)
+        (tmp_path / "credentials" / "futures-key").chmod(0o600)
+        daemon.start()
+        daemon.wait_ready()
+        assert daemon.terminate() == 0
