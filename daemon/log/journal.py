@@ -8,10 +8,13 @@ from pathlib import Path
 
 from daemon.log import bridges, snapshots
 from daemon.log.bridges import Bridge, BridgeRow
+from daemon.log.disk import sync_folder
 from daemon.log.errors import LogCorruptError
 from daemon.log.journal_schema import APPLICATION_ID, JOURNAL_NAME, SCHEMA_VERSION, STEPS, has_bridges
-from daemon.log.schema import WAL_BYTES, open_database, open_readonly
+from daemon.log.schema import FILE_MODE, WAL_BYTES, open_database, open_readonly
 from daemon.log.snapshots import KEPT, SnapshotRow, StoredSnapshot
+
+_SEAL_WAIT_MS = 1_000
 
 Row = tuple[int, int, int, str]
 """seq, market inputs before it, crc32, canonical line."""
@@ -56,13 +59,15 @@ class JournalWriter:
         run("COMMIT")
 
     def seal(self) -> None:
-        """Fold the write-ahead log into the one file and close it. Raises sqlite3.OperationalError while read."""
+        """Fold the write-ahead log into the one file and close it."""
         run = self._connection.execute
         run("DELETE FROM bridges")
+        run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA busy_timeout = {_SEAL_WAIT_MS}")
         busy, written, folded = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy and written != folded:
-            raise sqlite3.OperationalError("another process reads the journal: it cannot be sealed")
-        run("PRAGMA synchronous = FULL")
+            self._replace()
+            return
         try:
             run("PRAGMA journal_mode = DELETE").fetchone()
         except sqlite3.OperationalError as error:
@@ -70,6 +75,25 @@ class JournalWriter:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
         self.close()
+
+    def _replace(self) -> None:
+        """Put a folded copy in the file's place: someone is in the middle of reading it, in a pager perhaps, and goes on.
+
+        The copy has the same pages, so that whoever opens it before the old write-ahead log is gone reads the same.
+        """
+        draft = self.path.with_name(self.path.name + ".tmp")
+        copy = sqlite3.connect(draft, isolation_level=None)
+        try:
+            draft.chmod(FILE_MODE)
+            self._connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+        finally:
+            copy.close()
+        self.close()
+        draft.replace(self.path)
+        for companion in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + companion).unlink(missing_ok=True)
+        sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Let go of the file. Harmless when repeated."""

@@ -350,15 +350,39 @@ def _ask(folder: Path) -> dict[str, Sequence[Any]]:
         connection.close()
 
 
-def test_someone_with_the_journal_open_does_not_keep_a_log_from_being_sealed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+@pytest.mark.parametrize("reading", ["nothing", "the end", "the beginning"])
+def test_someone_with_the_journal_open_does_not_keep_a_log_from_being_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, reading: str
+) -> None:
+    """Idle, or in the middle of reading, as behind a pager: what was read then, or what is there by now."""
+    monkeypatch.setattr("daemon.log.journal._SEAL_WAIT_MS", 1)
+    path = tmp_path / "log" / "journal.sqlite"
     log = create(tmp_path / "log", durable=True)
+    shell = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
+    count = "SELECT count(*) FROM orders"
+    if reading == "the beginning":
+        shell.execute("BEGIN")
+        assert shell.execute(count).fetchone() == (0,)
     write_some(log)
-    shell = sqlite3.connect(tmp_path / "log" / "journal.sqlite")
-    shell.execute("SELECT count(*) FROM orders").fetchall()
-    log._journal._connection.execute("PRAGMA busy_timeout = 1")  # type: ignore[union-attr]
-    log.close()
-    shell.close()
-    assert open_log(tmp_path / "log").is_sealed
+    if reading == "the end":
+        log.sync()
+        shell.execute("BEGIN")
+        assert shell.execute(count).fetchone() == (6,)
+    journal_sha256 = log.close()
+    assert shell.execute(count).fetchone() == (0 if reading == "the beginning" else 6,)
+    for _ in range(2):
+        opened = open_log(tmp_path / "log")
+        assert opened.is_sealed
+        assert opened.journal_sha256() == journal_sha256
+        shell.close()
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    assert reader.execute(count).fetchone() == (6,)
+    reader.close()
+    names = sorted(each.name for each in (tmp_path / "log").iterdir())
+    assert [name for name in names if "sqlite" not in name] == ["manifest.json", "market-000000.seg", "run.json"]
+    assert "journal.sqlite.tmp" not in names
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 # What is refused
