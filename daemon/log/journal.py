@@ -77,7 +77,7 @@ class JournalWriter:
         self.close()
 
     def _replace(self) -> None:
-        """Put a folded copy in the file's place: someone is in the middle of reading it, in a pager perhaps, and goes on.
+        """Put a folded copy in the file's place: someone is in the middle of reading it, and may go on.
 
         The copy has the same pages, so that whoever opens it before the old write-ahead log is gone reads the same.
         """
