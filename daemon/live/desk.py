@@ -134,16 +134,25 @@ class Desk:
         self.guard.on_news = self._guard_heard
         self.live.after_pump.append(self._after_pump)
         self.live.start(now, snapshot)
+        self._tell_the_cell(now)
+        self.live.pump_at(now, is_timer_due=False)
+        self.venues.attach(self.live, self.link)
+        self.begun.set()
+
+    def _tell_the_cell(self, now: int) -> None:
+        """Say what a cell must know before the first report: what it goes on from, no guard yet, disarmed or not."""
+        recovery = self.recovery
         if recovery is not None:
             # Whatever was on its way may have arrived or not; reports were missed.
             self.live.offer(ResumeCommand(now, f"goes on from run {recovery.folder.parent.name}"))
             self.live.offer(*[VenueDown(now, venue, why="the desk was down") for venue in self.config.venues])
+            if not recovery.is_complete:
+                # Client ids may have been used that nobody remembers: a person looks before anything is opened.
+                why = "; ".join(recovery.warnings) or "its log is not complete"
+                self.live.offer(KillCommand(now, "recovery", KillLevel.REDUCE_ONLY, why))
         self.live.offer(GuardStatus(now, is_up=False, why="not connected yet"))
         if self.mode == "run":
             self.live.offer(KillCommand(now, "startup", KillLevel.REDUCE_ONLY, "a desk starts disarmed"))
-        self.live.pump_at(now, is_timer_due=False)
-        self.venues.attach(self.live, self.link)
-        self.begun.set()
 
     async def run_cell(self) -> None:
         await self.live.run_timers()
