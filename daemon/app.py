@@ -21,7 +21,7 @@ from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
-from actors.statistics import Statistics
+from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from sim.exchange import Seat
@@ -78,7 +78,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
             name="atomic_executor",
         ),
-        Statistics(instruments, venues, name="statistics"),
+        Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
     actors.append(EventLog(venues, config.section("events", EventLogConfig), name="event_log"))

@@ -22,6 +22,7 @@ from actors.margin_monitor import MarginConfig
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
+from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "statistics": StatisticsConfig,
     "guard": GuardConfig,
     "daemon": DaemonConfig,
     "events": EventLogConfig,

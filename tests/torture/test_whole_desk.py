@@ -302,6 +302,9 @@ remembered_baskets = 10
 
 [ledger]
 seen = 40
+
+[statistics]
+baskets = 10
 """
     sizes = []
     for seconds in (40, 120):
