@@ -78,6 +78,13 @@ class Exchange:
         due = self._due[0][0] if self._due else NEVER
         return due if due < self.deadline_ns else self.deadline_ns
 
+    def is_question_next(self) -> bool:
+        """Whether what happens next is only asking or answering: it changes nothing at any venue."""
+        if not self._due or self.deadline_ns <= self._due[0][0]:
+            return False
+        _, _, seat, message, client = self._due[0]
+        return client != ALL if seat is None else isinstance(message, Query)
+
     def happen(self) -> tuple[Report, int] | None:
         """Let the next thing happen; return the report that thereby reaches its clients, and which (ALL or one)."""
         if not self._due or self.deadline_ns <= self._due[0][0]:

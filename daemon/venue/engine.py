@@ -20,7 +20,8 @@ class VenueEngine:
     """The venues of `config`, on a market that ends `for_ns` after its start (None: with its data, or never).
 
     Time is given from outside and never goes back. The same ticks and the same commands between the same steps give
-    the same deliveries: that is how a killed venue comes back.
+    the same deliveries: that is how a killed venue comes back. Questions and their answers are no steps: they are not
+    written down and change nothing.
     """
 
     config: RunConfig
@@ -67,8 +68,8 @@ class VenueEngine:
         What is due at an instant comes after the venue's own market events and before what reaches the desk then.
         """
         tick, due = self._tick, self.exchange.next_ns()
-        self.steps += 1
         if tick is not None and (tick.ns < due or (tick.ns == due and not tick.is_local)):
+            self.steps += 1
             self.now = max(self.now, tick.ns)
             self._tick = next(self._ticks, None)
             if tick.is_local:
@@ -79,6 +80,7 @@ class VenueEngine:
         if due == NEVER:
             raise RuntimeError("nothing will happen any more")
         self.now = max(self.now, due)
+        self.steps += not self.exchange.is_question_next()
         delivered = self.exchange.happen()
         if delivered is not None:
             report, client = delivered
