@@ -207,6 +207,9 @@ class GuardLink:
             self._is_told_up = True
             self.came_up.set()
             live.pump()
+        if wanted > level:
+            # What the guard hears next of this level must not look like a rise of our own.
+            self.beat_now()
         if level > state.level and self._arming is None:
             self.raise_to(level, "desk", "the desk's kill switch is higher")
 

@@ -80,7 +80,7 @@ def arm_again(daemon: Daemon, status: dict[str, Any]) -> None:
         try:
             daemon.call("arm", {"reason": "the crash was looked into"})
         except CallFailedError as error:
-            if "not confirmed" in error.message or "not proven" in error.message:
+            if any(one in error.message for one in ("not confirmed", "not proven", "not ready")):
                 return False
             raise
         return True
