@@ -272,7 +272,7 @@ def test_a_credential_is_read_from_a_folder_of_its_own(secret):
 @pytest.mark.parametrize(
     ("drop_in", "status", "said"),
     [
-        ("", "2", "account futures: credential binance-futures: no folder to look in"),
+        ("", "2", "account futures: /etc/basisd/credentials/binance-futures: cannot be read"),
         ("[Service]\nLoadCredential=binance-futures:/etc/basisd/nothing\n", "243", "Failed to set up credentials"),
         (f"[Service]\nLoadCredential=other:{KEPT}\n", "2", "cannot be read: No such file"),
         ("[Service]\nEnvironment=CREDENTIALS_DIRECTORY=/etc/basisd/open\n", "2", "others may use it (mode 0644)"),
