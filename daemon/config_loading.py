@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from attrs import define, evolve, field, frozen
 
+from daemon.config_account import AccountConfig
 from daemon.config_brackets import bracket_mistakes
 from daemon.config_read import Read, read
 from daemon.config_references import Reference, excused, references
 from daemon.config_schema import (
-    AccountConfig,
     Log,
     Recorded,
     Recording,

@@ -1,6 +1,5 @@
 """What a run's configuration holds, once it is known to be right."""
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -10,23 +9,17 @@ import attrs
 from attrs import Attribute, field, frozen
 
 from actors.config_checks import positive
-from daemon.config_structure import Credential, did_you_mean
+from daemon.config_account import AccountConfig, is_id
+from daemon.config_structure import did_you_mean
 from sim.queue_models import make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
 from sim.venue_rules import RULES
-from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.instrument import Instrument
 from venues.model.money import ONE
 
 _T = TypeVar("_T")
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _SIGNED = {"signed": True}
-
-
-def _is_id(_: object, attribute: "Attribute[str]", value: str) -> None:
-    if not _ID.fullmatch(value):
-        raise ValueError(f"{value!r} may hold letters, digits, '_', '-' and '.' only")
 
 
 def _is_fraction(_: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
@@ -52,7 +45,7 @@ def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
 class Run:
     """What the run is called, its seed, when it starts (ns UTC) and how long it lasts (None: the whole recording)."""
 
-    name: str = field(default="run", validator=_is_id)
+    name: str = field(default="run", validator=is_id)
     seed: int = 1
     start_ns: int = 1_767_225_600_000_000_000
     duration_ns: int | None = None
@@ -122,7 +115,7 @@ class Latency:
 class Venue:
     """One venue of the run: whose rules it follows when simulated, and where resting orders queue there."""
 
-    id: str = field(validator=_is_id)
+    id: str = field(validator=is_id)
     rules: str = field(validator=_is_rule_set)
     fees: Fees
     latency: Latency = Latency()
@@ -130,28 +123,10 @@ class Venue:
 
 
 @frozen
-class AccountConfig:
-    """One account: its modes, what it holds at the start, and leverage by symbol."""
-
-    id: str = field(validator=_is_id)
-    venue: str
-    balances: dict[str, Decimal]
-    margin_mode: MarginMode
-    position_mode: PositionMode = PositionMode.ONE_WAY
-    leverage: dict[str, int] = field(factory=dict)
-    credentials: Credential | None = None
-
-    def account(self) -> Account:
-        """Return the account as it is at the start of a run, leverage keyed by instrument id."""
-        leverage = {f"{self.venue}:{symbol}": times for symbol, times in self.leverage.items()}
-        return Account(self.id, self.venue, dict(self.balances), self.margin_mode, self.position_mode, leverage)
-
-
-@frozen
 class StrategyHead:
     """What every strategy's table holds; `params` is read by the class that `kind` means."""
 
-    id: str = field(validator=_is_id)
+    id: str = field(validator=is_id)
     kind: str
     params: dict[str, Any] = field(factory=dict)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Never, Protocol, final
 from daemon.redaction import HIDDEN, SECRET_CHARS_MAX, UnfitSecretError, pieces, register
 
 if TYPE_CHECKING:
-    from daemon.config_schema import AccountConfig
+    from daemon.config_account import AccountConfig
 
 _TELLING_CHARS = 16
 """A line of a credential that is shorter may be a word that stands anywhere."""

@@ -5,16 +5,16 @@ hangs on import, does not keep the guard from its work.
 """
 
 import tomllib
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from actors.guardian_records import GuardConfig
+from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
-from daemon.config_structure import ConfigError, Credential, structure
-from venues.model.account import Account, MarginMode, PositionMode
+from daemon.config_structure import ConfigError, structure
+from venues.model.account import Account
 from venues.model.instrument import Instrument
 
 _T = TypeVar("_T")
@@ -35,23 +35,6 @@ class GuardSetup:
     log_level: str
 
 
-@frozen
-class _Account:
-    """An account's table; `daemon.config_schema.AccountConfig` is the same for everybody else."""
-
-    id: str
-    venue: str
-    balances: dict[str, Decimal]
-    margin_mode: MarginMode
-    position_mode: PositionMode = PositionMode.ONE_WAY
-    leverage: dict[str, int] = field(factory=dict)
-    credentials: Credential | None = None
-
-    def account(self) -> Account:
-        leverage = {f"{self.venue}:{symbol}": times for symbol, times in self.leverage.items()}
-        return Account(self.id, self.venue, dict(self.balances), self.margin_mode, self.position_mode, leverage)
-
-
 def read_setup(path: Path) -> GuardSetup:
     """Read the guard's part of a configuration. Raises SetupError."""
     try:
@@ -62,7 +45,7 @@ def read_setup(path: Path) -> GuardSetup:
         raise SetupError(f"{path}: is not TOML: {error}") from error
     errors: list[ConfigError] = []
     instruments = _rows(document, "instruments", Instrument, errors)
-    accounts = _rows(document, "accounts", _Account, errors)
+    accounts = _rows(document, "accounts", AccountConfig, errors)
     guard = structure(document.get("guard", {}), GuardConfig, "guard", errors)
     daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", [])
     if errors or guard is None:
