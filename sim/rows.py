@@ -1,0 +1,89 @@
+"""What a market is as columns: one row per level, trade or mark, in ticks and lots, with both clocks' times.
+
+A message becomes one row or several, of which the last carries LAST: what it did to the book is looked at only then.
+
+| kind | `ticks` | `lots` | BUY |
+|---|---|---|---|
+| DEPTH | price | new absolute quantity, 0 removes | a bid |
+| CLEAR | - | - | - ; the whole book is forgotten; alone and LAST: it is unknown until the next snapshot |
+| SNAPSHOT | price | quantity; follows a CLEAR | a bid |
+| QUOTE | price | quantity of the best level; a bid and an ask row | the bid |
+| TRADE | price | quantity | the aggressor buys |
+| MARK | index price x 1e8, 0 unknown | mark price x 1e8 | - |
+| FUNDING | its mark price x 1e8, 0 unknown | rate x 1e12, signed | - |
+| STATUS | - | index into STATUSES | - |
+| OPEN_INTEREST | - | quantity | - |
+| SETTLEMENT | - | price x 1e8 | it is the final one |
+| ADD | price | quantity of the new order `order_id` | it buys |
+| MODIFY | new price | new quantity of `order_id` | it buys |
+| DELETE | price | - ; `order_id` leaves the book | it buys |
+| EXECUTE | price | quantity of `order_id` that traded | it buys |
+| GAP | - | - | - ; what follows cannot be trusted until the next snapshot |
+
+Rows with VENUE happen at the venue at `venue_ns`, rows with LOCAL reach the desk at `local_ns`. Among VENUE rows
+`venue_ns` never falls, among LOCAL rows `local_ns` never falls; a row that cannot have both places is written twice,
+once with each flag.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from attrs import define
+from numpy.typing import NDArray
+
+DEPTH, TRADE, CLEAR, SNAPSHOT, QUOTE, MARK, FUNDING, STATUS, OPEN_INTEREST, SETTLEMENT = range(1, 11)
+ADD, MODIFY, DELETE, EXECUTE, GAP = range(11, 16)
+
+VENUE, LOCAL, BUY, LAST = 1, 2, 4, 8
+
+STATUSES = ("pre_open", "open", "halt", "close")
+PRICE_SCALE = 100_000_000
+RATE_SCALE = 1_000_000_000_000
+
+COLUMNS: dict[str, type[np.generic]] = {
+    "kind": np.uint8,
+    "flags": np.uint8,
+    "instrument": np.uint16,
+    "venue_ns": np.int64,
+    "local_ns": np.int64,
+    "ticks": np.int64,
+    "lots": np.int64,
+    "order_id": np.uint64,
+}
+"""Name and type of every column. `instrument` counts the instruments of a file; `order_id` is 0 where there is none."""
+
+Column = NDArray[Any]
+
+
+@define(eq=False)
+class Rows:
+    """Columns of one length, one element per row."""
+
+    kind: Column
+    flags: Column
+    instrument: Column
+    venue_ns: Column
+    local_ns: Column
+    ticks: Column
+    lots: Column
+    order_id: Column
+
+    @classmethod
+    def empty(cls, count: int) -> "Rows":
+        """Return `count` rows of zeros."""
+        return cls(**{name: np.zeros(count, kind) for name, kind in COLUMNS.items()})
+
+    @classmethod
+    def join(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Return the rows of all parts, one part after the other."""
+        if not parts:
+            return cls.empty(0)
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def slice(self, start: int, stop: int) -> "Rows":
+        """Return a view of the rows from `start` to before `stop`."""
+        return Rows(**{name: getattr(self, name)[start:stop] for name in COLUMNS})
