@@ -38,7 +38,7 @@ def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 
 def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
-    make_queue_model(value, 1.0)
+    make_queue_model(value)
 
 
 @frozen

@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 from sim import margin
 from sim.account import SimAccount
+from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.venue_order import CONDITIONAL, VenueOrder
 from sim.venue_rules import SELF_TRADE, RefusedError, SelfTrade
 from sim.venue_state import Market, VenueState
@@ -28,6 +29,8 @@ def to_lots(spec: Instrument, qty: Decimal) -> int:
         raise RefusedError(RejectReason.OFF_LOT, str(error)) from None
     if lots <= 0:
         raise RefusedError(RejectReason.OFF_LOT, f"quantity {qty} is not positive")
+    if lots > LOTS_MAX:
+        raise RefusedError(RejectReason.ABOVE_MAX_QTY, f"quantity {qty} is above {LOTS_MAX} lots")
     return lots
 
 
@@ -36,9 +39,12 @@ def to_ticks(spec: Instrument, price: Decimal | None, name: str) -> int:
     if price is None or not price.is_finite() or price <= ZERO:
         raise RefusedError(RejectReason.BAD_PRICE, f"{name}: {price} is not a price")
     try:
-        return spec.ticks(price)
+        ticks = spec.ticks(price)
     except (OffGridError, InvalidOperation) as error:
         raise RefusedError(RejectReason.OFF_TICK, str(error)) from None
+    if ticks > TICKS_MAX:
+        raise RefusedError(RejectReason.BAD_PRICE, f"{name}: {price} is above {TICKS_MAX} ticks")
+    return ticks
 
 
 def check_open(market: Market) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 
 from sim.matching import Matcher
 from sim.venue_order import VenueOrder
-from venues.model.fill import FillReason, Liquidity
 from venues.model.order import Side
 
 
 def opening_price(matcher: Matcher, reference: int | None) -> tuple[int, int] | None:
     """Return (price in ticks, matched lots), None when nothing crosses. `reference` breaks the last tie."""
-    prices = {*matcher.book.bids, *matcher.book.asks, *matcher.bids, *matcher.asks}
+    prices = {ticks for side in Side for levels in _sides(matcher, side) for ticks in levels}
     best: tuple[tuple[int, int, int, int], int] | None = None
     for ticks in sorted(prices):
         demand = _interest(matcher, Side.BUY, ticks)
@@ -36,7 +35,11 @@ def _interest(matcher: Matcher, side: Side, ticks: int) -> int:
 
 
 def _sides(matcher: Matcher, side: Side) -> tuple[dict[int, int], dict[int, list[VenueOrder]]]:
-    return (matcher.book.bids, matcher.bids) if side is Side.BUY else (matcher.book.asks, matcher.asks)
+    own: dict[int, list[VenueOrder]] = {}
+    for order in matcher.own(side):
+        assert order.ticks is not None
+        own.setdefault(order.ticks, []).append(order)
+    return dict(matcher.displayed(side)), own
 
 
 def uncross(matcher: Matcher, reference: int | None) -> None:
@@ -64,19 +67,16 @@ def _trade_level(matcher: Matcher, side: Side, price: int, at: int, most: int) -
     shown, own = _sides(matcher, side)
     displayed = shown.get(price, 0)
     market = done = 0
-    for order in tuple(own.get(price, ())):
-        ahead = min(max(0, round(order.front) - market), displayed - market, most - done)
+    for order in own.get(price, ()):
+        if not order.resting:
+            continue
+        ahead = min(max(0, round(matcher.front(order)) - market), displayed - market, most - done)
         market, done = market + ahead, done + ahead
         lots = min(order.leaves, most - done)
         if lots <= 0:
             break
         done += lots
-        matcher.fill(order, at, lots, Liquidity.MAKER, FillReason.AUCTION)
-        if order.leaves <= 0:
-            matcher.remove(order)
-        elif order.resting:
-            order.show()
-        matcher.traded()
+        matcher.execute(order, at, lots)
     rest = min(displayed - market, most - done)
     market, done = market + rest, done + rest
     matcher.shrink(side, price, market)

@@ -76,6 +76,10 @@ def book_fill(
         realized = account.book_contract(
             state.now, spec, order.position_side, order.side, qty, price, fee, leverage, fee_type
         )
+        if liquidity is Liquidity.NONE:
+            # Nothing the compiled venue has seen.
+            held = account.qty(spec.id, order.position_side)
+            market.matcher.hold(account.id, order.position_side, int(held / spec.lot_size))
     if order.forced and fee:
         _to_fund(state, spec.settle, fee)
     market.trades += 1
@@ -163,22 +167,6 @@ def reducible(state: VenueState, market: Market, order: VenueOrder) -> int:
     """Return how many lots of the position the order can close; 0 when it would enlarge it."""
     qty = state.accounts[order.account].qty(market.spec.id, order.position_side)
     return int(abs(qty) / market.spec.lot_size) if qty * order.side.sign < ZERO else 0
-
-
-def shrink_reducing(state: VenueState, market: Market) -> None:
-    """Cut resting reduce-only orders to the positions as they are now; those with nothing left expire.
-
-    Source: Binance ORDER_TRADE_UPDATE, `er` 4 (reduce-only orders that no longer fit are expired).
-    """
-    for order in tuple(state.live.values()):
-        if not order.reduces or not order.resting or order.instrument != market.spec.id:
-            continue
-        most = reducible(state, market, order)
-        if order.leaves > most:
-            order.cut += order.leaves - most
-            order.visible = min(order.visible, order.leaves)
-            if order.leaves <= 0:
-                expire(state, market, order)
 
 
 def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal | None) -> None:

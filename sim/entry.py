@@ -47,6 +47,7 @@ def _rejected(state: VenueState, command: SubmitOrder, refusal: RefusedError) ->
 
 def _accept(state: VenueState, order: VenueOrder) -> None:
     state.orders += 1
+    order.sequence = state.orders
     order.venue_order_id = str(state.orders)
     order.apply(OrderEvent.ACCEPT)
     state.live[order.account, order.id] = order
@@ -155,7 +156,7 @@ def _match(state: VenueState, market: Market, order: VenueOrder) -> None:
         booking.expire(state, market, order)
     else:
         matcher.rest(order)
-        booking.shrink_reducing(state, market)
+        matcher.shrink_reducing()
 
 
 # Changing
@@ -202,7 +203,7 @@ def _modify(state: VenueState, command: ModifyOrder) -> None:
     if order.armed:
         return
     if stays:
-        order.visible = min(order.visible, order.leaves) if order.display_lots else order.leaves
+        market.matcher.resize(order)
         return
     order.ticks = before[1]
     market.matcher.remove(order)

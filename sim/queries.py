@@ -18,8 +18,6 @@ from venues.port import (
     Report,
 )
 
-_ALL = 1_000_000
-
 
 def answer(state: VenueState, query: Query) -> Report:
     """Return the answer; kinds the venue does not serve, unknown accounts and instruments fail with the reason."""
@@ -108,8 +106,7 @@ def _book(state: VenueState, _: SimAccount, query: Query) -> Report:
     market = state.markets.get(query.instrument or "")
     if market is None or market.update_id is None:
         return _failed(state, query, "there is no book")
-    book = market.matcher.book
-    bids, asks = book.depth(Side.BUY, _ALL), book.depth(Side.SELL, _ALL)
+    bids, asks = market.matcher.displayed(Side.BUY), market.matcher.displayed(Side.SELL)
     return BookSnapshot(state.now, market.spec.id, market.update_id, bids, asks)
 
 

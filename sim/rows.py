@@ -37,6 +37,10 @@ ADD, MODIFY, DELETE, EXECUTE, GAP = range(11, 16)
 
 VENUE, LOCAL, BUY, LAST = 1, 2, 4, 8
 
+TICKS_MAX = 1 << 44
+LOTS_MAX = 1 << 53
+"""Beyond these the simulated venue refuses: a price must fit the directory of a book, a quantity a double."""
+
 STATUSES = ("pre_open", "open", "halt", "close")
 PRICE_SCALE = 100_000_000
 RATE_SCALE = 1_000_000_000_000

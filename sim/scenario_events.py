@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.scenario_fields import Fields, ScenarioError, array, boolean, decimal, integer, join, one_of, text
 from venues.model.book import Level
 from venues.model.instrument import Instrument, InstrumentKind, OffGridError
@@ -119,6 +120,8 @@ def _price(spec: Instrument, value: object, path: str) -> int:
         raise ScenarioError(path, f"{price} is not a multiple of the tick {spec.tick_size}") from None
     if ticks <= 0:
         raise ScenarioError(path, f"{price} is not positive")
+    if ticks > TICKS_MAX:
+        raise ScenarioError(path, f"{price} is more than {TICKS_MAX} ticks")
     return ticks
 
 
@@ -130,6 +133,8 @@ def _qty(spec: Instrument, value: object, path: str, least: int) -> int:
         raise ScenarioError(path, f"{qty} is not a multiple of the lot {spec.lot_size}") from None
     if lots < least:
         raise ScenarioError(path, f"{qty} is {'negative' if least == 0 else 'not positive'}")
+    if lots > LOTS_MAX:
+        raise ScenarioError(path, f"{qty} is more than {LOTS_MAX} lots")
     return lots
 
 

@@ -133,7 +133,7 @@ def _queue_model(value: object, path: str) -> str:
     if name == "l3_fifo":
         raise ScenarioError(path, "l3_fifo needs order-by-order books, which are not supported yet")
     try:
-        make_queue_model(name, 1.0)
+        make_queue_model(name)
     except QueueModelError as error:
         raise ScenarioError(path, str(error)) from None
     return name

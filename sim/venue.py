@@ -6,6 +6,7 @@ from functools import partial
 
 from sim import auction, booking, entry, liquidation, margin, queries
 from sim.account import FlowHook, SimAccount
+from sim.core import Core
 from sim.matching import Matcher
 from sim.queue_models import make_queue_model
 from sim.venue_order import VenueOrder
@@ -71,8 +72,10 @@ class SimVenue:
         self.name = name
         self.seed = seed
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
-        for spec in instruments:
-            self._list(spec, queue_model)
+        specs, model = tuple(instruments), make_queue_model(queue_model)
+        core = Core.make([(spec, model) for spec in specs])
+        for index, spec in enumerate(specs):
+            self._list(spec, core, index)
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
@@ -100,7 +103,7 @@ class SimVenue:
             Query: self._query,
         }
 
-    def _list(self, spec: Instrument, queue_model: str) -> None:
+    def _list(self, spec: Instrument, core: Core, index: int) -> None:
         if spec.id in self.state.markets:
             raise VenueSetupError(f"instruments: {spec.id} twice")
         if spec.inverse:
@@ -116,12 +119,7 @@ class SimVenue:
         def fill(order: VenueOrder, ticks: int, lots: int, liquidity: Liquidity, reason: FillReason) -> None:
             booking.fill_order(state, market, order, ticks, lots, liquidity, reason)
 
-        matcher = Matcher(
-            make_queue_model(queue_model, float(spec.lot_size)),
-            fill,
-            lambda order: booking.expire(state, market, order),
-            lambda: booking.shrink_reducing(state, market),
-        )
+        matcher = Matcher(core, index, fill, lambda order: booking.expire(state, market, order))
         market = state.markets[spec.id] = Market(spec, matcher)
 
     # The face

@@ -15,11 +15,11 @@ CONDITIONAL = frozenset(
 
 @define(eq=False)
 class VenueOrder:
-    """`lots` is the total asked for, `cut` what reduce-only took away; `front` the market lots ahead in the queue.
+    """`lots` is the total asked for, `cut` what reduce-only took away.
 
-    `ticks` is the limit price, None while the order has none. `visible` is what of the leaves stands in the queue
-    (icebergs). `armed` means a conditional order that has not triggered. `best` is a trailing stop's extreme since its
-    activation. `forced` marks the venue's own orders (liquidation).
+    `ticks` is the limit price, None while the order has none. `slot` is its place in the compiled venue while it takes
+    or rests, `sequence` its age among the orders accepted. `armed` means a conditional order that has not triggered.
+    `best` is a trailing stop's extreme since its activation. `forced` marks the venue's own orders (liquidation).
     """
 
     command: SubmitOrder
@@ -32,8 +32,8 @@ class VenueOrder:
     filled: int = 0
     filled_cost: int = 0
     cut: int = 0
-    front: float = 0.0
-    visible: int = 0
+    slot: int = -1
+    sequence: int = 0
     min_lots: int = 0
     display_lots: int = 0
     reduces: bool = False
@@ -64,7 +64,3 @@ class VenueOrder:
 
     def apply(self, event: OrderEvent) -> None:
         self.status = next_status(self.status, event)
-
-    def show(self) -> None:
-        """Put the next slice on display."""
-        self.visible = min(self.leaves, self.display_lots) if self.display_lots else self.leaves

@@ -340,8 +340,7 @@ class FaultyVenue:
     def _submit_thin(self, now: int, order: SubmitOrder) -> list[Report]:
         """Execute the order on a book that holds only half of it."""
         market = self.inner.state.markets[order.instrument]
-        book = market.matcher.book
-        bids, asks = book.depth(Side.BUY, 1_000), book.depth(Side.SELL, 1_000)
+        bids, asks = market.matcher.displayed(Side.BUY), market.matcher.displayed(Side.SELL)
         half = max(1, int(order.qty / market.spec.lot_size / 2))
         thin_bids = [(ticks, min(half, lots)) for ticks, lots in bids[:1]]
         thin_asks = [(ticks, min(half, lots)) for ticks, lots in asks[:1]]

@@ -94,11 +94,13 @@ def state_of(engine: VenueEngine) -> str:
         assert isinstance(venue, SimVenue)
         state = venue.state
         told.append([(one.account.balances, one.holdings, one.calls) for one in state.accounts.values()])
-        told.append(
-            [(key, one.lots, one.filled, one.front, one.resting, one.status) for key, one in state.live.items()]
-        )
+        told.append([(key, one.lots, one.filled, one.resting, one.status) for key, one in state.live.items()])
+        for market in state.markets.values():
+            matcher = market.matcher
+            told.append([(one.id, matcher.front(one)) for side in Side for one in matcher.own(side)])
         told.append([sorted(state.done), list(state.fills), state.dead_man, state.now, state.orders])
-        told.append([(name, market.matcher.book, market.mark, market.trades) for name, market in state.markets.items()])
+        told.append([(name, market.mark, market.trades) for name, market in state.markets.items()])
+        told.append([market.matcher.displayed(side) for market in state.markets.values() for side in Side])
     return re.sub(r" at 0x[0-9a-f]+", "", repr(told))
 
 

