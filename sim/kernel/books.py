@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from sim.kernel.compiled import compiled, inlined
 from sim.kernel.layout import NO_ASK, NO_BID, PAGE_BITS, PAGE_TICKS, PAGE_WORDS, SELL_SIDE, WORD_BITS, Kernel
 
 _IN_PAGE = PAGE_TICKS - 1
@@ -35,7 +36,7 @@ _lowest_bit: Any = intrinsic(_trailing)
 _leading_zeros: Any = intrinsic(_leading)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def lots_at(k: Kernel, book: int, ticks: int) -> int:
     """Return the quantity displayed at a price."""
     entry = (ticks >> PAGE_BITS) - k.base[book]
@@ -45,50 +46,53 @@ def lots_at(k: Kernel, book: int, ticks: int) -> int:
     return k.lots[page, ticks & _IN_PAGE] if page >= 0 else 0
 
 
-@njit(cache=True)
-def has_room(k: Kernel, book: int, ticks: int) -> bool:
-    """Whether a quantity can be put at this price; a page is taken for it when one is free."""
+@compiled
+def add_page(k: Kernel, book: int, ticks: int) -> int:
+    """Return the page of a price, taking a free one; -1 when there is none, or the price is off the directory."""
     entry = (ticks >> PAGE_BITS) - k.base[book]
     if entry < 0 or entry >= k.directory.shape[1]:
-        return False
-    if k.directory[book, entry] >= 0:
-        return True
-    registers = k.registers[0]
-    if registers.pages == len(k.used):
-        return False
-    k.directory[book, entry] = registers.pages
-    registers.pages += 1
-    return True
-
-
-@njit(cache=True)
-def set_lots(k: Kernel, book: int, ticks: int, lots: int) -> None:
-    """Display `lots` at a price for which there is room; 0 removes the level."""
-    entry = (ticks >> PAGE_BITS) - k.base[book]
-    if entry < 0 or entry >= k.directory.shape[1]:
-        return
+        return -1
     page = k.directory[book, entry]
+    registers = k.registers[0]
+    if page < 0 and registers.pages < len(k.used):
+        page = registers.pages
+        k.directory[book, entry] = page
+        registers.pages += 1
+    return page
+
+
+@inlined
+def set_lots(k: Kernel, book: int, ticks: int, lots: int) -> bool:
+    """Display `lots` at a price, 0 removes the level. Returns False, having done nothing, when there is no room."""
+    entry = (ticks >> PAGE_BITS) - k.base[book]
+    page = -1
+    if 0 <= entry < k.directory.shape[1]:
+        page = k.directory[book, entry]
     if page < 0:
-        return
+        if lots == 0:
+            return True
+        page = add_page(k, book, ticks)
+        if page < 0:
+            return False
     at = ticks & _IN_PAGE
     before = k.lots[page, at]
     k.lots[page, at] = lots
-    sells = book & 1 == SELL_SIDE
     if lots > 0:
         if before == 0:
             k.bits[page, at >> WORD_BITS] |= types.uint64(1) << types.uint64(at & _IN_WORD)
             k.used[page] += 1
             best = k.best[book]
-            if (ticks < best) if sells else (ticks > best):
+            if (ticks < best) if book & 1 == SELL_SIDE else (ticks > best):
                 k.best[book] = ticks
     elif before > 0:
         k.bits[page, at >> WORD_BITS] &= ~(types.uint64(1) << types.uint64(at & _IN_WORD))
         k.used[page] -= 1
         if ticks == k.best[book]:
             k.best[book] = next_level(k, book, ticks)
+    return True
 
 
-@njit(cache=True)
+@compiled
 def next_level(k: Kernel, book: int, ticks: int) -> int:
     """Return the best occupied price behind `ticks`, NO_BID or NO_ASK when there is none."""
     if book & 1 == SELL_SIDE:
@@ -96,7 +100,7 @@ def next_level(k: Kernel, book: int, ticks: int) -> int:
     return _below(k, book, ticks - 1)
 
 
-@njit(cache=True)
+@compiled
 def _below(k: Kernel, book: int, ticks: int) -> int:
     entry = (ticks >> PAGE_BITS) - k.base[book]
     at = ticks & _IN_PAGE
@@ -118,7 +122,7 @@ def _below(k: Kernel, book: int, ticks: int) -> int:
     return NO_BID
 
 
-@njit(cache=True)
+@compiled
 def _above(k: Kernel, book: int, ticks: int) -> int:
     entry = (ticks >> PAGE_BITS) - k.base[book]
     at = ticks & _IN_PAGE
@@ -140,7 +144,7 @@ def _above(k: Kernel, book: int, ticks: int) -> int:
     return NO_ASK
 
 
-@njit(cache=True)
+@compiled
 def clear_book(k: Kernel, book: int) -> None:
     """Remove every level."""
     for entry in range(k.directory.shape[1]):
@@ -152,13 +156,13 @@ def clear_book(k: Kernel, book: int) -> None:
     k.best[book] = NO_ASK if book & 1 == SELL_SIDE else NO_BID
 
 
-@njit(cache=True)
+@compiled
 def is_level(ticks: int) -> bool:
     """Whether a best price is one, and not the mark of an empty side."""
     return NO_BID < ticks < NO_ASK
 
 
-@njit(cache=True)
+@compiled
 def read_levels(k: Kernel, book: int, ticks: Any, lots: Any) -> int:
     """Copy the levels, best first, until they or the arrays end; return how many."""
     count = 0

@@ -2,24 +2,23 @@
 
 from typing import Any
 
-from numba import njit
-
-from sim.kernel.books import clear_book, has_room, lots_at, set_lots
+from sim.kernel.books import add_page, clear_book, lots_at, set_lots
+from sim.kernel.compiled import compiled
 from sim.kernel.layout import Kernel
 from sim.kernel.matching import fill_resting, match_crossed, shrink_reducing
 from sim.kernel.queues import front_after, requeue_level, show
 
 
-@njit(cache=True)
+@compiled
 def find_room(k: Kernel, instrument: int, ticks: Any, split: int) -> bool:
     """Whether every price has room on the venue's side; those before `split` are bids."""
     found = True
     for at in range(len(ticks)):
-        found = found and has_room(k, 4 * instrument + (0 if at < split else 1), ticks[at])
+        found = found and add_page(k, 4 * instrument + (0 if at < split else 1), ticks[at]) >= 0
     return found
 
 
-@njit(cache=True)
+@compiled
 def apply_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) -> None:
     """Set absolute quantities for which there is room; whatever trades and own orders took from them is replaced."""
     for at in range(len(ticks)):
@@ -31,7 +30,7 @@ def apply_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) 
     match_crossed(k, instrument)
 
 
-@njit(cache=True)
+@compiled
 def begin_snapshot(k: Kernel, instrument: int) -> None:
     """Forget the venue's book and remember what stood at the own orders' prices."""
     for side in range(2):
@@ -42,7 +41,7 @@ def begin_snapshot(k: Kernel, instrument: int) -> None:
         clear_book(k, book)
 
 
-@njit(cache=True)
+@compiled
 def end_snapshot(k: Kernel, instrument: int) -> None:
     """Judge where the own orders stand in the new book."""
     market = k.instruments[instrument]
@@ -54,7 +53,7 @@ def end_snapshot(k: Kernel, instrument: int) -> None:
             o.front = front_after(market.model, market.exponent, market.lot, o.front, o.shown, now)
 
 
-@njit(cache=True)
+@compiled
 def load_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) -> None:
     """Replace the whole book. An empty one is unknown: the own orders keep their places."""
     begin_snapshot(k, instrument)
@@ -65,7 +64,7 @@ def load_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) -
     match_crossed(k, instrument)
 
 
-@njit(cache=True)
+@compiled
 def execute(k: Kernel, order: int, ticks: int, lots: int, reason: int) -> None:
     """Fill a resting order at another price than its own; what is left shows its next slice."""
     fill_resting(k, order, ticks, lots, reason)
@@ -73,7 +72,7 @@ def execute(k: Kernel, order: int, ticks: int, lots: int, reason: int) -> None:
     shrink_reducing(k, k.orders[order].instrument)
 
 
-@njit(cache=True)
+@compiled
 def resize(k: Kernel, order: int, lots: int, cut: int) -> None:
     """Change a resting order's quantity without moving it."""
     o = k.orders[order]

@@ -6,9 +6,8 @@ orders are not part of it; each remembers the market quantity ahead of it, and i
 
 from math import ceil, floor
 
-from numba import njit
-
 from sim.kernel.books import is_level, lots_at, next_level, set_lots
+from sim.kernel.compiled import compiled
 from sim.kernel.layout import (
     BUY_SIDE,
     BY_CROSSED,
@@ -34,7 +33,7 @@ from sim.kernel.layout import (
 from sim.kernel.queues import dequeue, enqueue, first_at, is_at, key_of, own_best, show
 
 
-@njit(cache=True)
+@compiled
 def tell(k: Kernel, kind: int, order: int, ticks: int, lots: int, liquidity: int, reason: int) -> None:
     """Append an event about an order; one without room is counted as lost and must not go unnoticed."""
     registers, o = k.registers[0], k.orders[order]
@@ -48,20 +47,20 @@ def tell(k: Kernel, kind: int, order: int, ticks: int, lots: int, liquidity: int
     event.tag, event.side = o.tag, o.side
 
 
-@njit(cache=True)
+@compiled
 def leaves_of(k: Kernel, order: int) -> int:
     """Return how much of an order is still to trade."""
     o = k.orders[order]
     return o.lots - o.cut - o.filled
 
 
-@njit(cache=True)
+@compiled
 def sign_of(side: int) -> int:
     """Return 1 for a buy and -1 for a sell."""
     return 1 if side == BUY_SIDE else -1
 
 
-@njit(cache=True)
+@compiled
 def fill(k: Kernel, order: int, ticks: int, lots: int, liquidity: int, reason: int) -> None:
     """Book an execution on order and position."""
     o = k.orders[order]
@@ -72,7 +71,7 @@ def fill(k: Kernel, order: int, ticks: int, lots: int, liquidity: int, reason: i
     tell(k, FILLED, order, ticks, lots, liquidity, reason)
 
 
-@njit(cache=True)
+@compiled
 def fill_resting(k: Kernel, order: int, ticks: int, lots: int, reason: int) -> None:
     """Fill an order in its queue; it leaves when nothing is left."""
     o = k.orders[order]
@@ -82,14 +81,14 @@ def fill_resting(k: Kernel, order: int, ticks: int, lots: int, reason: int) -> N
         dequeue(k, order)
 
 
-@njit(cache=True)
+@compiled
 def expire(k: Kernel, order: int) -> None:
     """End an order without a trade."""
     dequeue(k, order)
     tell(k, EXPIRED, order, 0, 0, NO_LIQUIDITY, 0)
 
 
-@njit(cache=True)
+@compiled
 def reducible(k: Kernel, order: int) -> int:
     """Return how many lots of its position an order can close; 0 when it would enlarge it."""
     o = k.orders[order]
@@ -97,7 +96,7 @@ def reducible(k: Kernel, order: int) -> int:
     return abs(held) if held * sign_of(o.side) < 0 else 0
 
 
-@njit(cache=True)
+@compiled
 def shrink_reducing(k: Kernel, instrument: int) -> None:
     """Cut resting reduce-only orders to the positions as they are now, the oldest first; what has nothing left expires.
 
@@ -129,7 +128,7 @@ def shrink_reducing(k: Kernel, instrument: int) -> None:
 # Taking
 
 
-@njit(cache=True)
+@compiled
 def would_take(k: Kernel, instrument: int, side: int, ticks: int) -> bool:
     """Whether an order at a price meets a displayed or an own resting order."""
     other = 1 - side
@@ -141,7 +140,7 @@ def would_take(k: Kernel, instrument: int, side: int, ticks: int) -> bool:
     return k.resting[queue] > 0 and k.keys[queue, 0] <= key
 
 
-@njit(cache=True)
+@compiled
 def is_available(k: Kernel, instrument: int, side: int, limit: int, lots: int) -> bool:
     """Whether `lots` are displayed for an order of `side` within its limit."""
     book = 4 * instrument + 1 - side
@@ -153,7 +152,7 @@ def is_available(k: Kernel, instrument: int, side: int, limit: int, lots: int) -
     return lots <= 0
 
 
-@njit(cache=True)
+@compiled
 def take(k: Kernel, order: int, limit: int) -> None:
     """Let an order consume what stands within `limit`: best price first, own resting orders in their places."""
     o = k.orders[order]
@@ -172,7 +171,7 @@ def take(k: Kernel, order: int, limit: int) -> None:
         _take_level(k, order, other, price)
 
 
-@njit(cache=True)
+@compiled
 def _take_level(k: Kernel, order: int, other: int, ticks: int) -> None:
     o = k.orders[order]
     queue = 2 * o.instrument + other
@@ -194,7 +193,7 @@ def _take_level(k: Kernel, order: int, other: int, ticks: int) -> None:
     shrink(k, o.instrument, other, ticks, taken)
 
 
-@njit(cache=True)
+@compiled
 def shrink(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None:
     """Take `lots` off the front of a displayed level: own orders there move up."""
     if lots <= 0:
@@ -209,7 +208,7 @@ def shrink(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None
         place += 1
 
 
-@njit(cache=True)
+@compiled
 def _take_market(k: Kernel, order: int, ticks: int, most: int) -> int:
     o = k.orders[order]
     lots = min(most, o.lots - o.cut - o.filled)
@@ -220,7 +219,7 @@ def _take_market(k: Kernel, order: int, ticks: int, most: int) -> int:
     return lots
 
 
-@njit(cache=True)
+@compiled
 def _meet(k: Kernel, order: int, own: int, ticks: int) -> None:
     o, resting = k.orders[order], k.orders[own]
     policy = STP_TRADE
@@ -237,7 +236,7 @@ def _meet(k: Kernel, order: int, own: int, ticks: int) -> None:
         shrink_reducing(k, o.instrument)
 
 
-@njit(cache=True)
+@compiled
 def rest(k: Kernel, order: int) -> None:
     """Queue an order at its price behind everything displayed and every own order there."""
     o = k.orders[order]
@@ -248,7 +247,7 @@ def rest(k: Kernel, order: int) -> None:
 # Being taken
 
 
-@njit(cache=True)
+@compiled
 def on_trade(k: Kernel, instrument: int, ticks: int, lots: int, aggressor: int) -> None:
     """A public trade: fills own orders it went through, then those at its price behind what is ahead of them."""
     side = 1 - aggressor
@@ -275,7 +274,7 @@ def on_trade(k: Kernel, instrument: int, ticks: int, lots: int, aggressor: int) 
             place += 1
 
 
-@njit(cache=True)
+@compiled
 def _trade_at(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None:
     book, queue, key = 4 * instrument + side, 2 * instrument + side, key_of(side, ticks)
     shown = lots_at(k, book, ticks)
@@ -319,7 +318,7 @@ def _trade_at(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> N
         place += 1
 
 
-@njit(cache=True)
+@compiled
 def refresh(k: Kernel, order: int, shown: int) -> None:
     """Show an iceberg's next slice: it has new time priority, behind the level as it stood before this trade."""
     dequeue(k, order)
@@ -327,7 +326,7 @@ def refresh(k: Kernel, order: int, shown: int) -> None:
     enqueue(k, order, float(shown))
 
 
-@njit(cache=True)
+@compiled
 def match_crossed(k: Kernel, instrument: int) -> None:
     """Fill own orders that a displayed opposite quote reaches, at most that quote's quantity, at their price."""
     if not k.instruments[instrument].is_open:

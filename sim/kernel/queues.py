@@ -7,12 +7,11 @@ Formulas: hftbacktest 2.4.4, `hftbacktest/src/backtest/models/queue.rs`, read at
 
 from math import log
 
-from numba import njit
-
+from sim.kernel.compiled import compiled
 from sim.kernel.layout import BUY_SIDE, IDLE, LOG, NO_BID, POWER, REDUCES, RESTING, Kernel
 
 
-@njit(cache=True)
+@compiled
 def front_after(model: int, exponent: float, lot: float, front: float, before: int, after: int) -> float:
     """Return the front after a level went from `before` (trades already taken off) to `after` lots, at most `after`.
 
@@ -37,13 +36,13 @@ def front_after(model: int, exponent: float, lot: float, front: float, before: i
     return max(0.0, min(estimate, float(after)))
 
 
-@njit(cache=True)
+@compiled
 def key_of(side: int, ticks: int) -> int:
     """Return a price so that the better is the smaller."""
     return -ticks if side == BUY_SIDE else ticks
 
 
-@njit(cache=True)
+@compiled
 def first_at(k: Kernel, queue: int, key: int) -> int:
     """Return the place of the first order whose price is `key` or worse."""
     low, high = 0, k.resting[queue]
@@ -56,20 +55,20 @@ def first_at(k: Kernel, queue: int, key: int) -> int:
     return low
 
 
-@njit(cache=True)
+@compiled
 def is_at(k: Kernel, queue: int, place: int, key: int) -> bool:
     """Whether an order with price `key` stands at a place."""
     return place < k.resting[queue] and k.keys[queue, place] == key
 
 
-@njit(cache=True)
+@compiled
 def own_best(k: Kernel, queue: int) -> int:
     """Return the best own price in ticks; the caller knows that there is one."""
     key = k.keys[queue, 0]
     return -key if queue & 1 == BUY_SIDE else key
 
 
-@njit(cache=True)
+@compiled
 def enqueue(k: Kernel, order: int, front: float) -> None:
     """Put an order behind every own order at its price, `front` market lots behind the touch."""
     o = k.orders[order]
@@ -89,7 +88,7 @@ def enqueue(k: Kernel, order: int, front: float) -> None:
     o.front = front
 
 
-@njit(cache=True)
+@compiled
 def dequeue(k: Kernel, order: int) -> None:
     """Take an order out of its queue; one that does not rest is left alone."""
     o = k.orders[order]
@@ -109,7 +108,7 @@ def dequeue(k: Kernel, order: int) -> None:
         k.registers[0].reducing -= 1
 
 
-@njit(cache=True)
+@compiled
 def show(k: Kernel, order: int) -> None:
     """Put the next slice of an order on display."""
     o = k.orders[order]
@@ -117,7 +116,7 @@ def show(k: Kernel, order: int) -> None:
     o.visible = min(leaves, o.display) if o.display else leaves
 
 
-@njit(cache=True)
+@compiled
 def requeue_level(k: Kernel, queue: int, ticks: int, before: int, after: int) -> None:
     """Judge for every own order at a price how a change of the displayed quantity moved it."""
     key = key_of(queue & 1, ticks)
@@ -129,7 +128,7 @@ def requeue_level(k: Kernel, queue: int, ticks: int, before: int, after: int) ->
         place += 1
 
 
-@njit(cache=True)
+@compiled
 def has_traded(k: Kernel, instrument: int) -> bool:
     """Whether the instrument has had a public trade."""
     return k.instruments[instrument].last_trade != NO_BID

@@ -1,0 +1,146 @@
+"""What an order, a cancel or a change does when it arrives at the venue without the host."""
+
+from sim.kernel.books import lots_at
+from sim.kernel.compiled import compiled
+from sim.kernel.layout import (
+    ACCEPTED,
+    CANCEL_REJECTED,
+    CANCELED,
+    CUT,
+    FILL_OR_KILL,
+    IMMEDIATE,
+    MODIFIED,
+    MODIFY_REJECTED,
+    NO_LIMIT,
+    NO_LIQUIDITY,
+    POST_ONLY,
+    REDUCES,
+    REJECTED,
+    RESTING,
+    Kernel,
+)
+from sim.kernel.matching import (
+    expire,
+    is_available,
+    reducible,
+    rest,
+    shrink_reducing,
+    take,
+    tell,
+    would_take,
+)
+from sim.kernel.queues import dequeue
+
+# Why an arriving order is refused
+NOT_OPEN, WOULD_TAKE, NOTHING_TO_REDUCE, NO_PRICE, UNKNOWN_ORDER = range(1, 6)
+
+
+@compiled
+def refusal(k: Kernel, order: int) -> int:
+    """Return why an arriving order is refused, 0 when it is not; what reduce-only leaves no room for is cut away."""
+    o = k.orders[order]
+    if not k.instruments[o.instrument].is_open:
+        return NOT_OPEN
+    if o.flags & REDUCES:
+        most = reducible(k, order)
+        if most <= 0:
+            return NOTHING_TO_REDUCE
+        o.cut = max(0, o.lots - o.filled - most)
+    is_unbounded = abs(o.ticks) == NO_LIMIT
+    if is_unbounded and not o.flags & IMMEDIATE:
+        return NO_PRICE
+    if o.flags & POST_ONLY and would_take(k, o.instrument, o.side, o.ticks):
+        return WOULD_TAKE
+    return 0
+
+
+@compiled
+def arrive(k: Kernel, order: int) -> None:
+    """Let an order in: it is refused, takes, rests, expires. A market order has the limit NO_LIMIT of its side."""
+    why = refusal(k, order)
+    o = k.orders[order]
+    if why:
+        tell(k, REJECTED, order, 0, 0, NO_LIQUIDITY, why)
+        return
+    tell(k, ACCEPTED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
+    if o.cut > 0:
+        tell(k, CUT, order, 0, o.cut, NO_LIQUIDITY, 0)
+    leaves = o.lots - o.cut - o.filled
+    needed = leaves if o.flags & FILL_OR_KILL else o.min_lots
+    if not is_available(k, o.instrument, o.side, o.ticks, needed):
+        expire(k, order)
+        return
+    take(k, order, o.ticks)
+    if o.lots - o.cut - o.filled <= 0:
+        # What reduce-only cut away expires with the last fill.
+        if o.cut > 0:
+            expire(k, order)
+    elif o.killed or o.flags & (IMMEDIATE | FILL_OR_KILL):
+        expire(k, order)
+    else:
+        rest(k, order)
+        shrink_reducing(k, o.instrument)
+
+
+@compiled
+def cancel(k: Kernel, order: int) -> None:
+    """Take a resting order out; one that has ended before is not there to be canceled."""
+    if k.orders[order].state != RESTING:
+        tell(k, CANCEL_REJECTED, order, 0, 0, NO_LIQUIDITY, UNKNOWN_ORDER)
+        return
+    dequeue(k, order)
+    tell(k, CANCELED, order, 0, 0, NO_LIQUIDITY, 0)
+
+
+@compiled
+def modify(k: Kernel, order: int, ticks: int, lots: int, keeps_place: bool) -> None:
+    """Change price and total quantity of a resting order.
+
+    It goes to the back of its queue; with `keeps_place` (Globex) not when only the quantity falls. A total at or below
+    what is filled cancels it, and so does a post-only price that would take (Binance `PUT /fapi/v1/order`).
+    """
+    o = k.orders[order]
+    if o.state != RESTING:
+        tell(k, MODIFY_REJECTED, order, ticks, lots, NO_LIQUIDITY, UNKNOWN_ORDER)
+        return
+    if not k.instruments[o.instrument].is_open:
+        tell(k, MODIFY_REJECTED, order, ticks, lots, NO_LIQUIDITY, NOT_OPEN)
+        return
+    if lots <= o.filled or (o.flags & POST_ONLY and would_take(k, o.instrument, o.side, ticks)):
+        cancel(k, order)
+        return
+    if keeps_place and ticks == o.ticks and lots <= o.lots:
+        o.lots = lots
+        _recut(k, order)
+        leaves = o.lots - o.cut - o.filled
+        o.visible = min(o.visible, leaves) if o.display else leaves
+        tell(k, MODIFIED, order, ticks, lots, NO_LIQUIDITY, 0)
+        if leaves <= 0:
+            expire(k, order)
+        return
+    dequeue(k, order)
+    o.ticks, o.lots = ticks, lots
+    _recut(k, order)
+    tell(k, MODIFIED, order, ticks, lots, NO_LIQUIDITY, 0)
+    take(k, order, ticks)
+    if o.lots - o.cut - o.filled <= 0:
+        if o.cut > 0:
+            expire(k, order)
+    elif o.killed:
+        expire(k, order)
+    else:
+        rest(k, order)
+
+
+@compiled
+def _recut(k: Kernel, order: int) -> None:
+    o = k.orders[order]
+    if o.flags & REDUCES:
+        o.cut = max(0, o.lots - o.filled - reducible(k, order))
+
+
+@compiled
+def ahead_of(k: Kernel, order: int) -> float:
+    """Return the market lots ahead of a resting order, of its whole level when it does not rest."""
+    o = k.orders[order]
+    return o.front if o.state == RESTING else float(lots_at(k, 4 * o.instrument + o.side, o.ticks))

@@ -1,0 +1,80 @@
+"""What one row of a market does: to the venue's book and the orders in it, or to the book as the desk knows it."""
+
+from typing import NamedTuple
+
+from sim.kernel.books import clear_book, lots_at, set_lots
+from sim.kernel.compiled import compiled, inlined
+from sim.kernel.desk import FOR_HOST, NEED_ROOM
+from sim.kernel.host import begin_snapshot, end_snapshot
+from sim.kernel.layout import Array, Kernel
+from sim.kernel.matching import match_crossed, on_trade
+from sim.kernel.queues import requeue_level
+from sim.rows import BUY, CLEAR, DEPTH, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
+
+GOES_ON = -1
+
+
+class Feed(NamedTuple):
+    """A block of rows, column by column."""
+
+    kind: Array
+    flags: Array
+    instrument: Array
+    venue_ns: Array
+    local_ns: Array
+    ticks: Array
+    lots: Array
+    order_id: Array
+
+
+@inlined
+def at_venue(k: Kernel, feed: Feed, row: int) -> int:
+    """Let a row happen at the venue. Returns GOES_ON, or why it has not happened: NEED_ROOM or FOR_HOST."""
+    kind, flags, instrument = feed.kind[row], feed.flags[row], int(feed.instrument[row])
+    ticks, lots = feed.ticks[row], feed.lots[row]
+    side = 0 if flags & BUY else 1
+    book, queue = 4 * instrument + side, 2 * instrument + side
+    if kind == DEPTH:
+        if k.resting[queue] > 0:
+            requeue_level(k, queue, ticks, lots_at(k, book, ticks), lots)
+        if not set_lots(k, book, ticks, lots):
+            return NEED_ROOM
+        if flags & LAST and k.resting[2 * instrument] + k.resting[2 * instrument + 1] > 0:
+            match_crossed(k, instrument)
+    elif kind == TRADE:
+        on_trade(k, instrument, ticks, lots, side)
+    elif kind == SNAPSHOT:
+        if not set_lots(k, book, ticks, lots):
+            return NEED_ROOM
+        if flags & LAST:
+            end_snapshot(k, instrument)
+            match_crossed(k, instrument)
+    elif kind == CLEAR:
+        begin_snapshot(k, instrument)
+    elif kind not in (QUOTE, OPEN_INTEREST):
+        return FOR_HOST
+    return GOES_ON
+
+
+@inlined
+def at_desk(k: Kernel, feed: Feed, row: int) -> int:
+    """Let a row reach the desk's book. Returns GOES_ON or NEED_ROOM."""
+    kind, flags, instrument = feed.kind[row], feed.flags[row], int(feed.instrument[row])
+    book = 4 * instrument + (2 if flags & BUY else 3)
+    if kind in (DEPTH, SNAPSHOT):
+        if not set_lots(k, book, feed.ticks[row], feed.lots[row]):
+            return NEED_ROOM
+    elif kind == CLEAR:
+        clear_book(k, 4 * instrument + 2)
+        clear_book(k, 4 * instrument + 3)
+    return GOES_ON
+
+
+@compiled
+def play_books(k: Kernel, feed: Feed, row: int) -> int:
+    """Let rows from `row` on happen at a venue without a desk; return the first that has not, for want of room."""
+    while row < len(feed.kind):
+        if at_venue(k, feed, row) == NEED_ROOM:
+            return row
+        row += 1
+    return row

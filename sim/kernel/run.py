@@ -1,0 +1,339 @@
+"""The compiled run: market and desk on two clocks, orders and reports under way between them.
+
+At one instant the venue's market rows come first, then what arrives at the venue, then what arrives at the desk, then
+the strategy, then the desk's market rows. The venue is played ahead to the next moment at which the desk can act, the
+desk's book only when somebody looks: what it costs depends on decisions, not on rows.
+"""
+
+from typing import Any
+
+from sim.kernel.bus import pop, push
+from sim.kernel.compiled import compiled
+from sim.kernel.desk import (
+    AT_TIME,
+    CANCEL_LATENCY,
+    DECIDE,
+    DONE,
+    FAILED,
+    LOG_FULL,
+    MODIFY_LATENCY,
+    NEED_DESK_ROOM,
+    NEED_ROWS,
+    OPEN,
+    RESPONSE_LATENCY,
+    SENT,
+    SUBMIT_LATENCY,
+    TO_CANCEL,
+    TO_MODIFY,
+    TO_SUBMIT,
+    UNSENT,
+    WAKE_ON_FEED,
+    WAKE_ON_REPORTS,
+    Desk,
+)
+from sim.kernel.entry import arrive, cancel, modify
+from sim.kernel.feed import GOES_ON, Feed, at_desk, at_venue
+from sim.kernel.latency import delay_ns
+from sim.kernel.layout import (
+    ACCEPTED,
+    BUY_SIDE,
+    CANCELED,
+    EXPIRED,
+    FILLED,
+    FREE,
+    IDLE,
+    MAKER,
+    REJECTED,
+    Kernel,
+)
+from sim.rows import LAST, LOCAL, VENUE
+
+NEVER = 1 << 62
+
+
+# What a strategy does
+
+
+@compiled
+def submit(
+    k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, position: int, tag: int
+) -> int:
+    """Send an order and return its slot, -1 when there is no slot free. `position` is -1 for none (spot)."""
+    registers, clock = k.registers[0], d.clock[0]
+    if registers.free == 0 or clock.to_venue >= len(d.to_venue) - 1:
+        return -1
+    registers.free -= 1
+    order = k.free[registers.free]
+    o, s = k.orders[order], d.sent[order]
+    o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, position
+    o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, 0, ticks, lots, 0, 0, 0
+    o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
+    registers.sequence += 1
+    o.sequence = registers.sequence
+    s.status, s.filled, s.end = SENT, 0, -1
+    clock.orders += 1
+    _to_venue(d, SUBMIT_LATENCY, TO_SUBMIT, order, ticks, lots)
+    return order
+
+
+@compiled
+def ask_cancel(d: Desk, order: int) -> None:
+    """Send a cancel of an order that was sent."""
+    _to_venue(d, CANCEL_LATENCY, TO_CANCEL, order, 0, 0)
+
+
+@compiled
+def ask_modify(d: Desk, order: int, ticks: int, lots: int) -> None:
+    """Send a change of an order's price and total quantity."""
+    _to_venue(d, MODIFY_LATENCY, TO_MODIFY, order, ticks, lots)
+
+
+@compiled
+def _to_venue(d: Desk, latency: int, kind: int, order: int, ticks: int, lots: int) -> None:
+    clock = d.clock[0]
+    clock.messages += 1
+    message = d.to_venue[clock.to_venue]
+    message.at = clock.now + delay_ns(d.latencies, d.recorded, latency, clock.now, clock.seed, clock.messages)
+    message.number, message.kind, message.order = clock.messages, kind, order
+    message.ticks, message.lots = ticks, lots
+    push(d.to_venue, clock.to_venue)
+    clock.to_venue += 1
+
+
+# What the venue says
+
+
+@compiled
+def _report(k: Kernel, d: Desk) -> None:
+    """Put everything that has just happened at the venue on its way, book it, and log the fills."""
+    registers, clock = k.registers[0], d.clock[0]
+    for at in range(registers.events):
+        event = k.events[at]
+        clock.messages += 1
+        message = d.to_desk[clock.to_desk]
+        delay = delay_ns(d.latencies, d.recorded, RESPONSE_LATENCY, event.ns, clock.seed, clock.messages)
+        message.at, message.number = event.ns + delay, clock.messages
+        message.kind, message.order = event.kind, event.order
+        message.ticks, message.lots, message.liquidity, message.reason = (
+            event.ticks,
+            event.lots,
+            event.liquidity,
+            event.reason,
+        )
+        push(d.to_desk, clock.to_desk)
+        clock.to_desk += 1
+        if event.kind == FILLED:
+            _log(d, event)
+            ledger = d.ledger[event.instrument]
+            value = event.ticks * event.lots
+            ledger.cash += -value if event.side == BUY_SIDE else value
+            ledger.traded += event.lots
+            ledger.fills += 1
+            if event.liquidity == MAKER:
+                ledger.maker += abs(value)
+            else:
+                ledger.taker += abs(value)
+    registers.events = 0
+
+
+@compiled
+def _log(d: Desk, event: Any) -> None:
+    clock = d.clock[0]
+    entry = d.log[clock.logged]
+    clock.logged += 1
+    entry.ns, entry.kind, entry.order, entry.instrument = event.ns, event.kind, event.order, event.instrument
+    entry.ticks, entry.lots, entry.liquidity, entry.reason = event.ticks, event.lots, event.liquidity, event.reason
+    entry.tag, entry.side = event.tag, event.side
+
+
+@compiled
+def _arrive_at_venue(k: Kernel, d: Desk) -> None:
+    clock = d.clock[0]
+    pop(d.to_venue, clock.to_venue)
+    clock.to_venue -= 1
+    message = d.to_venue[clock.to_venue]
+    k.registers[0].now = message.at
+    if message.kind == TO_SUBMIT:
+        arrive(k, message.order)
+    elif message.kind == TO_CANCEL:
+        cancel(k, message.order)
+    else:
+        modify(k, message.order, message.ticks, message.lots, clock.keeps_place != 0)
+    _report(k, d)
+
+
+@compiled
+def _arrive_at_desk(k: Kernel, d: Desk) -> None:
+    """Let the desk hear the next report; a slot whose order has ended is free again once it has heard of it."""
+    clock = d.clock[0]
+    pop(d.to_desk, clock.to_desk)
+    clock.to_desk -= 1
+    message = d.to_desk[clock.to_desk]
+    o, s = k.orders[message.order], d.sent[message.order]
+    ends = message.kind in (EXPIRED, REJECTED, CANCELED)
+    if message.kind == ACCEPTED:
+        s.status = OPEN
+    elif message.kind == FILLED:
+        s.filled += message.lots
+        if o.position >= 0:
+            d.positions[o.position] += message.lots if o.side == BUY_SIDE else -message.lots
+        ends = s.filled == o.lots
+    if ends and s.status != DONE:
+        s.status, s.end = DONE, message.kind
+
+
+@compiled
+def release(k: Kernel, d: Desk, order: int) -> bool:
+    """Give up an order that is done and of which nothing more will come; its slot is free again."""
+    registers = k.registers[0]
+    if d.sent[order].status != DONE or k.orders[order].state == FREE:
+        return False
+    d.sent[order].status = UNSENT
+    k.orders[order].state = FREE
+    k.free[registers.free] = order
+    registers.free += 1
+    return True
+
+
+# The clocks
+
+
+@compiled
+def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
+    """Let everything happen at the venue that is due at or before `until`, or before a report wakes the desk.
+
+    Returns AT_TIME, or why it cannot go on.
+    """
+    clock, registers = d.clock[0], k.registers[0]
+    row, rows = clock.venue_row, len(feed.kind)
+    wakes = clock.wakes_on & WAKE_ON_REPORTS
+    log_max, desk_max = len(d.log) - len(k.events), len(d.to_desk) - len(k.events)
+    while True:
+        if clock.logged > log_max or clock.to_desk > desk_max:
+            return LOG_FULL
+        if wakes and clock.to_desk and d.to_desk[0].at < until:
+            until = d.to_desk[0].at
+        arrives = d.to_venue[0].at if clock.to_venue else NEVER
+        bound = min(until, arrives)
+        is_due = False
+        while row < rows:
+            if feed.flags[row] & VENUE:
+                is_due = feed.venue_ns[row] > bound
+                if is_due:
+                    break
+                registers.now = feed.venue_ns[row]
+                why = at_venue(k, feed, row)
+                if why != GOES_ON:
+                    clock.venue_row = row
+                    return why
+                clock.venue_rows += 1
+            row += 1
+            if registers.events:
+                break
+        clock.venue_row = row
+        if registers.events:
+            if registers.lost:
+                return FAILED
+            _report(k, d)
+            continue
+        if not is_due and not is_last:
+            return NEED_ROWS
+        if arrives > until:
+            return AT_TIME
+        _arrive_at_venue(k, d)
+
+
+@compiled
+def _play_desk(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
+    """Let the desk's book be what it is just before `until`. Returns AT_TIME, or why it cannot go on."""
+    clock = d.clock[0]
+    row, rows = clock.local_row, len(feed.kind)
+    while row < rows:
+        if feed.flags[row] & LOCAL:
+            if feed.local_ns[row] >= until:
+                clock.local_row = row
+                return AT_TIME
+            if at_desk(k, feed, row) != GOES_ON:
+                clock.local_row = row
+                return NEED_DESK_ROOM
+            clock.local_rows += 1
+        row += 1
+    clock.local_row = row
+    return AT_TIME if is_last else NEED_ROWS
+
+
+@compiled
+def _next_message(d: Desk, feed: Feed) -> int:
+    """Return the last row of the next message that reaches the desk, the number of rows when its end is not here."""
+    row = d.clock[0].local_row
+    while row < len(feed.kind) and not (feed.flags[row] & LOCAL and feed.flags[row] & LAST):
+        row += 1
+    return row
+
+
+@compiled
+def _hear(k: Kernel, d: Desk, until: int) -> None:
+    """Let the desk hear every report that arrives at or before `until`."""
+    clock = d.clock[0]
+    clock.reports = 0
+    while clock.to_desk and d.to_desk[0].at <= until:
+        _arrive_at_desk(k, d)
+        clock.reports += 1
+
+
+@compiled
+def play(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
+    """Play both clocks to the next moment at which the strategy is to decide, or to `until`.
+
+    Returns DECIDE, AT_TIME, or why it cannot go on: it can be called again once that is seen to.
+    """
+    clock = d.clock[0]
+    moment = min(clock.wake, until)
+    message = -1
+    if clock.wakes_on & WAKE_ON_FEED:
+        row = _next_message(d, feed)
+        if row == len(feed.kind):
+            if not is_last:
+                return NEED_ROWS
+        elif feed.local_ns[row] < moment:
+            moment, message = feed.local_ns[row], row
+    why = _play_venue(k, d, feed, moment, is_last)
+    if why != AT_TIME:
+        return why
+    if clock.wakes_on & WAKE_ON_REPORTS and clock.to_desk and d.to_desk[0].at < moment:
+        moment, message = d.to_desk[0].at, -1
+    why = _play_desk(k, d, feed, moment, is_last)
+    if why != AT_TIME:
+        return why
+    clock.now = moment
+    while message >= 0 and clock.local_row <= message:
+        row = clock.local_row
+        if feed.flags[row] & LOCAL and at_desk(k, feed, row) != GOES_ON:
+            return NEED_DESK_ROOM
+        clock.local_row += 1
+        clock.local_rows += 1
+    _hear(k, d, moment)
+    if message >= 0 or moment == clock.wake or (clock.wakes_on & WAKE_ON_REPORTS and clock.reports):
+        return DECIDE
+    return AT_TIME
+
+
+def make_run(decide: Any) -> Any:
+    """Return a compiled loop around a compiled strategy `decide(kernel, desk, state)`.
+
+    `decide` is called at the moments it asked for: it returns the next one (ns; past ones mean at once, at the same
+    instant as its next report or message) and sets `clock.wakes_on`. It sees the desk's books, what it has heard of
+    its orders and its positions as it knows them. The loop takes `state` as `decide` does and returns what `play` does.
+    """
+
+    @compiled
+    def run(k: Kernel, d: Desk, feed: Feed, state: Any, until: int, is_last: bool) -> int:
+        clock = d.clock[0]
+        why = DECIDE
+        while why == DECIDE:
+            why = play(k, d, feed, until, is_last)
+            if why == DECIDE:
+                clock.wake = max(decide(k, d, state), clock.now + 1)
+        return why
+
+    return run
