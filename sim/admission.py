@@ -81,7 +81,7 @@ def read_order(state: VenueState, market: Market, command: SubmitOrder) -> Venue
     if command.display_qty is not None:
         order.display_lots = to_lots(spec, command.display_qty)
     if not command.close_position:
-        _check_size(spec, order, market)
+        check_size(spec, order, market)
     return order
 
 
@@ -138,15 +138,16 @@ def _check_extras(spec: Instrument, state: VenueState, command: SubmitOrder) -> 
         raise RefusedError(RejectReason.UNSUPPORTED, "trailing stops are for contracts")
 
 
-def _check_size(spec: Instrument, order: VenueOrder, market: Market) -> None:
-    qty = order.command.qty
+def check_size(spec: Instrument, order: VenueOrder, market: Market) -> None:
+    """Refuse what the venue's filters exclude. Raises RefusedError."""
+    qty = spec.qty(order.lots)
     if qty < spec.min_qty:
         raise RefusedError(RejectReason.BELOW_MIN_QTY, f"quantity {qty} is below {spec.min_qty}")
     if spec.max_qty is not None and qty > spec.max_qty:
         raise RefusedError(RejectReason.ABOVE_MAX_QTY, f"quantity {qty} is above {spec.max_qty}")
     if not spec.min_notional or order.reduces:
         return
-    price = order.command.price if order.command.price is not None else market.mark
+    price = spec.price(order.ticks) if order.ticks is not None else market.mark
     if price is None:
         best = market.matcher.best(order.side.opposite)
         price = None if best is None else spec.price(best)

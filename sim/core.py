@@ -78,8 +78,10 @@ class Core:
         return slot
 
     def leave(self, slot: int) -> None:
-        """Give a slot back; its order is in no queue any more."""
+        """Give a slot back; its order is in no queue any more. One of a compiled desk's stays until the desk knows."""
         kernel = self.kernel
+        if kernel.orders["tag"][slot] >= 0:
+            return
         free = int(kernel.registers["free"][0])
         kernel.free[free] = slot
         kernel.registers["free"] = free + 1

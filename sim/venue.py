@@ -73,9 +73,9 @@ class SimVenue:
         self.seed = seed
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
         specs, model = tuple(instruments), make_queue_model(queue_model)
-        core = Core.make([(spec, model) for spec in specs])
+        self.core = Core.make([(spec, model) for spec in specs])
         for index, spec in enumerate(specs):
-            self._list(spec, core, index)
+            self._list(spec, index)
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
@@ -103,7 +103,7 @@ class SimVenue:
             Query: self._query,
         }
 
-    def _list(self, spec: Instrument, core: Core, index: int) -> None:
+    def _list(self, spec: Instrument, index: int) -> None:
         if spec.id in self.state.markets:
             raise VenueSetupError(f"instruments: {spec.id} twice")
         if spec.inverse:
@@ -119,7 +119,7 @@ class SimVenue:
         def fill(order: VenueOrder, ticks: int, lots: int, liquidity: Liquidity, reason: FillReason) -> None:
             booking.fill_order(state, market, order, ticks, lots, liquidity, reason)
 
-        matcher = Matcher(core, index, fill, lambda order: booking.expire(state, market, order))
+        matcher = Matcher(self.core, index, fill, lambda order: booking.expire(state, market, order))
         market = state.markets[spec.id] = Market(spec, matcher)
 
     # The face
@@ -168,6 +168,16 @@ class SimVenue:
         market = self.state.markets[instrument]
         booking.settle(self.state, market, price, final)
         liquidation.check(self.state, market)
+        return self._flush()
+
+    def book(
+        self, market: Market, order: VenueOrder, price: Decimal, qty: Decimal, liquidity: Liquidity, reason: FillReason
+    ) -> None:
+        """Book an execution that a compiled run has made."""
+        booking.book_fill(self.state, market, order, price, qty, liquidity, reason)
+
+    def take_reports(self) -> list[Report]:
+        """Return what the venue has said since it was last asked."""
         return self._flush()
 
     def _flush(self) -> list[Report]:

@@ -11,7 +11,7 @@ from sim.kernel.layout import Array
 SUBMIT_LATENCY, CANCEL_LATENCY, MODIFY_LATENCY, RESPONSE_LATENCY = range(4)
 
 # What a run stopped for
-AT_TIME, DECIDE, NEED_ROWS, NEED_ROOM, NEED_DESK_ROOM, FOR_HOST, LOG_FULL, FAILED = range(8)
+AT_TIME, DECIDE, NEED_ROWS, NEED_ROOM, NEED_DESK_ROOM, FOR_HOST, LOG_FULL, FAILED, ASKS_HOST, HAS_EVENTS = range(10)
 
 # What wakes a strategy besides the clock
 WAKE_ON_REPORTS, WAKE_ON_FEED = 1, 2
@@ -39,8 +39,14 @@ CLOCK = np.dtype(
         ("venue_rows", np.int64),
         ("local_rows", np.int64),
         ("reports", np.int64),
+        ("is_hosted", np.int64),
+        ("judged", np.int64),
+        ("refused", np.int64),
+        ("base", np.float64),
     ]
 )
+"""`is_hosted`: orders are the host's, who books each event at once. `judged` is the message the host has judged (else
+-1), `refused` whether it refused it. `base` is wallet less open cost in quote money when the host last looked."""
 
 LEDGER = np.dtype(
     [
@@ -49,12 +55,40 @@ LEDGER = np.dtype(
         ("taker", np.int64),
         ("traded", np.int64),
         ("fills", np.int64),
+        ("open", np.int64),
     ]
 )
-"""One instrument's money so far, exact, in ticks x lots: `cash` received less paid, `maker` and `taker` notional."""
+"""One instrument's money so far, exact, in ticks x lots: `cash` received less paid, `maker` and `taker` notional, and
+what live orders still want to trade (`open`, lots)."""
 
-SENDER = np.dtype([("status", np.int64), ("filled", np.int64), ("end", np.int64)])
-"""What the sender has heard of its order: status, lots filled, how it ended (an event kind)."""
+SENDER = np.dtype([("status", np.int64), ("filled", np.int64), ("end", np.int64), ("counted", np.int64)])
+"""What the sender has heard of its order: status, lots filled, how it ended (an event kind); `counted` is the
+venue's part of `open`."""
+
+GUARD = np.dtype(
+    [
+        ("unit", np.float64),
+        ("tick", np.float64),
+        ("leverage", np.float64),
+        ("mmr", np.float64),
+        ("fee", np.float64),
+        ("cap", np.float64),
+        ("value_min", np.float64),
+        ("lots_min", np.int64),
+        ("lots_max", np.int64),
+        ("cash", np.int64),
+        ("paid", np.int64),
+        ("mark", np.float64),
+        ("raw_mark", np.int64),
+        ("watches_mark", np.int64),
+        ("trigger_low", np.int64),
+        ("trigger_high", np.int64),
+    ]
+)
+"""What lets an instrument's orders and marks pass without the host: quote money per tick x lot, tick size, leverage,
+the highest maintenance rate, the dearer fee rate, the largest notional at this leverage, filters. `cash` and `paid` are
+the ledger's when the host last looked, `mark` in ticks (0 unknown). A hosted run stops at each mark when
+`watches_mark`, and at trades at or beyond the triggers."""
 
 
 class Desk(NamedTuple):
@@ -66,20 +100,30 @@ class Desk(NamedTuple):
     latencies: Array
     recorded: Array
     ledger: Array
+    guard: Array
     sent: Array
     positions: Array
     log: Array
 
 
+def _open_guard(instruments: int) -> Array:
+    guard = np.zeros(instruments, GUARD)
+    guard["trigger_low"], guard["trigger_high"] = -(1 << 62), 1 << 62
+    return guard
+
+
 def make_desk(instruments: int, orders: int, positions: int, messages: int, log: Array) -> Desk:
     """Return a desk that has sent nothing; `orders` are the slots of its kernel, `messages` the room each way."""
+    clock = np.zeros(1, CLOCK)
+    clock["judged"] = -1
     return Desk(
-        np.zeros(1, CLOCK),
+        clock,
         np.zeros(messages, MESSAGE),
         np.zeros(messages, MESSAGE),
         np.zeros(4, LATENCY),
         np.zeros((1, 2), np.int64),
         np.zeros(instruments, LEDGER),
+        _open_guard(instruments),
         np.zeros(orders, SENDER),
         np.zeros(positions, np.int64),
         log,

@@ -32,7 +32,7 @@ from sim.kernel.matching import (
 from sim.kernel.queues import dequeue
 
 # Why an arriving order is refused
-NOT_OPEN, WOULD_TAKE, NOTHING_TO_REDUCE, NO_PRICE, UNKNOWN_ORDER = range(1, 6)
+NOT_OPEN, WOULD_TAKE, NOTHING_TO_REDUCE, NO_PRICE, UNKNOWN_ORDER, UNAFFORDABLE = range(1, 7)
 
 
 @compiled

@@ -5,16 +5,20 @@ the strategy, then the desk's market rows. The venue is played ahead to the next
 desk's book only when somebody looks: what it costs depends on decisions, not on rows.
 """
 
+from functools import cache
 from typing import Any
 
 from sim.kernel.bus import pop, push
 from sim.kernel.compiled import compiled
 from sim.kernel.desk import (
+    ASKS_HOST,
     AT_TIME,
     CANCEL_LATENCY,
     DECIDE,
     DONE,
     FAILED,
+    FOR_HOST,
+    HAS_EVENTS,
     LOG_FULL,
     MODIFY_LATENCY,
     NEED_DESK_ROOM,
@@ -31,8 +35,9 @@ from sim.kernel.desk import (
     WAKE_ON_REPORTS,
     Desk,
 )
-from sim.kernel.entry import arrive, cancel, modify
+from sim.kernel.entry import UNAFFORDABLE, arrive, cancel, modify
 from sim.kernel.feed import GOES_ON, Feed, at_desk, at_venue
+from sim.kernel.guard import count_open, is_surely_affordable, takes_mark
 from sim.kernel.latency import delay_ns
 from sim.kernel.layout import (
     ACCEPTED,
@@ -43,34 +48,41 @@ from sim.kernel.layout import (
     FREE,
     IDLE,
     MAKER,
+    MODIFY_REJECTED,
+    MOVED,
+    NO_LIQUIDITY,
+    REDUCES,
     REJECTED,
     Kernel,
 )
-from sim.rows import LAST, LOCAL, VENUE
+from sim.kernel.matching import match_crossed, tell
+from sim.rows import LAST, LOCAL, MARK, STATUS, STATUSES, TRADE, VENUE
 
 NEVER = 1 << 62
+STATUSES_OPEN = STATUSES.index("open")
 
 
 # What a strategy does
 
 
 @compiled
-def submit(
-    k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, position: int, tag: int
-) -> int:
-    """Send an order and return its slot, -1 when there is no slot free. `position` is -1 for none (spot)."""
+def submit(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, tag: int) -> int:
+    """Send an order and return its slot, -1 when there is no slot free. `tag` is the sender's own number, 0 and up.
+
+    A market order has the price NO_LIMIT (a sell its negative) and the flag IMMEDIATE.
+    """
     registers, clock = k.registers[0], d.clock[0]
     if registers.free == 0 or clock.to_venue >= len(d.to_venue) - 1:
         return -1
     registers.free -= 1
     order = k.free[registers.free]
     o, s = k.orders[order], d.sent[order]
-    o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, position
+    o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, instrument
     o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, 0, ticks, lots, 0, 0, 0
     o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
     registers.sequence += 1
     o.sequence = registers.sequence
-    s.status, s.filled, s.end = SENT, 0, -1
+    s.status, s.filled, s.end, s.counted = SENT, 0, -1, 0
     clock.orders += 1
     _to_venue(d, SUBMIT_LATENCY, TO_SUBMIT, order, ticks, lots)
     return order
@@ -122,6 +134,7 @@ def _report(k: Kernel, d: Desk) -> None:
         )
         push(d.to_desk, clock.to_desk)
         clock.to_desk += 1
+        count_open(k, d, event.order)
         if event.kind == FILLED:
             _log(d, event)
             ledger = d.ledger[event.instrument]
@@ -147,19 +160,32 @@ def _log(d: Desk, event: Any) -> None:
 
 
 @compiled
-def _arrive_at_venue(k: Kernel, d: Desk) -> None:
+def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
+    """Let the next message arrive at the venue; False when the host has to judge it first."""
     clock = d.clock[0]
+    first = d.to_venue[0]
+    is_refused = False
+    if first.kind != TO_CANCEL:
+        o = k.orders[first.order]
+        if clock.judged == first.number:
+            clock.judged, is_refused = -1, clock.refused != 0
+        elif not o.flags & REDUCES and not is_surely_affordable(k, d, o.instrument, o.side, first.ticks, first.lots):
+            return False
     pop(d.to_venue, clock.to_venue)
     clock.to_venue -= 1
     message = d.to_venue[clock.to_venue]
     k.registers[0].now = message.at
-    if message.kind == TO_SUBMIT:
+    if is_refused:
+        kind = REJECTED if message.kind == TO_SUBMIT else MODIFY_REJECTED
+        tell(k, kind, message.order, 0, 0, NO_LIQUIDITY, UNAFFORDABLE)
+    elif message.kind == TO_SUBMIT:
         arrive(k, message.order)
     elif message.kind == TO_CANCEL:
         cancel(k, message.order)
     else:
         modify(k, message.order, message.ticks, message.lots, clock.keeps_place != 0)
     _report(k, d)
+    return True
 
 
 @compiled
@@ -169,6 +195,9 @@ def _arrive_at_desk(k: Kernel, d: Desk) -> None:
     pop(d.to_desk, clock.to_desk)
     clock.to_desk -= 1
     message = d.to_desk[clock.to_desk]
+    if message.kind == MOVED:
+        d.positions[message.order] += message.lots
+        return
     o, s = k.orders[message.order], d.sent[message.order]
     ends = message.kind in (EXPIRED, REJECTED, CANCELED)
     if message.kind == ACCEPTED:
@@ -199,6 +228,47 @@ def release(k: Kernel, d: Desk, order: int) -> bool:
 
 
 @compiled
+def announce(k: Kernel, d: Desk, kind: int, order: int, lots: int) -> None:
+    """Let the desk hear what the host did: CANCELED of an order, or MOVED: position `order` changed by `lots`."""
+    clock, registers = d.clock[0], k.registers[0]
+    if kind != MOVED:
+        tell(k, kind, order, 0, lots, NO_LIQUIDITY, 0)
+        _report(k, d)
+        return
+    clock.messages += 1
+    message = d.to_desk[clock.to_desk]
+    delay = delay_ns(d.latencies, d.recorded, RESPONSE_LATENCY, registers.now, clock.seed, clock.messages)
+    message.at, message.number, message.kind = registers.now + delay, clock.messages, MOVED
+    message.order, message.lots = order, lots
+    push(d.to_desk, clock.to_desk)
+    clock.to_desk += 1
+
+
+@compiled
+def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
+    """Let a row happen at the venue unless it is one for the host. Returns GOES_ON or why it has not happened."""
+    kind = feed.kind[row]
+    if kind > TRADE:
+        if kind == MARK:
+            g = d.guard[feed.instrument[row]]
+            if not d.clock[0].is_hosted:
+                return GOES_ON if takes_mark(k, d, feed.instrument[row], feed.lots[row]) else FOR_HOST
+            if g.watches_mark:
+                return FOR_HOST
+            g.raw_mark = feed.lots[row]
+            return GOES_ON
+        if kind == STATUS and not d.clock[0].is_hosted:
+            k.instruments[feed.instrument[row]].is_open = feed.lots[row] == STATUSES_OPEN
+            match_crossed(k, feed.instrument[row])
+            return GOES_ON
+    elif kind == TRADE and d.clock[0].is_hosted:
+        g = d.guard[feed.instrument[row]]
+        if feed.ticks[row] <= g.trigger_low or feed.ticks[row] >= g.trigger_high:
+            return FOR_HOST
+    return at_venue(k, feed, row)
+
+
+@compiled
 def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
     """Let everything happen at the venue that is due at or before `until`, or before a report wakes the desk.
 
@@ -222,7 +292,7 @@ def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> in
                 if is_due:
                     break
                 registers.now = feed.venue_ns[row]
-                why = at_venue(k, feed, row)
+                why = _happens(k, d, feed, row)
                 if why != GOES_ON:
                     clock.venue_row = row
                     return why
@@ -234,13 +304,16 @@ def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> in
         if registers.events:
             if registers.lost:
                 return FAILED
+            if clock.is_hosted:
+                return HAS_EVENTS
             _report(k, d)
             continue
         if not is_due and not is_last:
             return NEED_ROWS
         if arrives > until:
             return AT_TIME
-        _arrive_at_venue(k, d)
+        if not _arrive_at_venue(k, d):
+            return ASKS_HOST
 
 
 @compiled
@@ -318,6 +391,7 @@ def play(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
     return AT_TIME
 
 
+@cache
 def make_run(decide: Any) -> Any:
     """Return a compiled loop around a compiled strategy `decide(kernel, desk, state)`.
 
