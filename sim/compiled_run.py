@@ -199,11 +199,7 @@ class CompiledRun:
         core, rows, clock = self._venue.core, self._window, self._desk.clock[0]
         row = int(clock["local_row" if is_desk else "venue_row"])
         side = 0 if rows.flags[row] & BUY_FLAG else 1
-        book = 4 * int(rows.instrument[row]) + 2 * is_desk + side
-        ticks = int(rows.ticks[row])
-        core.kernel = layout.with_prices(core.kernel, book, ticks, ticks)
-        if int(core.kernel.registers["pages"][0]) == len(core.kernel.used):
-            core.kernel = layout.with_pages(core.kernel, 2 * len(core.kernel.used))
+        core.room_for(4 * int(rows.instrument[row]) + 2 * is_desk + side, int(rows.ticks[row]))
 
     def _take_row(self) -> None:
         """Let the exact venue take a row, with its account as it is at this instant."""

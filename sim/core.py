@@ -1,7 +1,7 @@
 """What stands between the venue's objects and the compiled arrays: slots of orders, indices, room, what happened."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from attrs import define, field
@@ -29,12 +29,20 @@ _SELF_TRADE = {
 }
 
 
+class Booker(Protocol):
+    """Who books what happened to the orders of one instrument."""
+
+    def book_event(self, event: tuple[Any, ...]) -> None: ...
+
+
 @define(eq=False)
 class Core:
     """The arrays of one venue, and which order is in which slot. A slot is held while an order takes or rests."""
 
     kernel: Kernel
     orders: list[VenueOrder | None]
+    instruments: dict[str, int]
+    matchers: dict[int, "Booker"] = field(factory=dict)
     _accounts: dict[str, int] = field(factory=dict)
     _positions: int = 0
 
@@ -45,7 +53,14 @@ class Core:
         for market, (spec, model) in zip(kernel.instruments, instruments, strict=True):
             market["model"], market["exponent"] = _MODELS[model.name], model.exponent
             market["lot"] = float(spec.lot_size)
-        return cls(kernel, [None] * len(kernel.orders))
+        return cls(kernel, [None] * len(kernel.orders), {spec.id: index for index, (spec, _) in enumerate(instruments)})
+
+    def index(self, instrument: str) -> int:
+        """Return an instrument's place. Raises KernelError for one that is not here."""
+        found = self.instruments.get(instrument)
+        if found is None:
+            raise KernelError(f"{instrument} is not an instrument of the compiled venue")
+        return found
 
     def new_position(self) -> int:
         """Return the index of a position that is flat."""
@@ -95,6 +110,17 @@ class Core:
                 low, high = int(prices.min()), int(prices.max())
                 self.kernel = layout.with_prices(self.kernel, 4 * instrument + side, low, high)
         self.kernel = layout.with_pages(self.kernel, len(self.kernel.used) + len(np.unique(ticks >> layout.PAGE_BITS)))
+
+    def book(self) -> None:
+        """Let every event since last time be booked, in order, by the matcher of its instrument."""
+        for event in self.take_events():
+            self.matchers[event[3]].book_event(event)
+
+    def room_for(self, book: int, ticks: int) -> None:
+        """See to it that a book side has a place for a price."""
+        self.kernel = layout.with_prices(self.kernel, book, ticks, ticks)
+        if int(self.kernel.registers["pages"][0]) == len(self.kernel.used):
+            self.kernel = layout.with_pages(self.kernel, 2 * len(self.kernel.used))
 
     def take_events(self) -> list[tuple[Any, ...]]:
         """Return what happened since it was last asked, in order. Raises KernelError when some of it was lost."""

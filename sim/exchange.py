@@ -1,6 +1,6 @@
 """What happens at the venues and when: market events, commands on their way there, reports on their way back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -50,11 +50,13 @@ class Exchange:
     """All venues of a run on one timeline. Calls come in order of time; nothing here reads a clock.
 
     `accounts` maps account ids to seats, `markets` instrument ids to the seat whose book they are and the sequence
-    rule of their feed. Clients are told apart by number, 1 and up.
+    rule of their feed. `book_of` answers for whole books where the tape does not pass through here. Clients are told
+    apart by number, 1 and up.
     """
 
     accounts: Mapping[str, Seat]
     markets: Mapping[str, tuple[Seat, SequenceRule]]
+    book_of: Callable[[int, str], BookSnapshot | None] | None = None
     deadline_ns: int = field(init=False, default=NEVER)
     seats: list[Seat] = field(init=False, factory=list)
     _books: dict[str, _VenueBook] = field(init=False, factory=dict)
@@ -151,10 +153,14 @@ class Exchange:
         return BookSnapshot(now, instrument, sync.last_id, bids, asks)
 
     def _answer_book(self, now: int, query: Query) -> Report:
-        found = self.book(now, query.instrument or "")
+        found = self.book_of(now, query.instrument or "") if self.book_of else self.book(now, query.instrument or "")
         if found is None:
             return QueryFailed(now, query.account, query.query_id, query.kind, "the tape holds no book here")
         return found
+
+    def report(self, now: int, seat: Seat, reports: Sequence[Report]) -> None:
+        """Send off what a venue said unasked."""
+        self._report(now, seat, reports, ALL)
 
     def _report(self, now: int, seat: Seat, reports: Sequence[Report], client: int) -> None:
         """Send off what the venue said; having been asked, it may also have another deadline."""

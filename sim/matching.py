@@ -39,6 +39,9 @@ class Matcher:
     expire: Callable[[VenueOrder], None]
     positions: dict[tuple[str, PositionSide], int] = field(factory=dict)
 
+    def __attrs_post_init__(self) -> None:
+        self.core.matchers[self.instrument] = self
+
     @property
     def is_open(self) -> bool:
         """Whether the market trades."""
@@ -191,16 +194,21 @@ class Matcher:
 
     def _book(self) -> None:
         """Book what happened, in its order."""
-        for _, kind, slot, _, ticks, lots, liquidity, reason, _, _ in self.core.take_events():
-            order = self.core.orders[slot]
-            if order is None:
-                raise ValueError(f"slot {slot} of the compiled venue holds no order")
-            if kind == layout.FILLED:
-                self.fill(order, ticks, lots, _LIQUIDITY[liquidity], _REASONS[reason])
-            elif kind == layout.CUT:
-                order.cut += lots
-            else:
-                self.expire(order)
+        for event in self.core.take_events():
+            self.book_event(event)
+
+    def book_event(self, event: tuple[Any, ...]) -> None:
+        """Book one thing that happened to an order here."""
+        _, kind, slot, _, ticks, lots, liquidity, reason, _, _ = event
+        order = self.core.orders[slot]
+        if order is None:
+            raise KernelError(f"slot {slot} of the compiled venue holds no order")
+        if kind == layout.FILLED:
+            self.fill(order, ticks, lots, _LIQUIDITY[liquidity], _REASONS[reason])
+        elif kind == layout.CUT:
+            order.cut += lots
+        else:
+            self.expire(order)
 
     def _side(self, side: Side) -> int:
         return 4 * self.instrument + _code(side)

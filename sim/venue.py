@@ -53,6 +53,7 @@ class SimVenue:
     venue says then, in order. Latency is the caller's business; the venue itself draws no chance and reads no clock.
 
     Books are displayed quantities in ticks and lots; own orders are matched as `sim/matching.py` says.
+    Venues may share a `core`, which then holds the instruments of all.
     `on_flow` sees every movement of money, `on_note` what the port has no report for. `seed` is kept for models that
     draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad brackets.
     """
@@ -66,6 +67,7 @@ class SimVenue:
         rules: str | VenueRules = "binance_usdm",
         queue_model: str = "risk_averse",
         seed: int = 0,
+        core: Core | None = None,
         on_flow: FlowHook | None = None,
         on_note: NoteHook | None = None,
     ) -> None:
@@ -73,9 +75,9 @@ class SimVenue:
         self.seed = seed
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
         specs, model = tuple(instruments), make_queue_model(queue_model)
-        self.core = Core.make([(spec, model) for spec in specs])
-        for index, spec in enumerate(specs):
-            self._list(spec, index)
+        self.core = core if core is not None else Core.make([(spec, model) for spec in specs])
+        for spec in specs:
+            self._list(spec)
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
@@ -103,7 +105,7 @@ class SimVenue:
             Query: self._query,
         }
 
-    def _list(self, spec: Instrument, index: int) -> None:
+    def _list(self, spec: Instrument) -> None:
         if spec.id in self.state.markets:
             raise VenueSetupError(f"instruments: {spec.id} twice")
         if spec.inverse:
@@ -119,6 +121,7 @@ class SimVenue:
         def fill(order: VenueOrder, ticks: int, lots: int, liquidity: Liquidity, reason: FillReason) -> None:
             booking.fill_order(state, market, order, ticks, lots, liquidity, reason)
 
+        index = self.core.index(spec.id)
         matcher = Matcher(self.core, index, fill, lambda order: booking.expire(state, market, order))
         market = state.markets[spec.id] = Market(spec, matcher)
 
@@ -169,6 +172,10 @@ class SimVenue:
         booking.settle(self.state, market, price, final)
         liquidation.check(self.state, market)
         return self._flush()
+
+    def at(self, now: int) -> None:
+        """Let it be `now` for what a compiled run has made happen."""
+        self.state.now = now
 
     def book(
         self, market: Market, order: VenueOrder, price: Decimal, qty: Decimal, liquidity: Liquidity, reason: FillReason

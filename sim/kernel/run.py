@@ -269,7 +269,7 @@ def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
 
 
 @compiled
-def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
+def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
     """Let everything happen at the venue that is due at or before `until`, or before a report wakes the desk.
 
     Returns AT_TIME, or why it cannot go on.
@@ -317,7 +317,7 @@ def _play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> in
 
 
 @compiled
-def _play_desk(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
+def play_desk(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
     """Let the desk's book be what it is just before `until`. Returns AT_TIME, or why it cannot go on."""
     clock = d.clock[0]
     row, rows = clock.local_row, len(feed.kind)
@@ -370,12 +370,12 @@ def play(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
                 return NEED_ROWS
         elif feed.local_ns[row] < moment:
             moment, message = feed.local_ns[row], row
-    why = _play_venue(k, d, feed, moment, is_last)
+    why = play_venue(k, d, feed, moment, is_last)
     if why != AT_TIME:
         return why
     if clock.wakes_on & WAKE_ON_REPORTS and clock.to_desk and d.to_desk[0].at < moment:
         moment, message = d.to_desk[0].at, -1
-    why = _play_desk(k, d, feed, moment, is_last)
+    why = play_desk(k, d, feed, moment, is_last)
     if why != AT_TIME:
         return why
     clock.now = moment
