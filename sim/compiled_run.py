@@ -277,13 +277,15 @@ class CompiledRun:
         fills = desk.log[:count].copy()
         desk.clock["logged"] = 0
         self._fills.append(fills)
-        for ns, _, slot, instrument, ticks, lots, liquidity, reason, tag, side in fills.tolist():
-            market = markets[instrument]
-            state.now = ns
-            order = self._shell(market, slot, tag, _SIDES[side])
-            price, qty = market.spec.price(ticks), market.spec.qty(lots)
-            self._venue.book(market, order, price, qty, _LIQUIDITY[liquidity], REASONS[reason])
-        self._venue.take_reports()
+        account = state.accounts[self.account.id]
+        terms = [
+            (market.spec, self.fees.of(market.spec.id), state.leverage(account, market.spec)) for market in markets
+        ]
+        for ns, _, _, instrument, ticks, lots, liquidity, _, _, side in fills.tolist():
+            spec, schedule, leverage = terms[instrument]
+            price, qty = spec.price(ticks), spec.qty(lots)
+            fee = schedule.fee(spec, qty, price, _LIQUIDITY[liquidity])
+            account.book_contract(ns, spec, PositionSide.BOTH, _SIDES[side], qty, price, fee, Decimal(leverage))
 
     def _shell(self, market: Market, slot: int, tag: int, side: Side) -> VenueOrder:
         name = f"{tag}/{slot}"

@@ -9,6 +9,7 @@ from attrs import define, field
 from sim.kernel import layout
 from sim.kernel.layout import Kernel, make_kernel
 from sim.queue_models import QueueModel
+from sim.rows import PRICE_SCALE
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
 from venues.model.instrument import Instrument
@@ -53,6 +54,8 @@ class Core:
         for market, (spec, model) in zip(kernel.instruments, instruments, strict=True):
             market["model"], market["exponent"] = _MODELS[model.name], model.exponent
             market["lot"] = float(spec.lot_size)
+            raw = spec.tick_size * PRICE_SCALE
+            market["tick_raw"] = int(raw) if raw == int(raw) else 0
         return cls(kernel, [None] * len(kernel.orders), {spec.id: index for index, (spec, _) in enumerate(instruments)})
 
     def index(self, instrument: str) -> int:
@@ -87,7 +90,7 @@ class Core:
         kernel.orders[slot] = (
             layout.IDLE, instrument, side, account, position, flags, _SELF_TRADE[order.stp], ticks, order.lots,
             order.cut, order.filled, order.filled_cost, 0, order.display_lots, order.min_lots, order.sequence, 0, 0,
-            0.0, -1,
+            0.0, -1, 0, 0, 0, 0, 0, 0, 0, 0,
         )  # fmt: skip
         self.orders[slot] = order
         return slot

@@ -177,12 +177,6 @@ class SimVenue:
         """Let it be `now` for what a compiled run has made happen."""
         self.state.now = now
 
-    def book(
-        self, market: Market, order: VenueOrder, price: Decimal, qty: Decimal, liquidity: Liquidity, reason: FillReason
-    ) -> None:
-        """Book an execution that a compiled run has made."""
-        booking.book_fill(self.state, market, order, price, qty, liquidity, reason)
-
     def take_reports(self) -> list[Report]:
         """Return what the venue has said since it was last asked."""
         return self._flush()

@@ -17,7 +17,7 @@ AT_TIME, DECIDE, NEED_ROWS, NEED_ROOM, NEED_DESK_ROOM, FOR_HOST, LOG_FULL, FAILE
 WAKE_ON_REPORTS, WAKE_ON_FEED = 1, 2
 
 # Kinds of messages to the venue
-TO_SUBMIT, TO_CANCEL, TO_MODIFY = range(3)
+TO_SUBMIT, TO_CANCEL, TO_MODIFY, TO_EXPIRE, TO_TRIGGER = range(5)
 
 # An order as its sender knows it
 UNSENT, SENT, OPEN, DONE = range(4)

@@ -1,9 +1,10 @@
 """What an order, a cancel or a change does when it arrives at the venue without the host."""
 
-from sim.kernel.books import lots_at
+from sim.kernel.books import is_level, lots_at
 from sim.kernel.compiled import compiled
 from sim.kernel.layout import (
     ACCEPTED,
+    ARMED,
     CANCEL_REJECTED,
     CANCELED,
     CUT,
@@ -14,9 +15,13 @@ from sim.kernel.layout import (
     NO_LIMIT,
     NO_LIQUIDITY,
     POST_ONLY,
+    PRICED,
+    PROTECTED,
     REDUCES,
     REJECTED,
     RESTING,
+    TRAILING,
+    TRIGGERED,
     Kernel,
 )
 from sim.kernel.matching import (
@@ -25,14 +30,19 @@ from sim.kernel.matching import (
     reducible,
     rest,
     shrink_reducing,
+    sign_of,
     take,
     tell,
     would_take,
 )
 from sim.kernel.queues import dequeue
+from sim.kernel.triggers import arm, disarm, is_reached, watched_price
 
 # Why an arriving order is refused
-NOT_OPEN, WOULD_TAKE, NOTHING_TO_REDUCE, NO_PRICE, UNKNOWN_ORDER, UNAFFORDABLE = range(1, 7)
+NOT_OPEN, WOULD_TAKE, NOTHING_TO_REDUCE, NO_PRICE, UNKNOWN_ORDER, UNAFFORDABLE, WOULD_TRIGGER = range(1, 8)
+
+WHOLE_POSITION = (1 << 53) - 1
+"""The quantity of a reduce-only order that closes whatever position there is."""
 
 
 @compiled
@@ -45,7 +55,18 @@ def refusal(k: Kernel, order: int) -> int:
         most = reducible(k, order)
         if most <= 0:
             return NOTHING_TO_REDUCE
+        if o.lots == WHOLE_POSITION:
+            o.lots = most
         o.cut = max(0, o.lots - o.filled - most)
+    if o.pricing != PRICED:
+        best = k.best[4 * o.instrument + 1 - o.side]
+        if not is_level(best):
+            return NO_PRICE
+        sign = sign_of(o.side)
+        if o.pricing == PROTECTED:
+            # Protection counts from the best opposite price, of a stop from its trigger (CME confluence 78466178).
+            best = (o.stop if o.trigger else best) + sign * k.instruments[o.instrument].protection
+        o.ticks = best
     is_unbounded = abs(o.ticks) == NO_LIMIT
     if is_unbounded and not o.flags & IMMEDIATE:
         return NO_PRICE
@@ -55,14 +76,35 @@ def refusal(k: Kernel, order: int) -> int:
 
 
 @compiled
-def arrive(k: Kernel, order: int) -> None:
-    """Let an order in: it is refused, takes, rests, expires. A market order has the limit NO_LIMIT of its side."""
-    why = refusal(k, order)
+def arrive(k: Kernel, order: int, mark: int) -> None:
+    """Let an order in: it is refused, waits for its price, takes, rests, expires. `mark` is the last mark (1e-8, or 0).
+
+    A market order has the limit NO_LIMIT of its side.
+    """
     o = k.orders[order]
+    is_triggered = o.state == ARMED
+    if o.trigger and not is_triggered:
+        price = watched_price(k, order, mark)
+        why = NOT_OPEN if not k.instruments[o.instrument].is_open else 0
+        if not why and o.trigger != TRAILING and price and is_reached(k, order, price):
+            why = WOULD_TRIGGER
+        if why or not k.instruments[o.instrument].tick_raw:
+            tell(k, REJECTED, order, 0, 0, NO_LIQUIDITY, why or NO_PRICE)
+            return
+        if o.trigger == TRAILING and price:
+            is_reached(k, order, price)
+        tell(k, ACCEPTED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
+        arm(k, order)
+        return
+    if is_triggered:
+        disarm(k, order)
+        tell(k, TRIGGERED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
+    why = refusal(k, order)
     if why:
         tell(k, REJECTED, order, 0, 0, NO_LIQUIDITY, why)
         return
-    tell(k, ACCEPTED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
+    if not is_triggered:
+        tell(k, ACCEPTED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
     if o.cut > 0:
         tell(k, CUT, order, 0, o.cut, NO_LIQUIDITY, 0)
     leaves = o.lots - o.cut - o.filled
@@ -84,7 +126,11 @@ def arrive(k: Kernel, order: int) -> None:
 
 @compiled
 def cancel(k: Kernel, order: int) -> None:
-    """Take a resting order out; one that has ended before is not there to be canceled."""
+    """Take a resting or waiting order out; one that has ended before is not there to be canceled."""
+    if k.orders[order].state == ARMED:
+        disarm(k, order)
+        tell(k, CANCELED, order, 0, 0, NO_LIQUIDITY, 0)
+        return
     if k.orders[order].state != RESTING:
         tell(k, CANCEL_REJECTED, order, 0, 0, NO_LIQUIDITY, UNKNOWN_ORDER)
         return

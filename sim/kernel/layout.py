@@ -39,10 +39,18 @@ MAKER, TAKER, NO_LIQUIDITY = range(3)
 BY_TAKING, BY_QUEUE, BY_THROUGH, BY_CROSSED, BY_AUCTION, BY_LIQUIDATION = range(6)
 
 # What is told of orders
-FILLED, CUT, EXPIRED, ACCEPTED, REJECTED, CANCELED, MODIFIED, CANCEL_REJECTED, MODIFY_REJECTED, MOVED = range(10)
+FILLED, CUT, EXPIRED, ACCEPTED, REJECTED, CANCELED, MODIFIED, CANCEL_REJECTED, MODIFY_REJECTED, MOVED, TRIGGERED = (
+    range(11)
+)
 
 # Life of an order slot
-FREE, IDLE, RESTING = range(3)
+FREE, IDLE, RESTING, ARMED = range(4)
+
+# What the price of an order is
+PRICED, PROTECTED, TO_LIMIT = range(3)
+
+# What triggers a conditional order
+NOT_CONDITIONAL, STOP, TAKE_PROFIT, TRAILING = range(4)
 
 REGISTERS = np.dtype(
     [
@@ -64,10 +72,12 @@ INSTRUMENT = np.dtype(
         ("lot", np.float64),
         ("is_open", np.int64),
         ("last_trade", np.int64),
-        ("is_loading", np.int64),
+        ("tick_raw", np.int64),
+        ("protection", np.int64),
     ]
 )
-"""`lot` is the lot size in base units; `is_loading` is set between CLEAR and the end of the snapshot."""
+"""`lot` is the lot size in base units, `tick_raw` the tick size x 1e8 (0 when that is not whole), `protection` how
+many ticks behind the best price a protected order may trade."""
 
 ORDER = np.dtype(
     [
@@ -91,10 +101,20 @@ ORDER = np.dtype(
         ("shown", np.int64),
         ("front", np.float64),
         ("tag", np.int64),
+        ("expire", np.int64),
+        ("pricing", np.int64),
+        ("trigger", np.int64),
+        ("watches_mark", np.int64),
+        ("stop", np.int64),
+        ("callback_bps", np.int64),
+        ("is_active", np.int64),
+        ("extreme", np.int64),
     ]
 )
 """`lots` is the total asked for, `cut` what reduce-only took away, `front` the market lots ahead, `cost` the sum of
-ticks x lots filled, `shown` the level's quantity before a snapshot, `tag` the sender's number, -1 for the host's."""
+ticks x lots filled, `shown` the level's quantity before a snapshot, `tag` the sender's number, -1 for the host's,
+`expire` when it ends by itself (0 never), `pricing` where its limit comes from, `trigger` and `stop` (ticks; the
+activation of a trailing stop, 0 none) what it waits for, `extreme` a trailing stop's best price (1e-8)."""
 
 EVENT = np.dtype(
     [
@@ -119,6 +139,7 @@ class Kernel(NamedTuple):
 
     `base` is the page number of a book side's first directory entry; a directory entry is a page or -1. `queue` holds
     the resting orders of a queue, best first, oldest first at a price, `keys` their prices so that smaller is better.
+    The last rows of `queue` are the armed orders by instrument.
     """
 
     registers: Array
@@ -153,9 +174,9 @@ def make_kernel(instruments: int, orders: int = 64, pages: int = 8, events: int 
         used=np.zeros(pages, np.int64),
         orders=np.zeros(orders, ORDER),
         free=np.arange(orders - 1, -1, -1, dtype=np.int32),
-        queue=np.zeros((2 * instruments, orders), np.int32),
+        queue=np.zeros((3 * instruments, orders), np.int32),
         keys=np.zeros((2 * instruments, orders), np.int64),
-        resting=np.zeros(2 * instruments, np.int64),
+        resting=np.zeros(3 * instruments, np.int64),
         positions=np.zeros(16, np.int64),
         events=np.zeros(events, EVENT),
         scratch=np.zeros(2 * orders, np.int32),

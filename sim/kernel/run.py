@@ -28,8 +28,10 @@ from sim.kernel.desk import (
     SENT,
     SUBMIT_LATENCY,
     TO_CANCEL,
+    TO_EXPIRE,
     TO_MODIFY,
     TO_SUBMIT,
+    TO_TRIGGER,
     UNSENT,
     WAKE_ON_FEED,
     WAKE_ON_REPORTS,
@@ -41,6 +43,7 @@ from sim.kernel.guard import count_open, is_surely_affordable, takes_mark
 from sim.kernel.latency import delay_ns
 from sim.kernel.layout import (
     ACCEPTED,
+    ARMED,
     BUY_SIDE,
     CANCELED,
     EXPIRED,
@@ -51,11 +54,16 @@ from sim.kernel.layout import (
     MODIFY_REJECTED,
     MOVED,
     NO_LIQUIDITY,
+    NOT_CONDITIONAL,
+    PRICED,
     REDUCES,
     REJECTED,
+    RESTING,
+    STP_TRADE,
     Kernel,
 )
-from sim.kernel.matching import match_crossed, tell
+from sim.kernel.matching import expire, match_crossed, tell
+from sim.kernel.triggers import armed_row, disarm, next_triggered
 from sim.rows import LAST, LOCAL, MARK, STATUS, STATUSES, TRADE, VENUE
 
 NEVER = 1 << 62
@@ -71,6 +79,29 @@ def submit(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int
 
     A market order has the price NO_LIMIT (a sell its negative) and the flag IMMEDIATE.
     """
+    order = new_order(k, d, instrument, side, ticks, lots, flags, tag)
+    if order >= 0:
+        send(k, d, order)
+    return order
+
+
+@compiled
+def send(k: Kernel, d: Desk, order: int) -> None:
+    """Send an order that has been prepared."""
+    o = k.orders[order]
+    d.clock[0].orders += 1
+    d.sent[order].status = SENT
+    _to_venue(d, SUBMIT_LATENCY, TO_SUBMIT, order, o.ticks, o.lots)
+
+
+@compiled
+def new_order(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, tag: int) -> int:
+    """Prepare an order and return its slot, -1 when there is no slot free; `send` sends it.
+
+    Until then its further fields may be set in `k.orders[slot]`: `display` (iceberg), `min_lots`, `stp`, `expire` (good
+    till, ns), `pricing` (PROTECTED, TO_LIMIT), `trigger`, `stop`, `watches_mark`, `callback_bps`. A reduce-only order
+    of WHOLE_POSITION closes the position as it is when it arrives.
+    """
     registers, clock = k.registers[0], d.clock[0]
     if registers.free == 0 or clock.to_venue >= len(d.to_venue) - 1:
         return -1
@@ -78,13 +109,13 @@ def submit(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int
     order = k.free[registers.free]
     o, s = k.orders[order], d.sent[order]
     o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, instrument
-    o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, 0, ticks, lots, 0, 0, 0
+    o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, STP_TRADE, ticks, lots, 0, 0, 0
+    o.expire, o.pricing, o.trigger, o.watches_mark, o.stop, o.callback_bps = 0, PRICED, NOT_CONDITIONAL, 0, 0, 0
+    o.is_active, o.extreme = 0, 0
     o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
     registers.sequence += 1
     o.sequence = registers.sequence
-    s.status, s.filled, s.end, s.counted = SENT, 0, -1, 0
-    clock.orders += 1
-    _to_venue(d, SUBMIT_LATENCY, TO_SUBMIT, order, ticks, lots)
+    s.status, s.filled, s.end, s.counted = UNSENT, 0, -1, 0
     return order
 
 
@@ -160,12 +191,45 @@ def _log(d: Desk, event: Any) -> None:
 
 
 @compiled
+def _expect_end(k: Kernel, d: Desk, order: int) -> None:
+    """Let an order that has just arrived end when its time is over."""
+    o = k.orders[order]
+    if o.expire and o.state in (RESTING, ARMED):
+        _at_venue(d, TO_EXPIRE, order, max(o.expire, k.registers[0].now), o.sequence)
+
+
+@compiled
+def _at_venue(d: Desk, kind: int, order: int, at: int, lots: int) -> None:
+    """Let the venue remember something for itself."""
+    clock = d.clock[0]
+    clock.messages += 1
+    message = d.to_venue[clock.to_venue]
+    message.at, message.number, message.kind, message.order, message.lots = at, clock.messages, kind, order, lots
+    push(d.to_venue, clock.to_venue)
+    clock.to_venue += 1
+
+
+@compiled
+def _trigger(k: Kernel, d: Desk, instrument: int, price: int, on_mark: bool) -> None:
+    """Let every armed order that a price triggers enter before anything else happens."""
+    if not k.resting[armed_row(k, instrument)] or not k.instruments[instrument].is_open:
+        return
+    place = next_triggered(k, instrument, price, on_mark, 0)
+    while place >= 0:
+        order = k.queue[armed_row(k, instrument), place]
+        _at_venue(d, TO_TRIGGER, order, k.registers[0].now, k.orders[order].lots)
+        place = next_triggered(k, instrument, price, on_mark, place + 1)
+
+
+@compiled
 def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
     """Let the next message arrive at the venue; False when the host has to judge it first."""
     clock = d.clock[0]
     first = d.to_venue[0]
     is_refused = False
-    if first.kind != TO_CANCEL:
+    if first.kind in (TO_SUBMIT, TO_MODIFY, TO_TRIGGER) and not (
+        first.kind == TO_SUBMIT and k.orders[first.order].trigger
+    ):
         o = k.orders[first.order]
         if clock.judged == first.number:
             clock.judged, is_refused = -1, clock.refused != 0
@@ -176,10 +240,22 @@ def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
     message = d.to_venue[clock.to_venue]
     k.registers[0].now = message.at
     if is_refused:
-        kind = REJECTED if message.kind == TO_SUBMIT else MODIFY_REJECTED
+        if message.kind == TO_TRIGGER:
+            disarm(k, message.order)
+        kind = MODIFY_REJECTED if message.kind == TO_MODIFY else REJECTED
         tell(k, kind, message.order, 0, 0, NO_LIQUIDITY, UNAFFORDABLE)
-    elif message.kind == TO_SUBMIT:
-        arrive(k, message.order)
+    elif message.kind == TO_SUBMIT or (message.kind == TO_TRIGGER and k.orders[message.order].state == ARMED):
+        arrive(k, message.order, d.guard[k.orders[message.order].instrument].raw_mark)
+        _expect_end(k, d, message.order)
+    elif message.kind == TO_EXPIRE:
+        o = k.orders[message.order]
+        # The slot may be another order's by now.
+        if o.expire == message.at and o.sequence == message.lots and o.state in (RESTING, ARMED):
+            if o.state == ARMED:
+                disarm(k, message.order)
+            expire(k, message.order)
+    elif message.kind == TO_TRIGGER:
+        pass
     elif message.kind == TO_CANCEL:
         cancel(k, message.order)
     else:
@@ -252,7 +328,10 @@ def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
         if kind == MARK:
             g = d.guard[feed.instrument[row]]
             if not d.clock[0].is_hosted:
-                return GOES_ON if takes_mark(k, d, feed.instrument[row], feed.lots[row]) else FOR_HOST
+                if not takes_mark(k, d, feed.instrument[row], feed.lots[row]):
+                    return FOR_HOST
+                _trigger(k, d, feed.instrument[row], feed.lots[row], True)
+                return GOES_ON
             if g.watches_mark:
                 return FOR_HOST
             g.raw_mark = feed.lots[row]
@@ -261,7 +340,11 @@ def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
             k.instruments[feed.instrument[row]].is_open = feed.lots[row] == STATUSES_OPEN
             match_crossed(k, feed.instrument[row])
             return GOES_ON
-    elif kind == TRADE and d.clock[0].is_hosted:
+    elif kind == TRADE and not d.clock[0].is_hosted:
+        why = at_venue(k, feed, row)
+        _trigger(k, d, feed.instrument[row], feed.ticks[row] * k.instruments[feed.instrument[row]].tick_raw, False)
+        return why
+    elif kind == TRADE:
         g = d.guard[feed.instrument[row]]
         if feed.ticks[row] <= g.trigger_low or feed.ticks[row] >= g.trigger_high:
             return FOR_HOST
@@ -285,6 +368,9 @@ def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int
             until = d.to_desk[0].at
         arrives = d.to_venue[0].at if clock.to_venue else NEVER
         bound = min(until, arrives)
+        if clock.to_venue and d.to_venue[0].kind == TO_TRIGGER:
+            # What the last row triggered comes before the next one, even of the same instant.
+            bound = min(bound, arrives - 1)
         is_due = False
         while row < rows:
             if feed.flags[row] & VENUE:
@@ -298,7 +384,8 @@ def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int
                     return why
                 clock.venue_rows += 1
             row += 1
-            if registers.events:
+            if registers.events or (clock.to_venue and d.to_venue[0].kind == TO_TRIGGER):
+                is_due = True
                 break
         clock.venue_row = row
         if registers.events:
