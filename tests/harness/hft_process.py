@@ -103,23 +103,25 @@ class Reference:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        self._process.communicate()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request of hft_reference.py."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died(request) from None
         for line in self._process.stdout:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise HftError(f"{self.python} ended with {self._process.wait()} over {request['mode']}")
+        raise self._died(request)
+
+    def _died(self, request: dict[str, Any]) -> HftError:
+        return HftError(f"{self.python} ended with {self._process.wait()} over {request['mode']}")
 
     def play(self, events: Path, settings: Settings, script: Sequence[Action]) -> dict[str, Any]:
         """Return what the orders of `script`, in order of time, came to."""
@@ -137,7 +139,10 @@ class Reference:
     ) -> Run:
         """Time a loop that acts every `interval_ns` of market time: "quote" keeps a lot at each touch, "elapse" idles.
 
-        The quotes are post-only, replaced when the touch moves, and stop adding at `limit_lots` either way.
+        It acts first `interval_ns` after the first event's venue time, on the book, the orders and the position that
+        the desk knows by then: cancels what is not at its touch, then buys one lot post-only at the bid unless an
+        order is there or the position is at `limit_lots`, then sells likewise at the ask. An order whose cancel or
+        entry is on its way counts while its price is the touch.
         """
         asked = {"mode": mode, "events": str(events), "repeats": repeats, "interval_ns": interval_ns}
         answer = self.ask({**asked, "limit_lots": limit_lots, **asdict(settings)})

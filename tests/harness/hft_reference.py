@@ -34,7 +34,7 @@ from numba import njit
 
 SUBMIT, CANCEL, MODIFY = range(3)
 BUY, SELL = 1, -1
-NEW, FILLED, PARTIALLY_FILLED = 1, 3, 5
+EXPIRED, FILLED, CANCELED = 2, 3, 4
 GTX, LIMIT = 1, 0
 _CUSTOM = 100
 
@@ -110,6 +110,8 @@ def quote(hbt, interval_ns, lot, limit_lots, out):  # type: ignore[no-untyped-de
                 out[count, 0], out[count, 1] = order.exch_timestamp, order.side
                 out[count, 2] = order.exec_price_tick
                 count += 1
+            elif order.status in (EXPIRED, CANCELED):
+                continue
             elif order.side == BUY and order.price_tick == bid:
                 has_bid = True
             elif order.side == SELL and order.price_tick == ask:
@@ -178,7 +180,7 @@ def answer_play(request: Request) -> Request:
     count = results(hbt, out)
     state = hbt.state_values(0)
     lot = request["lot"] * 1e9
-    return {
+    told = {
         "error": int(error) if error > 1 else 0,
         "codes": codes.tolist(),
         "orders": [
@@ -198,6 +200,8 @@ def answer_play(request: Request) -> Request:
         "balance": float(state.balance),
         "trades": int(state.num_trades),
     }
+    hbt.close()
+    return told
 
 
 def answer_quote(request: Request) -> Request:

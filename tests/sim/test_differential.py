@@ -4,6 +4,7 @@ Risk-averse queues, whole fills, constant latency. Both books are the tape's; wh
 the same, and `NAMED` says where and why. A difference that no name recognises fails.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ from hft_process import (
     SELL,
     SUBMIT,
     Action,
+    HftError,
     Reference,
     Settings,
     interpreter,
@@ -254,13 +256,19 @@ FLAT_BIDS, FLAT_ASKS = [(1_000, 5)], [(1_001, 1), (1_002, 1), (1_003, 1)]
 PARTIAL, WHOLE = Settings(exchange="partial"), Settings(exchange="whole")
 
 
-def flat_book(*trades: tuple[int, int, int], asks: Sequence[tuple[int, int]] = FLAT_ASKS) -> Rows:
-    """Return the book of the cases at 1 ms, and sell trades (ms, ticks, lots) thereafter."""
+def flat_book(
+    *trades: tuple[int, int, int],
+    asks: Sequence[tuple[int, int]] = FLAT_ASKS,
+    told: Sequence[tuple[int, int, int]] = (),
+) -> Rows:
+    """Return the book of the cases at 1 ms, then sell trades and told bid quantities, each (ms, ticks, lots)."""
     levels = [(kinds.BUY, *level) for level in FLAT_BIDS] + [(0, *level) for level in asks]
     lines = [(kinds.CLEAR, 0, NS, 0, 0)]
     lines += [(kinds.SNAPSHOT, side, NS, ticks, lots) for side, ticks, lots in levels]
     lines.append((kinds.DEPTH, kinds.BUY, NS, *FLAT_BIDS[0]))
-    lines += [(kinds.TRADE, 0, ms * NS, ticks, lots) for ms, ticks, lots in trades]
+    later = [(kinds.TRADE, 0, ms * NS, ticks, lots) for ms, ticks, lots in trades]
+    later += [(kinds.DEPTH, kinds.BUY, ms * NS, ticks, lots) for ms, ticks, lots in told]
+    lines += sorted(later, key=lambda line: line[2])
     rows = Rows.empty(len(lines))
     for i, (kind, side, ns, ticks, lots) in enumerate(lines):
         is_last = kind not in (kinds.CLEAR, kinds.SNAPSHOT) or i == len(levels)
@@ -355,6 +363,36 @@ def test_a_changed_quantity_is_the_one_that_fills(reference: Reference, folder: 
     (found,) = differences(rows, WHOLE, script, ours(rows, WHOLE, script), told)
     assert [(fill.ticks, fill.lots) for fill in found.mine] == [(999, 3)]
     assert names(found) == ["stale leaves"]
+
+
+# What is the same.
+
+
+@pytest.mark.parametrize(("before", "after", "fills"), [(2, 1, [(1_000, 1)]), (1, 2, [])], ids=["less", "more"])
+def test_a_change_to_less_keeps_the_place_and_one_to_more_loses_it(
+    reference: Reference, folder: Path, before: int, after: int, fills: list[tuple[int, int]]
+) -> None:
+    # Behind 5, of which 3 trade; then 7 queue behind, the order is changed, and 3 trade again.
+    rows = flat_book((3, 1_000, 3), (6, 1_000, 3), told=[(4, 1_000, 9)])
+    script = [buy(1, before, 1_000), Action(5 * NS, 1, MODIFY, BUY, 1_000, after)]
+    told = theirs(reference, folder, rows, WHOLE, script)
+    assert [(fill.ticks, fill.lots) for fill in told] == fills
+    assert ours(rows, WHOLE, script) == told
+
+
+def test_at_one_instant_the_market_comes_before_the_order(reference: Reference, folder: Path) -> None:
+    # A trade of six at the instant the order arrives: it is not behind the five that traded, so nothing fills it.
+    rows, script = flat_book((3, 1_000, 6), told=[(3, 1_000, 2)]), [buy(1, 1, 1_000, ms=3)]
+    assert theirs(reference, folder, rows, WHOLE, script) == ours(rows, WHOLE, script) == []
+    one_earlier = [Action(3 * NS - 1, 1, SUBMIT, BUY, 1_000, 1)]
+    told = theirs(reference, folder, rows, WHOLE, one_earlier)
+    assert [(fill.venue_ns, fill.ticks) for fill in told] == [(3 * NS, 1_000)]
+    assert ours(rows, WHOLE, one_earlier) == told
+
+
+def test_an_interpreter_without_hftbacktest_is_an_error() -> None:
+    with Reference(sys.executable) as reference, pytest.raises(HftError, match="over play"):
+        reference.play(Path("nowhere.npz"), WHOLE, [])
 
 
 # What both sides are given.
