@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
-from hft_process import BUY, CANCEL, GTX, LIMIT, MARKET, MODIFY, SUBMIT, Action, Settings
+from hft_process import BUY, CANCEL, GTX, LIMIT, MARKET, SUBMIT, Action, Settings
 from tape import Tape, messages, tape_at
 
-from sim.exchange import NEVER
 from sim.rows import CLEAR, SNAPSHOT, TRADE, Rows
 from venues.model.fill import FillReason
 
@@ -136,15 +135,17 @@ def crossed_tape(difference: Difference) -> bool:
 
 
 def forgotten_level(difference: Difference) -> bool:
-    ends = [fill.venue_ns for fill in (*difference.mine, *difference.theirs)] or [NEVER]
-    arrivals = difference.arrivals()
-    level = (SNAPSHOT, difference.first.side == BUY)
-    return any(
-        arrivals[0][0] < ns <= max(ends)
-        and message[0].kind == CLEAR
-        and any((*level, action.ticks) not in {(m.kind, m.is_buy, m.ticks) for m in message} for _, action in arrivals)
-        for ns, message in messages(difference.rows)
-    )
+    start, end = min(difference.moments()), max(difference.moments())
+    prices = {action.ticks for _, action in difference.arrivals()}
+    tape = Tape()
+    for ns, message in messages(difference.rows):
+        if start < ns <= end and message[0].kind == CLEAR:
+            told = {(line.is_buy, line.ticks) for line in message if line.kind == SNAPSHOT}
+            shown = {level for level, lots in tape.shown.items() if lots and level[0] is (difference.first.side == BUY)}
+            if any(ticks in prices for _, ticks in shown - told):
+                return True
+        tape.take(message)
+    return False
 
 
 def own_orders_meet(difference: Difference) -> bool:
@@ -175,9 +176,8 @@ def empty_side(difference: Difference) -> bool:
 
 
 def stale_leaves(difference: Difference) -> bool:
-    changes = [action for action in difference.actions if action.action == MODIFY]
-    asked = {action.lots for action in difference.actions if action.action != CANCEL}
-    return bool(changes) and len(asked) > 1
+    asked = [action.lots for action in difference.actions if action.action != CANCEL]
+    return bool(difference.theirs) and difference.theirs[0].lots in asked[:-1] and asked[-1] not in asked[:-1]
 
 
 NAMED: list[tuple[str, Callable[[Difference], bool], str]] = [

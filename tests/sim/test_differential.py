@@ -197,9 +197,9 @@ UNKIND = [
     ("quantities told late", Unkindness(says_what_trades_left=False), {"traded quantity"}),
     ("trades the book never shows", Unkindness(prints=True), {"traded quantity"}),
     ("a thin book", Unkindness(thickness=2), set()),
-    ("whole books mid-stream", Unkindness(snapshots=True), {"forgotten level"}),
+    ("whole books mid-stream", Unkindness(snapshots=True), set()),
     ("whole books with levels missing", Unkindness(snapshots=True, forgets=True), {"forgotten level"}),
-    ("a best price that crosses", Unkindness(snapshots=True, crosses=True), {"crossed tape", "forgotten level"}),
+    ("a best price that crosses", Unkindness(snapshots=True, crosses=True), {"crossed tape"}),
 ]
 BETWEEN_OWN = {"own consumption", "own orders meet"}
 
