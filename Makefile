@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCKFLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format bench lock clean
+.PHONY: help demo test coverage lint format bench differential lock clean
 
 help:
 	@echo "make demo      trade twenty minutes of a market made from a seed, on paper and at full speed"
@@ -15,6 +15,7 @@ help:
 	@echo "make coverage  run the tests and report what they do not reach"
 	@echo "make lint      ruff and mypy over the whole tree"
 	@echo "make bench     measure this machine"
+	@echo "make differential  make the environment of the other simulator; test and bench then compare with it"
 	@echo "make lock      resolve requirements/*.txt again (LOCKFLAGS=--upgrade for newer versions)"
 	@echo "make clean     remove .venv and caches; runs/ stays"
 
@@ -40,15 +41,19 @@ format: .venv/.dev
 bench: .venv/.run
 	$(BIN)/basisd bench
 
+differential: .venv-differential/.done
+
 # A machine's own package folders must not shape the locks: they hold one platform's files.
 lock: .venv/.dev
 	$(BIN)/python requirements/inputs.py run | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) --output-file requirements/run.txt -
 	$(BIN)/python requirements/inputs.py dev | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) --constraint requirements/run.txt --output-file requirements/dev.txt -
+	$(BIN)/python requirements/inputs.py differential | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
+		$(COMPILE) --output-file requirements/differential.txt -
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-differential .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -59,4 +64,9 @@ clean:
 .venv/.run .venv/.dev: .venv/.%: requirements/%.txt pyproject.toml | .venv/bin/python
 	$(PIP) install --quiet --require-hashes --requirement $<
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-differential/.done: requirements/differential.txt
+	$(PYTHON) -m venv .venv-differential
+	.venv-differential/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	touch $@

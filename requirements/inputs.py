@@ -1,4 +1,5 @@
-"""Prints what a lock file is resolved from: `run` for the daemon and its build backend, `dev` for the tools as well."""
+"""Prints what a lock file is resolved from: `run` for the daemon and its build backend, `dev` for the tools as well,
+`differential` for the simulator that ours is held against, which shares nothing with them."""
 
 import sys
 import tomllib
@@ -10,6 +11,8 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 def inputs(lock: str) -> list[str]:
     """Return requirement lines of pyproject.toml. Raises KeyError for a group it does not have."""
     project = tomllib.loads(PROJECT.read_text())
+    if lock == "differential":
+        return list(project["dependency-groups"][lock])
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
     if lock != "run":
         wanted += project["dependency-groups"][lock]
