@@ -285,7 +285,7 @@ class CompiledRun:
             spec, schedule, leverage = terms[instrument]
             price, qty = spec.price(ticks), spec.qty(lots)
             fee = schedule.fee(spec, qty, price, _LIQUIDITY[liquidity])
-            account.book_contract(ns, spec, PositionSide.BOTH, _SIDES[side], qty, price, fee, Decimal(leverage))
+            account.book_contract(ns, spec, PositionSide.BOTH, _SIDES[side], qty, price, fee, leverage)
 
     def _shell(self, market: Market, slot: int, tag: int, side: Side) -> VenueOrder:
         name = f"{tag}/{slot}"
