@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from attrs import define, field, frozen
+from attrs.validators import ge
 
 from sim import margin
 from sim.admission import check_funds, check_size
@@ -58,6 +59,7 @@ REASONS = (
 _SIDES = (Side.BUY, Side.SELL)
 _LOG = 1 << 17
 _EVENTS = 1 << 12
+_SLOTS = 64
 
 
 class CompiledSetupError(ValueError):
@@ -97,7 +99,7 @@ class CompiledRun:
     latencies: Latencies = field(factory=Latencies)
     seed: int = 0
     start_ns: int | None = None
-    orders_max: int = 1 << 12
+    orders_max: int = field(default=1 << 12, validator=ge(_SLOTS + 1))
     _venue: SimVenue = field(init=False)
     _desk: Desk = field(init=False)
     _window: Rows = field(init=False, factory=lambda: Rows.empty(0))

@@ -18,6 +18,7 @@ from sim.kernel.layout import Kernel
 from sim.kernel.requests import ask_cancel, ask_modify, new_order, send
 from sim.latency import Latencies
 from sim.rows import (
+    BUY,
     CLEAR,
     DEPTH,
     FUNDING,
@@ -26,6 +27,7 @@ from sim.rows import (
     MARK,
     PRICE_SCALE,
     RATE_SCALE,
+    SNAPSHOT,
     STATUS,
     STATUSES,
     TRADE,
@@ -417,3 +419,27 @@ def _type_of(ask: Ask) -> OrderType:
         is_protected = ask.pricing == layout.PROTECTED
         return OrderType.MARKET_WITH_PROTECTION if is_protected else OrderType.MARKET_TO_LIMIT
     return OrderType.MARKET if abs(ask.ticks) == layout.NO_LIMIT else OrderType.LIMIT
+
+
+# Small markets written out
+
+Line = tuple[int, int, int, int, int, int]
+"""Venue ns, kind, BUY or 0, instrument, ticks, lots: a message of its own unless it is a CLEAR or SNAPSHOT."""
+
+
+def written(*lines: Line, feed_ns: int = 1) -> Rows:
+    """Return the rows of `lines`; a whole book is one message that ends with its last SNAPSHOT of the instant."""
+    rows = Rows.empty(len(lines))
+    for at, (ns, kind, flag, instrument, ticks, lots) in enumerate(lines):
+        follows = lines[at + 1] if at + 1 < len(lines) else (0,) * 6
+        goes_on = kind in (CLEAR, SNAPSHOT) and follows[1] == SNAPSHOT and follows[3] == instrument
+        rows.kind[at], rows.flags[at] = kind, VENUE | LOCAL | flag | (0 if goes_on else LAST)
+        rows.instrument[at], rows.ticks[at], rows.lots[at] = instrument, ticks, lots
+        rows.venue_ns[at], rows.local_ns[at] = ns, ns + feed_ns
+    return rows
+
+
+def book(ns: int, bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]], instrument: int = 0) -> list[Line]:
+    """Return the lines of a whole book."""
+    sides = [(BUY, level) for level in bids] + [(0, level) for level in asks]
+    return [(ns, CLEAR, 0, instrument, 0, 0), *((ns, SNAPSHOT, side, instrument, *level) for side, level in sides)]
