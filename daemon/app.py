@@ -24,6 +24,7 @@ from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
+from sim.core import Core
 from sim.exchange import Seat
 from sim.venue import SimVenue
 from venues.costs.fees import FeeSchedule, FeeTable
@@ -90,8 +91,8 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
     return Cell(lambda: build_actors(config), sink=sink)
 
 
-def build_seats(config: RunConfig) -> dict[str, Seat]:
-    """Return a simulated venue with its latencies for each venue of the run."""
+def build_seats(config: RunConfig, core: Core | None = None) -> dict[str, Seat]:
+    """Return a simulated venue with its latencies for each venue of the run; in one `core` where that is given."""
     seats = {}
     for venue in config.venues.values():
         simulated = SimVenue(
@@ -102,6 +103,7 @@ def build_seats(config: RunConfig) -> dict[str, Seat]:
             rules=venue.rules,
             queue_model=venue.queue_model,
             seed=config.run.seed,
+            core=core,
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats
