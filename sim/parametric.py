@@ -12,7 +12,7 @@ from attrs import define, field
 
 from sim.market_conditions import Conditions
 from sim.parametric_config import ParametricConfig
-from sim.slippage import Slippage, SlippageModel, SlippageReport, expected_price
+from sim.slippage import Slippage, SlippageHook, SlippageModel, SlippageReport, expected_price
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RefusedError
 from venues.model.book import Book, Level
@@ -24,7 +24,6 @@ from venues.port import RejectReason
 from venues.rules.errors import RuleError
 
 FillHook = Callable[[VenueOrder, int, int, Liquidity, FillReason], None]
-ReportHook = Callable[[VenueOrder, SlippageReport], None]
 
 
 @define
@@ -63,7 +62,7 @@ class ParametricMatcher:
     fill: FillHook
     expire: Callable[[VenueOrder], None]
     traded: Callable[[], None]
-    report: ReportHook | None = None
+    report: SlippageHook | None = None
     book: Book = field(factory=Book)
     is_open: bool = True
     reference: Reference | None = None
@@ -313,7 +312,7 @@ class ParametricMatcher:
             slippage.absent,
             slippage.is_clipped,
         )
-        self.report(order, made)
+        self.report(made)
 
 
 __all__ = ["ParametricMatcher", "Reference"]

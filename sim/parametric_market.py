@@ -13,12 +13,12 @@ from attrs import define, evolve
 from sim import booking, entry, liquidation, triggers
 from sim.market_conditions import Conditions
 from sim.parametric import FillHook, ParametricMatcher, Reference
+from sim.parametric_bars import check_bar
 from sim.parametric_config import ParametricConfig
-from sim.slippage import SlippageHook, SlippageReport, make_model, to_json
+from sim.slippage import SlippageHook, SlippageReport, make_model
 from sim.venue_order import VenueOrder
 from sim.venue_state import Market, VenueState
-from venues.model.instrument import Instrument, OffGridError
-from venues.model.money import ZERO
+from venues.model.instrument import Instrument
 from venues.model.order import OrderType, Side
 from venues.port import (
     Bar,
@@ -34,39 +34,6 @@ from venues.port import (
 Handler = Callable[[Market, Report], None]
 
 
-class BadBarError(ValueError):
-    """A bar that cannot be; `field` says which of its values is wrong."""
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field = field
-        self.why = why
-
-
-def check_bar(spec: Instrument, bar: Bar) -> None:
-    """Refuse a bar with prices that are none or contradict each other, off the tick (trades), or without a length.
-
-    Raises BadBarError.
-    """
-    for name in ("open", "high", "low", "close"):
-        price: Decimal = getattr(bar, name)
-        if not price.is_finite() or price <= ZERO:
-            raise BadBarError(name, f"{price} is not a price")
-        if not bar.is_mark:
-            try:
-                spec.ticks(price)
-            except OffGridError:
-                raise BadBarError(name, f"{price} is not a multiple of the tick {spec.tick_size}") from None
-    if bar.high < max(bar.open, bar.close, bar.low):
-        raise BadBarError("high", f"{bar.high} is below another price of the bar")
-    if bar.low > min(bar.open, bar.close):
-        raise BadBarError("low", f"{bar.low} is above another price of the bar")
-    if not bar.volume.is_finite() or bar.volume < ZERO:
-        raise BadBarError("volume", f"{bar.volume} is not a volume")
-    if bar.start_ns >= bar.ts:
-        raise BadBarError("start", f"{bar.start_ns} is not before the end {bar.ts}")
-
-
 def make_matcher(
     state: VenueState,
     spec: Instrument,
@@ -76,14 +43,11 @@ def make_matcher(
 ) -> ParametricMatcher:
     """Return what matches one instrument's orders; `hooks` are fill, expire and traded."""
 
-    def report(order: VenueOrder, made: SlippageReport) -> None:
-        told = evolve(made, trade_id=state.fills[-1].trade_id)
-        if on_slippage is not None:
-            on_slippage(told)
-        state.note("slippage", order.account, spec.id, to_json(told))
+    def report(made: SlippageReport) -> None:
+        assert on_slippage is not None
+        on_slippage(evolve(made, trade_id=state.fills[-1].trade_id))
 
     conditions = Conditions(config, config.adv.get(spec.symbol))
-    is_told = on_slippage is not None or state.on_note is not None
     return ParametricMatcher(
         spec,
         config,
@@ -91,7 +55,7 @@ def make_matcher(
         conditions,
         lambda: state.now,
         *hooks,
-        report if is_told else None,
+        report if on_slippage is not None else None,
     )
 
 

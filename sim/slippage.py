@@ -5,20 +5,18 @@ floats, basis points of the reference; the price that comes of it is a Decimal a
 order.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from attrs import asdict, define, frozen
+from attrs import define, frozen
 
 from sim.market_conditions import Conditions
 from sim.parametric_config import ChicagoHours, ParametricConfig, clock
 from venues.costs.slippage_cme import cme_slippage
 from venues.costs.slippage_crypto import base_slippage_bps, crypto_slippage, to_adv
 from venues.model.instrument import Instrument
-from venues.model.money import to_text
 from venues.model.order import Side
 from venues.rules import calendar
 from venues.rules.cme_products import Group, Product, products
@@ -67,13 +65,6 @@ class SlippageReport:
     parts: Mapping[str, float]
     absent: tuple[str, ...]
     is_clipped: bool
-
-
-def to_json(report: SlippageReport) -> str:
-    """Return the report as one line of JSON: decimals as strings, keys as the fields."""
-    own = asdict(report)
-    plain = {key: to_text(value) if isinstance(value, Decimal) else value for key, value in own.items()}
-    return json.dumps(plain, separators=(",", ":"))
 
 
 SlippageHook = Callable[[SlippageReport], None]
@@ -229,4 +220,4 @@ def _by_clock(hours: ChicagoHours, at: datetime) -> tuple[bool, float]:
     return rth, left if left >= 0.0 else _FAR_MINUTES
 
 
-__all__ = ["Slippage", "SlippageHook", "SlippageModel", "SlippageReport", "expected_price", "make_model", "to_json"]
+__all__ = ["Slippage", "SlippageHook", "SlippageModel", "SlippageReport", "expected_price", "make_model"]

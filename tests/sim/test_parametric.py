@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from sim.parametric_bars import BadBarError
 from sim.parametric_config import ChicagoHours, ParametricConfig
-from sim.parametric_market import BadBarError
 from sim.slippage import SlippageReport
 from sim.venue import SimVenue
 from venues.costs.curves import LiquidityCurves
@@ -519,3 +519,47 @@ def test_quotes_alone_trigger_on_the_side_they_trade_on() -> None:
     bench.stop(1, "stop", Side.SELL, "1", "99.0")
     assert fills(bench.market(2, Quote(2, PERP.id, 2, 991, 9_000, 993, 9_000))) == []
     assert fills(bench.market(3, Quote(3, PERP.id, 3, 990, 9_000, 1_000, 9_000))) == [("stop", "99.0", "1.000")]
+
+
+def test_a_take_profit_trades_at_its_trigger() -> None:
+    bench = Bench(PLAIN)
+    bench.bar(1, "100")
+    bench.stop(MINUTE, "profit", Side.SELL, "1", "105.0", type=OrderType.TAKE_PROFIT_MARKET)
+    assert fills(bench.bar(2, "100", "110", "100", "101")) == [("profit", "105.0", "1.000")]
+
+
+def test_a_stop_that_came_within_a_bar_meets_its_close() -> None:
+    bench = Bench(PLAIN)
+    bench.bar(1, "100")
+    bench.stop(MINUTE + 5, "stop", Side.SELL, "1", "95.0")
+    assert fills(bench.bar(2, "100", "100", "90", "95.1")) == []
+    bench.stop(2 * MINUTE + 5, "late", Side.SELL, "1", "94.0")
+    # The first was there all along and trades at its price; the second only learns of the close.
+    reports = bench.bar(3, "95.1", "95.1", "90", "92")
+    assert fills(reports) == [("stop", "95.0", "1.000"), ("late", "92.0", "1.000")]
+
+
+def test_a_waiting_order_gets_no_more_than_the_share_either() -> None:
+    bench = Bench(evolve(PLAIN, participation=D("0.1")))
+    bench.submit(0, "a", Side.BUY, "8", "101.0")
+    bench.submit(0, "b", Side.BUY, "8", "102.0")
+    # The dearer bid first: 5 of 50, then 3 and 2 of 50.
+    assert fills(bench.bar(1, "100", volume="50")) == [("b", "102.0", "5.000")]
+    assert fills(bench.bar(2, "100", volume="50")) == [("b", "102.0", "3.000"), ("a", "101.0", "2.000")]
+
+
+def test_those_who_come_share_what_is_left_of_the_volume() -> None:
+    bench = Bench(evolve(PLAIN, participation=D("0.1")))
+    bench.bar(1, "100", volume="50")
+    assert fills(bench.submit(MINUTE, "a", Side.BUY, "3")) == [("a", "100.0", "3.000")]
+    assert fills(bench.submit(MINUTE, "b", Side.SELL, "3")) == [("b", "100.0", "2.000")]
+
+
+def test_a_quote_within_a_bar_is_not_replaced_by_its_close() -> None:
+    bench = Bench(PLAIN)
+    bench.bar(1, "100")
+    bench.market(2 * MINUTE - 5, Quote(0, PERP.id, 1, 1_009, 9_000, 1_011, 9_000))
+    bench.bar(2, "100", "102", "100", "100")
+    assert fills(bench.submit(2 * MINUTE, "a", Side.BUY, "1")) == [("a", "101.1", "1.000")]
+    bench.bar(3, "103")
+    assert fills(bench.submit(3 * MINUTE, "b", Side.BUY, "1")) == [("b", "103.0", "1.000")]
