@@ -25,6 +25,7 @@ from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from sim.exchange import Seat
+from sim.slippage import SlippageHook
 from sim.venue import SimVenue
 from venues.costs.fees import FeeSchedule, FeeTable
 from venues.model.book_sync import SequenceRule
@@ -90,8 +91,11 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
     return Cell(lambda: build_actors(config), sink=sink)
 
 
-def build_seats(config: RunConfig) -> dict[str, Seat]:
-    """Return a simulated venue with its latencies for each venue of the run."""
+def build_seats(config: RunConfig, on_slippage: SlippageHook | None = None) -> dict[str, Seat]:
+    """Return a simulated venue with its latencies for each venue of the run.
+
+    `on_slippage` gets what each fill at venues without books cost.
+    """
     seats = {}
     for venue in config.venues.values():
         simulated = SimVenue(
@@ -102,6 +106,8 @@ def build_seats(config: RunConfig) -> dict[str, Seat]:
             rules=venue.rules,
             queue_model=venue.queue_model,
             seed=config.run.seed,
+            execution=venue.parametric,
+            on_slippage=on_slippage,
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats
