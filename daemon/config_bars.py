@@ -30,6 +30,11 @@ def bar_mistakes(
         is_table_wrong = not venue.is_right(f"venues[{index}].parametric")
         if venue.value.id in used and venue.value.execution == "book" and not is_table_wrong:
             yield f"venues[{index}].execution", 'a market of bars has no books: write execution = "parametric"'
+    marked = {one.instrument for one in market.value.series if one.prices == "mark" or market.value.close_marks}
+    for index, paid in enumerate(market.value.funding):
+        here = f"market.funding[{index}].instrument"
+        if market.is_right("market.close_marks") and market.is_right(here) and paid.instrument not in marked:
+            yield here, "funding is paid on the mark: write close_marks = true, or add a series of marks"
     for index, one in enumerate(market.value.series):
         if market.is_right(f"market.series[{index}].length") and one.prices == "trade":
             for path, age_ns in _ages(sections, one.instrument):

@@ -364,6 +364,10 @@ class Loading:
                     if market.is_right(here):
                         # Several series may be in one zip, a file of one series is there once.
                         self._check_file(name, here, is_twice=name in one.files[:position])
+        if isinstance(market.value, Bars) and "market.funding" not in market.wrong:
+            for index, paid in enumerate(market.value.funding):
+                if market.is_right(f"market.funding[{index}].file"):
+                    self._check_file(paid.file, f"market.funding[{index}].file", is_twice=paid.file in self.paths)
         if not isinstance(market.value, Recorded) or "market.recordings" in market.wrong:
             return
         for index, raw in _numbered(table.get("recordings")):

@@ -126,6 +126,14 @@ class Series:
 
 
 @frozen
+class Funding:
+    """The rates that an instrument's venue settled, in one file; see sim.funding_file."""
+
+    instrument: str
+    file: str
+
+
+@frozen
 class Bars:
     """A market of bars or quotes, without books: its venues' execution is parametric.
 
@@ -135,6 +143,7 @@ class Bars:
     series: tuple[Series, ...] = field(validator=_is_filled)
     feed_latency_ns: int = field(default=250_000_000, validator=_is_feed_latency)
     close_marks: bool = False
+    funding: tuple[Funding, ...] = ()
 
 
 @frozen

@@ -8,6 +8,7 @@ from daemon.config_schema import Bars, Recorded, RunConfig
 from sim.bar_market import BarMarket
 from sim.bars import BarSeries, SeriesReport
 from sim.clocks import Arrival
+from sim.funding_file import FundingSeries
 from sim.market import RecordedMarket, Recording, RecordingReport, with_mid_marks
 from sim.synthetic import SyntheticMarket
 
@@ -80,6 +81,7 @@ def _bars(config: RunConfig, bars: Bars, warn: Callable[[str], None]) -> Market:
         bars.feed_latency_ns,
         bars.close_marks,
         warn,
+        funding=[FundingSeries(one.instrument, config.paths[one.file]) for one in bars.funding],
     )
     end_ns = market.end_ns
     if config.run.duration_ns is not None:

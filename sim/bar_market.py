@@ -11,6 +11,7 @@ from attrs import define, field
 
 from sim.bars import BarSeries, SeriesReport, read_series
 from sim.clocks import Arrival, merge_arrivals
+from sim.funding_file import FundingSeries, read_funding
 from sim.market_conditions import Conditions
 from sim.parametric_config import ParametricConfig
 from sim.slippage import SlippageModel, make_model
@@ -66,7 +67,8 @@ def _changes(old: Level | None, new: Level | None) -> list[Level]:
 class BarMarket:
     """The arrivals of `series`, in order of local time: each bar `feed_ns` after it is over.
 
-    `configs` holds each venue's settings by venue id. With `has_marks` each bar of trades is a bar of marks, too.
+    `configs` holds each venue's settings by venue id, `funding` the settled rates. With `has_marks` each bar of trades
+    is a bar of marks, too.
     All files are read once before the first arrival: `reports` say what they hold, `start_ns` and `end_ns` span it.
     Raises BarFileError for what cannot be used, NoBarsError when a series is empty.
     """
@@ -77,6 +79,7 @@ class BarMarket:
     has_marks: bool = False
     warn: Callable[[str], None] = field(default=lambda _: None)
     until_ns: int | None = None
+    funding: Sequence[FundingSeries] = ()
     reports: list[SeriesReport] = field(init=False, factory=list)
     start_ns: int = field(init=False, default=0)
     end_ns: int = field(init=False, default=0)
@@ -91,12 +94,24 @@ class BarMarket:
             self.reports.append(report)
             for doubt in report.doubts():
                 self.warn(doubt)
+        for rates in self.funding:
+            for _ in read_funding(rates):
+                pass
         self.start_ns = min(report.start_ns for report in self.reports)
         self.end_ns = max(report.end_ns for report in self.reports) + self.feed_ns
 
     def __iter__(self) -> Iterator[Arrival]:
         quoted = {one.instrument.id for one, told in zip(self.series, self.reports, strict=True) if told.quotes}
-        return merge_arrivals(self._arrivals(one, one.instrument.id in quoted) for one in self.series)
+        streams = [self._arrivals(one, one.instrument.id in quoted) for one in self.series]
+        # After the bars of the same instant: the mark of the stamp is the close of what ends there.
+        return merge_arrivals([*streams, *(self._rates(one) for one in self.funding)])
+
+    def _rates(self, series: FundingSeries) -> Iterator[Arrival]:
+        """Yield the rates from the first bar to the last."""
+        end_ns = self.end_ns if self.until_ns is None else min(self.end_ns, self.until_ns)
+        for rate in read_funding(series):
+            if self.start_ns <= rate.ts and rate.ts + self.feed_ns <= end_ns:
+                yield Arrival(rate.ts, rate.ts + self.feed_ns, rate)
 
     def _arrivals(self, series: BarSeries, has_quotes: bool) -> Iterator[Arrival]:
         spec = series.instrument

@@ -1,6 +1,7 @@
 """A run on bars: from a configuration and CSV files to fills at the model's prices, and each mistake by its key."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from daemon.kinds import KINDS
 from daemon.log import open_log
 from sim.bars import BarFileError
 
+D = Decimal
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z in ms
 
 CONFIG = """
@@ -122,6 +124,7 @@ def config(tmp_path: Path) -> Path:
     # The third bar, the one after the order, is far away: nothing of it may be seen.
     (tmp_path / "perp.csv").write_text(rows("50000", "51000", "60000", "60000"))
     (tmp_path / "spot.csv").write_text(rows("50000", "50500", "60000", "60000"))
+    (tmp_path / "rates.csv").write_text("time,rate\n")
     path = tmp_path / "bars.toml"
     path.write_text(CONFIG)
     return path
@@ -168,6 +171,16 @@ def test_a_wrong_line_stops_the_run_before_it_begins(config: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
+        (
+            "[[venues]]\nid",
+            '[[market.funding]]\ninstrument = "v:PERP"\nfile = "no.csv"\n\n[[venues]]\nid',
+            "market.funding[0].file: there is no file 'no.csv'",
+        ),
+        (
+            "close_marks = true",
+            'close_marks = false\nfunding = [{ instrument = "v:PERP", file = "rates.csv" }]',
+            "market.funding[0].instrument: funding is paid on the mark",
+        ),
         ('kind = "bars"', 'kind = "barz"', "market.kind: 'barz' is not one of synthetic, recorded, bars"),
         ('feed_latency = "250ms"', 'feed_latency = "0s"', "market.feed_latency: must be above 0"),
         ('feed_latency = "250ms"', 'feed_latency = "6s"', "market.feed_latency: must be above 0 and at most 5 s"),
@@ -249,6 +262,10 @@ format = "lean"
 length = "1m"
 files = ["$BASISD_DATA_DIR/cme/crypto/bybit/minute/btcusdt/20221213_trade.zip"]
 
+[[market.funding]]
+instrument = "bybit:BTCUSDT"
+file = "$BASISD_DATA_DIR/cme/cryptofuture/bybit/margin_interest/btcusdt.csv"
+
 [[venues]]
 id = "bybit"
 rules = "bybit_linear"
@@ -325,7 +342,7 @@ side = "sell"
 qty = "0.05"
 
 [[strategies.params.actions]]
-after = "4h"
+after = "9h"
 basket = "one"
 """
 
@@ -337,6 +354,10 @@ def test_a_day_of_real_bars_and_quotes_trades_and_replays(data_dir: Path, tmp_pa
     assert (summary["halt"], summary["quarantined"]) == (None, [])
     assert (summary["baskets"]["balanced"], summary["baskets"]["closed"], summary["positions"]) == (2, 1, {})
     assert [one["bars"] + one["quotes"] for one in summary["series"]] == [721, 460, summary["series"][2]["bars"]]
-    # Half of 4 bps and 0.09 x sqrt(0.05 / 5,000) x 10^4 = 2.84605 bps; too few bars yet for the volatility.
-    assert summary["slippage"]["spot:BTCUSDT"]["mean_bps"] == pytest.approx(4.84605, abs=1e-5)
+    # The rate of 08:00 is -0.00022398: the short of 0.05 pays that share of 17146.5, the close of the minute before.
+    assert D(summary["funding"]) == D("-0.00022398") * D("0.05") * D("17146.5")
+    # Half of 4 bps and 0.09 x sqrt(0.05 / 5,000) x 10^4 = 2.84605 bps; the second time x 0.5 to 3 for the volatility.
+    found = summary["slippage"]["spot:BTCUSDT"]
+    assert 2 + 2.84605 * (1 + 0.5) / 2 <= found["mean_bps"] <= 2 + 2.84605 * (1 + 3) / 2
+    assert (found["fills"], found["absent"]["volatility_regime"]) == (2, 1)
     assert 0 < summary["slippage"]["bybit:BTCUSDT"]["mean_bps"] < 10

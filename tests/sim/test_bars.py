@@ -11,6 +11,7 @@ import pytest
 from sim.bar_market import BarMarket, NoBarsError
 from sim.bars import BarFileError, BarSeries, Format, SeriesReport, read_series
 from sim.clocks import ClockStatistics, two_clocks
+from sim.funding_file import FundingSeries, read_funding
 from sim.parametric_config import ParametricConfig
 from sim.venue import SimVenue
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
@@ -18,7 +19,7 @@ from venues.model.account import Account
 from venues.model.book_sync import BookSync, SequenceRule
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderType, Side
-from venues.port import Bar, BookDelta, BookSnapshot, MarkPrice, OrderFilled, Quote, SubmitOrder
+from venues.port import Bar, BookDelta, BookSnapshot, FundingRate, MarkPrice, OrderFilled, Quote, SubmitOrder
 
 D = Decimal
 MINUTE = 60_000_000_000
@@ -272,3 +273,33 @@ def test_ticks_of_bars_come_in_order(data_dir: Path) -> None:
     times = [tick.ns for tick in two_clocks(BarMarket(both, CONFIG, 250_000_000), statistics)]
     assert times == sorted(times)
     assert (statistics.late, statistics.arrivals > 2_700) == (0, True)
+
+
+# Funding
+
+
+def test_rates_are_read_in_both_forms(tmp_path: Path) -> None:
+    own = written(tmp_path, "time,rate\n2022-12-13T08:00:00Z,-0.0002\n1670947200000,0.0001\n", "own.csv")
+    lean = written(tmp_path, "20221213 08:00:00,-0.0002\n20221213 16:00:00,0.0001\n", "lean.csv")
+    for path in (own, lean):
+        assert list(read_funding(FundingSeries("v:P", path))) == [
+            FundingRate(ns("2022-12-13T08:00:00"), "v:P", D("-0.0002")),
+            FundingRate(ns("2022-12-13T16:00:00"), "v:P", D("0.0001")),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("2022-12-13T08:00:00Z,0.1", "is not after the rate above it"),
+        ("2022-12-13T16:00:00,0.1", "'2022-12-13T16:00:00' is not in UTC: end it with Z"),
+        ("2022-12-13T16:00:00Z,inf", "'inf' is not finite"),
+        ("2022-12-13T16:00:00Z", "has 1 values, not 2"),
+        ("noon,0.1", "'noon' is not a time"),
+    ],
+)
+def test_a_wrong_rate_is_named(tmp_path: Path, line: str, why: str) -> None:
+    path = written(tmp_path, f"time,rate\n2022-12-13T08:00:00Z,0.1\n{line}\n")
+    with pytest.raises(BarFileError) as caught:
+        list(read_funding(FundingSeries("v:P", path)))
+    assert (caught.value.line, caught.value.why) == (3, why)
