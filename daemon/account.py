@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
-from daemon.config_schema import Recorded, RunConfig
+from daemon.config_schema import Bars, Recorded, RunConfig
 from daemon.log.journal_schema import JOURNAL_NAME
 from daemon.summary import Summary, short
 from sim.market import RecordingReport
@@ -70,7 +70,8 @@ def print_account(outcome: Outcome, config: RunConfig) -> None:
 def account(outcome: Outcome, config: RunConfig, width: int) -> Iterator[str]:
     """Yield the lines of the account. Money is rounded here; `summary.json` holds it exactly."""
     summary = outcome.summary
-    kind = "recorded market" if isinstance(config.market, Recorded) else f"synthetic market, seed {config.run.seed}"
+    kinds = {Recorded: "recorded market", Bars: "market of bars"}
+    kind = kinds.get(type(config.market), f"synthetic market, seed {config.run.seed}")
     yield f"{summary['run_id']}: {kind}, {summary['market_events']} market events"
     for report in outcome.recordings:
         yield from _recording(report)

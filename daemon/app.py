@@ -26,6 +26,7 @@ from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from sim.core import Core
 from sim.exchange import Seat
+from sim.slippage import SlippageHook
 from sim.venue import SimVenue
 from venues.costs.fees import FeeSchedule, FeeTable
 from venues.model.book_sync import SequenceRule
@@ -91,8 +92,13 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
     return Cell(lambda: build_actors(config), sink=sink)
 
 
-def build_seats(config: RunConfig, core: Core | None = None) -> dict[str, Seat]:
-    """Return a simulated venue with its latencies for each venue of the run; in one `core` where that is given."""
+def build_seats(
+    config: RunConfig, core: Core | None = None, on_slippage: SlippageHook | None = None
+) -> dict[str, Seat]:
+    """Return a simulated venue with its latencies for each venue of the run; in one `core` where that is given.
+
+    `on_slippage` gets what each fill at venues without books cost.
+    """
     seats = {}
     for venue in config.venues.values():
         simulated = SimVenue(
@@ -104,6 +110,8 @@ def build_seats(config: RunConfig, core: Core | None = None) -> dict[str, Seat]:
             queue_model=venue.queue_model,
             seed=config.run.seed,
             core=core,
+            execution=venue.parametric,
+            on_slippage=on_slippage,
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats

@@ -1,15 +1,17 @@
 """Decides whether a venue takes an order: grid, state of the market, position side, balance, margin, brackets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 from sim import margin
 from sim.account import SimAccount
+from sim.parametric import ParametricMatcher
 from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.venue_order import CONDITIONAL, VenueOrder
 from sim.venue_rules import SELF_TRADE, RefusedError, SelfTrade
 from sim.venue_state import Market, VenueState
 from venues.model.account import PositionMode
+from venues.model.book import Level
 from venues.model.fill import Liquidity
 from venues.model.instrument import Instrument, OffGridError
 from venues.model.money import ZERO
@@ -70,6 +72,7 @@ def read_order(state: VenueState, market: Market, command: SubmitOrder) -> Venue
         0 if command.close_position else to_lots(spec, command.qty),
         reduces=_reduces(account, spec, command),
         expire_ns=_expiry(state, command),
+        arrived_ns=state.now,
         stp=_self_trade(command),
     )
     if command.type in PRICED:
@@ -235,7 +238,13 @@ def _cash(state: VenueState, market: Market, order: VenueOrder, lots: int, ticks
     if order.side is Side.SELL:
         return spec.qty(lots) * spec.multiplier
     schedule = state.fees.of(spec.id)
-    levels = [(ticks, lots)] if ticks is not None else market.matcher.levels(order.side, None)
+    matcher = market.matcher
+    if ticks is not None:
+        levels: Iterable[Level] = [(ticks, lots)]
+    elif isinstance(matcher, ParametricMatcher):
+        levels = matcher.levels(order.side, None, lots)
+    else:
+        levels = matcher.levels(order.side, None)
     spent = ZERO
     for level, shown in levels:
         took = min(lots, shown)

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from sim import booking, margin, triggers
 from sim.admission import PRICED, check_funds, check_open, read_order, to_lots, to_ticks
+from sim.parametric import ParametricMatcher
 from sim.venue_order import CONDITIONAL, VenueOrder
 from sim.venue_rules import RefusedError
 from sim.venue_state import Market, VenueState
@@ -74,10 +75,11 @@ def check_triggers(state: VenueState, market: Market, on_mark: bool) -> None:
         if order.command.trigger_on_mark is not on_mark or not order.armed or price is None:
             continue
         if triggers.reached(order, price):
-            _fire(state, market, order)
+            fire(state, market, order)
 
 
-def _fire(state: VenueState, market: Market, order: VenueOrder) -> None:
+def fire(state: VenueState, market: Market, order: VenueOrder) -> None:
+    """Let a conditional order that has triggered enter the market; one that is refused then ends rejected."""
     market.conditional.remove(order)
     order.armed = False
     order.apply(OrderEvent.TRIGGER)
@@ -98,6 +100,8 @@ def _enter(state: VenueState, market: Market, order: VenueOrder, trigger: Decima
         raise RefusedError(RejectReason.HALTED, f"only resting limits before the opening of {market.spec.id}")
     if order.command.tif is TimeInForce.GTX and limit is not None and market.matcher.would_take(order.side, limit):
         raise RefusedError(RejectReason.WOULD_TAKE, f"post-only at {market.spec.price(limit)} would take")
+    if isinstance(market.matcher, ParametricMatcher):
+        market.matcher.check(order, limit)
     check_funds(state, market, order, _margin_price(market, order))
     order.ticks = limit
     if not order.venue_order_id:

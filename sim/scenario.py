@@ -15,6 +15,7 @@ from sim.scenario_fields import ScenarioError, load
 from sim.scenario_format import ScenarioDocument, read_document
 from sim.scenario_orders import TimedCommand
 from sim.scenario_result import build_result, differences
+from sim.slippage import SlippageReport
 from sim.venue import SimVenue
 from sim.venue_state import Note
 from venues.port import Report, SubmitOrder
@@ -27,13 +28,17 @@ _EXACT = Context(prec=120)
 
 @define
 class Played:
-    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when."""
+    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when.
+
+    `slippage` is by instrument and trade id, empty where there are books.
+    """
 
     document: ScenarioDocument
     venue: SimVenue
     reports: list[Report]
     flows: list[CashFlow]
     notes: list[Note]
+    slippage: dict[tuple[str, str], SlippageReport] = field(factory=dict)
     unsent: list[TimedCommand] = field(factory=list)
     outages: list[tuple[int, int | None]] = field(factory=list)
     errors: list[tuple[int, str]] = field(factory=list)
@@ -81,6 +86,7 @@ class Scenario:
         """Play from a fresh venue to the last event, order or expiry named in the document."""
         flows: list[CashFlow] = []
         notes: list[Note] = []
+        slippage: dict[tuple[str, str], SlippageReport] = {}
         d = self.document
         account = evolve(d.account, balances=dict(d.account.balances), leverage=dict(d.account.leverage))
         venue = SimVenue(
@@ -93,8 +99,10 @@ class Scenario:
             d.seed,
             on_flow=flows.append,
             on_note=notes.append,
+            execution=d.execution,
+            on_slippage=lambda report: slippage.__setitem__((report.instrument, report.trade_id), report),
         )
-        played = Played(d, venue, [], flows, notes, outages=_outages(d.events))
+        played = Played(d, venue, [], flows, notes, slippage, outages=_outages(d.events))
         with localcontext(_EXACT):
             _play(played)
         return played

@@ -6,8 +6,10 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.parametric_config import ParametricConfig
 from sim.queue_models import QueueModelError, make_queue_model
 from sim.scenario_events import T_MAX, TimedEvent, read_events
+from sim.scenario_execution import read_execution
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
 from sim.scenario_orders import TimedCommand, read_orders
 from sim.venue_rules import RULES
@@ -40,7 +42,10 @@ class Latency:
 
 @frozen
 class ScenarioDocument:
-    """A scenario as read. `epoch_ns` is the instant of t = 0; events and commands are in file order."""
+    """A scenario as read. `epoch_ns` is the instant of t = 0; events and commands are in file order.
+
+    `execution` is None where orders trade in a book.
+    """
 
     name: str
     epoch_ns: int
@@ -49,6 +54,7 @@ class ScenarioDocument:
     rules: str
     latency: Latency
     queue_model: str
+    execution: ParametricConfig | None
     fees: FeeTable
     instruments: tuple[Instrument, ...]
     account: Account
@@ -68,14 +74,16 @@ def read_document(document: object) -> ScenarioDocument:
     rules = venue.need("rules", one_of(_RULES))
     latency = _latency(_object_or_empty(venue, "latency"))
     queue_model = venue.get("queue_model", _queue_model, "risk_averse")
+    execution = venue.maybe("execution", read_execution)
     default_fees = venue.maybe("fees", lambda value, path: _fees(value, path, FeeBasis.NOTIONAL))
     venue.done()
     specs, fees = _instruments(root.need("instruments", array), venue_name, default_fees)
     if RULES[rules].fee_to_close and default_fees is not None:
         _share_of_value(default_fees.taker, "venue.fees.taker")
+    _check_symbols(execution, specs)
     account = _account(root.need("account", Fields), venue_name, specs)
     mode = account.position_mode
-    events = read_events(root.need("events", array), epoch, specs)
+    events = read_events(root.need("events", array), epoch, specs, has_books=execution is None)
     commands = read_orders(root.need("orders", array), epoch, specs, ACCOUNT, mode)
     expect = root.maybe("expect", lambda value, path: Fields(value, path).all())
     root.done()
@@ -87,6 +95,7 @@ def read_document(document: object) -> ScenarioDocument:
         rules,
         latency,
         queue_model,
+        execution,
         fees,
         tuple(specs.values()),
         account,
@@ -94,6 +103,15 @@ def read_document(document: object) -> ScenarioDocument:
         commands,
         expect,
     )
+
+
+def _check_symbols(execution: ParametricConfig | None, specs: dict[str, Instrument]) -> None:
+    if execution is None:
+        return
+    for key, named in (("adv", execution.adv), ("products", execution.products)):
+        for symbol in named:
+            if symbol not in specs:
+                raise ScenarioError(f"venue.execution.{key}.{symbol}", "unknown symbol")
 
 
 def _object_or_empty(fields: Fields, key: str) -> Fields:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # A quotient that fills these digits does not end, nor does the share of a cost that ends at its quantum: they compare
 # at the digits the expectation gives.
 _QUOTIENT = Context(prec=28)
+_BPS_PLACES = 9
 _COST_PLACES = -int(COST_QUANTUM.as_tuple().exponent)
 
 
@@ -105,7 +106,7 @@ def _order(market: Market, order: VenueOrder, reason: str | None) -> dict[str, o
 
 def _fill(played: "Played", report: OrderFilled) -> dict[str, object]:
     t = report.ts - played.document.epoch_ns
-    return {
+    found: dict[str, object] = {
         "t": t,
         "t_local": played.local(t),
         "order": report.client_order_id,
@@ -115,6 +116,13 @@ def _fill(played: "Played", report: OrderFilled) -> dict[str, object]:
         "fee": number(report.fee),
         "reason": report.reason.value,
     }
+    told = played.slippage.get((report.instrument, report.trade_id))
+    if told is not None:
+        found["reference"] = number(told.reference)
+        found["slippage_bps"] = number(Decimal(repr(round(told.slippage_bps, _BPS_PLACES))))
+        found["slippage_parts"] = {key: number(Decimal(repr(round(p, _BPS_PLACES)))) for key, p in told.parts.items()}
+        found["slippage_absent"] = list(told.absent)
+    return found
 
 
 def _symbol(played: "Played", instrument: str) -> str:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 
-from sim import auction, booking, entry, liquidation, margin, queries
+from sim import auction, booking, entry, liquidation, margin, parametric_market, queries
 from sim.account import FlowHook, SimAccount
 from sim.core import Core
 from sim.matching import Matcher
+from sim.parametric_config import ParametricConfig
+from sim.parametric_market import make_matcher
 from sim.queue_models import make_queue_model
+from sim.slippage import SlippageHook
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
 from sim.venue_state import Market, NoteHook, VenueState
@@ -52,10 +55,12 @@ class SimVenue:
     """One venue in a box. Every call happens at a venue time `now` (ns UTC, never going back) and returns what the
     venue says then, in order. Latency is the caller's business; the venue itself draws no chance and reads no clock.
 
-    Books are displayed quantities in ticks and lots; own orders are matched as `sim/matching.py` says.
-    Venues may share a `core`, which then holds the instruments of all.
-    `on_flow` sees every movement of money, `on_note` what the port has no report for. `seed` is kept for models that
-    draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad brackets.
+    Books are displayed quantities in ticks and lots; own orders are matched as `sim/kernel/matching.py` says. Venues
+    may share a `core`, which then holds the instruments of all. With `execution` there are no books: bars and quotes
+    tell prices, orders trade as `sim/parametric.py` says, and `on_slippage` gets what each fill cost beyond its
+    reference. `on_flow` sees every movement of money, `on_note` what the port has no report for. `seed` is kept for
+    models that draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad
+    brackets.
     """
 
     def __init__(
@@ -70,9 +75,13 @@ class SimVenue:
         core: Core | None = None,
         on_flow: FlowHook | None = None,
         on_note: NoteHook | None = None,
+        execution: ParametricConfig | None = None,
+        on_slippage: SlippageHook | None = None,
     ) -> None:
         self.name = name
         self.seed = seed
+        self.execution = execution
+        self.on_slippage = on_slippage
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
         specs, model = tuple(instruments), make_queue_model(queue_model)
         self.core = core if core is not None else Core.make([(spec, model) for spec in specs])
@@ -91,6 +100,8 @@ class SimVenue:
             InstrumentStatus: self._on_status,
             OpenInterest: self._on_open_interest,
         }
+        if execution is not None:
+            self._market = parametric_market.listen(self.state, self._market)
         state = self.state
         self._command: dict[type[Command], Callable[[Command], None]] = {
             SubmitOrder: partial(entry.submit, state),
@@ -121,9 +132,18 @@ class SimVenue:
         def fill(order: VenueOrder, ticks: int, lots: int, liquidity: Liquidity, reason: FillReason) -> None:
             booking.fill_order(state, market, order, ticks, lots, liquidity, reason)
 
-        index = self.core.index(spec.id)
-        matcher = Matcher(self.core, index, fill, lambda order: booking.expire(state, market, order))
-        market = state.markets[spec.id] = Market(spec, matcher)
+        def expire(order: VenueOrder) -> None:
+            booking.expire(state, market, order)
+
+        def traded() -> None:
+            parametric_market.shrink_reducing(state, market)
+
+        market = state.markets[spec.id] = Market(
+            spec,
+            Matcher(self.core, self.core.index(spec.id), fill, expire)
+            if self.execution is None
+            else make_matcher(state, spec, self.execution, (fill, expire, traded), self.on_slippage),
+        )
 
     # The face
 
@@ -228,7 +248,7 @@ class SimVenue:
             entry.end_day(self.state, market)
         if not market.matcher.is_open:
             return
-        if before is InstrumentState.PRE_OPEN:
+        if before is InstrumentState.PRE_OPEN and isinstance(market.matcher, Matcher):
             reference = market.settlement
             ticks = market.last_trade if reference is None else int(reference / market.spec.tick_size)
             auction.uncross(market.matcher, ticks)

@@ -19,7 +19,8 @@ class VenueOrder:
 
     `ticks` is the limit price, None while the order has none. `slot` is its place in the compiled venue while it takes
     or rests, `sequence` its age among the orders accepted. `armed` means a conditional order that has not triggered.
-    `best` is a trailing stop's extreme since its activation. `forced` marks the venue's own orders (liquidation).
+    `best` is a trailing stop's extreme since its activation. `arrived_ns` is when it came, or took its place. `forced`
+    marks the venue's own orders (liquidation).
     """
 
     command: SubmitOrder
@@ -44,6 +45,7 @@ class VenueOrder:
     active: bool = False
     best: Decimal | None = None
     expire_ns: int | None = None
+    arrived_ns: int = 0
     stp: SelfTrade = SelfTrade.TRADE
 
     @property

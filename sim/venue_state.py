@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from sim.account import SimAccount
 from sim.matching import Matcher
+from sim.parametric import ParametricMatcher
 from sim.venue_order import VenueOrder
 from sim.venue_rules import INSURANCE_START, VenueRules
 from venues.costs.fees import FeeTable
@@ -36,7 +37,7 @@ class Market:
     """One instrument at the venue: its own-order book, last public trade (ticks), prices and state."""
 
     spec: Instrument
-    matcher: Matcher
+    matcher: Matcher | ParametricMatcher
     state: InstrumentState = InstrumentState.OPEN
     last_trade: int | None = None
     mark: Decimal | None = None

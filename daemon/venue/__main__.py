@@ -19,11 +19,15 @@ from daemon.logs import configure, get_logger
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import OtherSessionError, Session, VenueJournal
 from daemon.venue.server import Log, VenueServer
+from sim.bar_market import NoBarsError
+from sim.bars import BarFileError
 from sim.market import NoFramesError
 from sim.recording.errors import RecordingError
 from venues.model.money import desk_arithmetic
 
 _LINGER_CHECK_S = 1.0
+
+_UNUSABLE = (OtherSessionError, RecordingError, NoFramesError, BarFileError, NoBarsError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _replay(engine, journal, log)
             server = VenueServer(engine, journal, parsed.speed, log)
             trio.run(_serve, server, listener, parsed.linger)
-    except (OtherSessionError, RecordingError, NoFramesError, sqlite3.Error, OSError) as error:
+    except (*_UNUSABLE, sqlite3.Error, OSError) as error:
         get_logger("venue").error(f"stopped: {error}")
         return 1
     finally:

@@ -14,6 +14,7 @@ from daemon.kinds import KINDS
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import OtherSessionError, Session, VenueJournal
 from sim.exchange import ALL
+from sim.matching import Matcher
 from sim.venue import SimVenue
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side, TimeInForce
@@ -97,6 +98,7 @@ def state_of(engine: VenueEngine) -> str:
         told.append([(key, one.lots, one.filled, one.resting, one.status) for key, one in state.live.items()])
         for market in state.markets.values():
             matcher = market.matcher
+            assert isinstance(matcher, Matcher)
             told.append([(one.id, matcher.front(one)) for side in Side for one in matcher.own(side)])
         told.append([sorted(state.done), list(state.fills), state.dead_man, state.now, state.orders])
         told.append([(name, market.mark, market.trades) for name, market in state.markets.items()])
