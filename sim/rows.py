@@ -7,7 +7,7 @@ A message becomes one row or several, of which the last carries LAST: what it di
 | DEPTH | price | new absolute quantity, 0 removes | a bid |
 | CLEAR | - | - | - ; the whole book is forgotten; alone and LAST: it is unknown until the next snapshot |
 | SNAPSHOT | price | quantity; follows a CLEAR | a bid |
-| QUOTE | price | quantity of the best level; a bid and an ask row | the bid |
+| QUOTE | price | quantity of the best level, 0 for an empty side; a bid and an ask row | the bid |
 | TRADE | price | quantity | the aggressor buys |
 | MARK | index price x 1e8, 0 unknown | mark price x 1e8 | - |
 | FUNDING | its mark price x 1e8, 0 unknown | rate x 1e12, signed | - |

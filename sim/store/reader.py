@@ -1,7 +1,7 @@
 """Reading a store: mapped, batch by batch, nothing that was altered or is not whole."""
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -83,14 +83,18 @@ class Store:
         if check and sha256(b"".join(digests)).hexdigest() != self.trailer.checksum:
             raise StoreError(self.path, "its batches are not those it was written with")
 
-    def verify(self) -> Trailer:
-        """Read everything: checksums, both orders, counts. Returns the trailer. Raises StoreError."""
+    def verify(self, progress: Callable[[float], None] = lambda _: None) -> Trailer:
+        """Read everything: checksums, both orders, counts. Returns the trailer. Raises StoreError.
+
+        `progress` is told the share done.
+        """
         checks = RowChecks(len(self.instruments))
         for number, rows in enumerate(self.blocks()):
             try:
                 checks.take(rows)
             except RowError as error:
                 raise StoreError(self.path, str(error), number) from error
+            progress((number + 1) / self.trailer.batches)
         if checks.rows != self.trailer.rows or not checks.is_complete:
             raise StoreError(self.path, f"holds {checks.rows} rows, says {self.trailer.rows}")
         return self.trailer

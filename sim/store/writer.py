@@ -71,6 +71,11 @@ class StoreWriter:
         if self._is_open:
             self.abandon()
 
+    @property
+    def rows(self) -> int:
+        """How many rows were taken."""
+        return self._checks.rows
+
     def append(self, rows: Rows) -> None:
         """Take the next rows; they are copied when they are written, so do not change them."""
         self._checks.take(rows)

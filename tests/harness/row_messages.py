@@ -36,7 +36,10 @@ def on_clock(rows: Rows, flag: int) -> list[Message]:
 
 
 def books(messages: list[Message], instrument: int = 0) -> Iterator[tuple[int, Side | None, Side | None]]:
-    """Yield (ns, bids, asks) after each message that touches the book of `instrument`; None, None while unknown."""
+    """Yield (ns, bids, asks) after each message that touches the book of `instrument`; None, None while unknown.
+
+    Bids and asks go on changing: copy what is to be kept.
+    """
     bids: Side | None = None
     asks: Side | None = None
     for ns, parts in messages:
@@ -56,4 +59,4 @@ def books(messages: list[Message], instrument: int = 0) -> Iterator[tuple[int, S
                     side.pop(ticks, None)
                 touched = True
         if touched:
-            yield ns, None if bids is None else dict(bids), None if asks is None else dict(asks)
+            yield ns, bids, asks

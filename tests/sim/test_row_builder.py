@@ -1,5 +1,6 @@
 """Rows say in each order what two_clocks says of the same arrivals; what they cannot hold is counted, not rounded."""
 
+from copy import deepcopy
 from decimal import Decimal
 from itertools import pairwise
 
@@ -253,8 +254,8 @@ def test_a_book_leaves_when_it_is_joined_and_a_gap_stands_where_updates_are_miss
         (7, {8: 8, 10: 7}, {30: 3}),
         (8, {10: 7}, {30: 3}),
     ]
-    assert list(books(on_clock(rows, VENUE))) == expected
-    assert [bids for _, bids, _ in books(on_clock(rows, LOCAL))] == [bids for _, bids, _ in expected]
+    assert [deepcopy(one) for one in books(on_clock(rows, VENUE))] == expected
+    assert [deepcopy(bids) for _, bids, _ in books(on_clock(rows, LOCAL))] == [bids for _, bids, _ in expected]
     assert report.gaps == [GapSpan(1, 3, PERP.id), GapSpan(4, 7, PERP.id)]
     assert report.unjoined == 3
     assert (rows.kind == GAP).sum() == 1
@@ -263,7 +264,7 @@ def test_a_book_leaves_when_it_is_joined_and_a_gap_stands_where_updates_are_miss
 def test_frames_the_feed_lost_leave_a_gap_to_the_end():
     joined = [delta(1, 4), at(2, BookSnapshot(2, PERP.id, 4, [(10, 1)], [(20, 2)])), delta(3, 5, [(10, 2)])]
     rows, report = built([*joined, at(4, FeedGap(4, PERP.id, "lost")), delta(9, 6, [(10, 3)])])
-    assert [bids for _, bids, _ in books(on_clock(rows, VENUE))] == [{10: 1}, {10: 2}, None]
+    assert [deepcopy(bids) for _, bids, _ in books(on_clock(rows, VENUE))] == [{10: 1}, {10: 2}, None]
     assert report.gaps == [GapSpan(1, 2, PERP.id), GapSpan(3, 9, PERP.id)]
 
 
