@@ -337,7 +337,8 @@ def _next_regime(out: _Out, at: int, book: Book, tables: Tables, rules: Rules, o
     state[PLACE] = place
     state[BOUNDARY] += following - starts[place]
     state[REGIME] = tables.held[place]
-    state[LOCAL_NS] = max(state[LOCAL_NS], state[NOW])
+    arrived = state[NOW] + rules.latency_ns
+    state[LOCAL_NS] = max(arrived, state[LOCAL_NS]) if rules.is_fifo else arrived
     if placed[was, SPREAD] == placed[state[REGIME], SPREAD] and placed[was, LOTS] == placed[state[REGIME], LOTS]:
         return at
     old[:] = book.sizes

@@ -212,7 +212,13 @@ class _MessageRows:
         self._levels(SNAPSHOT, bids, asks)
 
     def _on_quote(self, quote: Quote, spec: Instrument) -> None:
-        self._levels(QUOTE, [(quote.bid, quote.bid_lots)], [(quote.ask, quote.ask_lots)])
+        bid, bid_lots, ask, ask_lots = quote.bid, quote.bid_lots, quote.ask, quote.ask_lots
+        if max(bid, bid_lots, ask, ask_lots) > _INT64_MAX or min(bid, ask) < -_INT64_MAX:
+            raise _UnfitError("too_large")
+        self.ticks.extend((bid, ask))
+        self._lots.extend((bid_lots, ask_lots))
+        self._run(QUOTE, BUY, 1)
+        self._run(QUOTE, LAST, 1)
 
     def _on_trade(self, trade: Trade, spec: Instrument) -> None:
         self._row(TRADE, (BUY if trade.aggressor is Side.BUY else 0) | LAST, trade.price, trade.lots)

@@ -137,6 +137,8 @@ class Store:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(self.path, _first_line(error), number) from error
         count, end = batch.num_rows, 0
+        if not count:
+            raise StoreError(self.path, "has no rows", number)
         columns = {"order_id": np.zeros(count, COLUMNS["order_id"])}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             data = column.buffers()[1]

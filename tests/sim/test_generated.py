@@ -255,6 +255,18 @@ def test_messages_that_overtake_each_other_are_split_and_keep_both_orders(seed, 
     assert delay.max() <= 21_000_000
 
 
+@pytest.mark.parametrize("is_fifo", [True, False])
+def test_no_row_arrives_before_its_latency_whatever_begins(is_fifo):
+    regimes = ((0, Regime(order_lots=2)), (SECOND // 50, Regime(spread_ticks=3)))
+    made = settings(
+        schedule=Schedule(SECOND // 25, regimes), is_fifo=is_fifo, latency_ns=5_000_000, jitter_ns=9_000_000
+    )
+    rows = rows_of(made, 20_000)
+    checks = RowChecks(1)
+    checks.take(rows)
+    assert (rows.local_ns - rows.venue_ns)[100:].min() >= 5_000_000
+
+
 def test_flow_changes_around_funding():
     near = Regime(limit=3.0, cancel=3.0, market=3.0)
     made = settings(schedule=around_funding(Regime(), near, 10 * SECOND, 100 * SECOND))

@@ -212,6 +212,58 @@ def test_another_version_or_another_kind_of_arrow_file_is_refused(tmp_path):
         Store.open(tmp_path / "bare")
 
 
+def rewritten(path, chosen, **options):
+    """Write the file's batches again, those `chosen` by number, each with its own metadata."""
+    with pa.OSFile(str(path), "rb") as file:
+        reader = pa.ipc.open_file(file)
+        batches = [reader.get_batch_with_custom_metadata(number) for number in range(reader.num_record_batches)]
+        held = reader.schema
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, held, **options) as writer:
+        for number in chosen:
+            batch, metadata = batches[number]
+            writer.write_batch(batch, custom_metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ([1, 0, 2], "batch 0: checksum differs"),
+        ([0, 0, 2], "batch 1: checksum differs"),
+        ([0, 2], "holds 1 batches, says 2"),
+        ([0, 1, 1, 2], "holds 3 batches, says 2"),
+        ([0, 1], "has no trailer: its writing was never finished"),
+        ([2, 1, 2], "batch 0: has no rows"),
+        ([], "has no trailer: its writing was never finished"),
+    ],
+)
+def test_batches_that_were_moved_or_left_out_are_noticed(tmp_path, chosen, why):
+    path = tmp_path / "rows"
+    write(path, some_rows(BATCH_ROWS_MAX + 1000, message=1))
+    rewritten(path, [0, 1, 2])
+    assert Store.open(path).verify().batches == 2
+    rewritten(path, chosen)
+    with pytest.raises(StoreError, match=why):
+        Store.open(path).verify()
+
+
+def test_compressed_batches_are_no_store(tmp_path):
+    path = tmp_path / "rows"
+    write(path, some_rows(1000))
+    rewritten(path, [0, 1], options=pa.ipc.IpcWriteOptions(compression="lz4"))
+    with pytest.raises(StoreError, match="batch 0: column kind is not plain data of the file"):
+        Store.open(path).verify()
+
+
+def test_rows_that_break_the_rules_are_found_in_a_file_whose_checksums_are_right(tmp_path, monkeypatch):
+    rows = some_rows(20, message=1)
+    rows.venue_ns[10] = 1
+    monkeypatch.setattr("sim.store.checks.RowChecks._in_order", lambda self, flags, times, last, name: 0)
+    write(tmp_path / "rows", rows)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="batch 0: row 10: venue_ns falls"):
+        Store.open(tmp_path / "rows").verify()
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
     def interrupted():
         with StoreWriter(tmp_path / "rows", [PERP, FUTURE], "") as writer:
