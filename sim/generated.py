@@ -29,7 +29,7 @@ from sim.generated_kernel import (
     fill,
 )
 from sim.row_order import RowOrder
-from sim.rows import LAST, LOCAL, VENUE, Column, Rows
+from sim.rows import COLUMNS, LAST, LOCAL, VENUE, Column, Rows
 
 DAY_NS = 86_400_000_000_000
 HOUR_NS = 3_600_000_000_000
@@ -276,7 +276,7 @@ def _split(told: Iterator[Rows], settings: GeneratedSettings) -> Iterator[Rows]:
 
 
 def _chosen(rows: Rows, places: Column) -> Rows:
-    return Rows(**{name: getattr(rows, name)[places] for name in Rows.__slots__ if name != "__weakref__"})
+    return Rows(**{name: getattr(rows, name)[places] for name in COLUMNS})
 
 
 def bitcoin_model(pace: float = 1.0) -> QueueReactive:
