@@ -7,12 +7,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from shutil import get_terminal_size
-from types import TracebackType
-from typing import Self, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
@@ -27,38 +21,6 @@ _NS = 1_000_000_000
 _WIDTH = 120
 _SHOWN = Decimal("0.0001")
 _SMALL, _LARGE = Decimal(1), Decimal(10) ** 15
-
-
-class Progress:
-    """A bar on a terminal, nothing elsewhere; warnings always."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, highlight=False)
-        self._bar = Bar(
-            TextColumn("playing the market"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=1.0)
-
-    def at(self, share: float) -> None:
-        self._bar.update(self._task, completed=share)
-
-    def warn(self, text: str) -> None:
-        self._console.print(f"basisd: {text}", markup=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
 
 def print_account(outcome: Outcome, config: RunConfig) -> None:

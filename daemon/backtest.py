@@ -117,11 +117,12 @@ class Backtest:
 
 def main(arguments: Namespace) -> int:
     """`basisd backtest`: run, then print the account of it (or the summary as JSON); 1 when the run halted."""
-    from daemon.account import Progress, print_account  # noqa: PLC0415 - not needed by notebooks
+    from daemon.account import print_account  # noqa: PLC0415 - not needed by notebooks
+    from daemon.progress import Progress  # noqa: PLC0415 - nor this
 
     # What a strategy of the user's prints is no part of the JSON.
     printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
-    with printed, StopSignals() as stop, Progress(sys.stderr) as shown:
+    with printed, StopSignals() as stop, Progress(sys.stderr, "playing the market") as shown:
         backtest = Backtest(load_or_exit(arguments.config))
         # What is loaded by now stays: looking through it again and again costs a tenth of the run.
         gc.freeze()
