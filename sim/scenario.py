@@ -27,13 +27,17 @@ _EXACT = Context(prec=120)
 
 @define
 class Played:
-    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when."""
+    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when.
+
+    `others` is what the venue told simulated participants; `flows` are everybody's.
+    """
 
     document: ScenarioDocument
     venue: SimVenue
     reports: list[Report]
     flows: list[CashFlow]
     notes: list[Note]
+    others: list[Report] = field(factory=list)
     unsent: list[TimedCommand] = field(factory=list)
     outages: list[tuple[int, int | None]] = field(factory=list)
     errors: list[tuple[int, str]] = field(factory=list)
@@ -81,21 +85,24 @@ class Scenario:
         """Play from a fresh venue to the last event, order or expiry named in the document."""
         flows: list[CashFlow] = []
         notes: list[Note] = []
+        others: list[Report] = []
         d = self.document
         account = evolve(d.account, balances=dict(d.account.balances), leverage=dict(d.account.leverage))
-        venue = SimVenue(
-            d.venue,
-            d.instruments,
-            [account],
-            d.fees,
-            d.rules,
-            d.queue_model,
-            d.seed,
-            on_flow=flows.append,
-            on_note=notes.append,
-        )
-        played = Played(d, venue, [], flows, notes, outages=_outages(d.events))
         with localcontext(_EXACT):
+            venue = SimVenue(
+                d.venue,
+                d.instruments,
+                [account],
+                d.fees,
+                d.rules,
+                d.queue_model,
+                d.seed,
+                on_flow=flows.append,
+                on_note=notes.append,
+                settings=d.settings,
+                on_counterparty=others.append,
+            )
+            played = Played(d, venue, [], flows, notes, others, outages=_outages(d.events))
             _play(played)
         return played
 

@@ -10,7 +10,9 @@ from sim.queue_models import QueueModelError, make_queue_model
 from sim.scenario_events import T_MAX, TimedEvent, read_events
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
 from sim.scenario_orders import TimedCommand, read_orders
+from sim.scenario_venue import read_settings
 from sim.venue_rules import RULES
+from sim.venue_settings import VenueSettings
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
@@ -55,6 +57,7 @@ class ScenarioDocument:
     events: tuple[TimedEvent, ...]
     commands: tuple[TimedCommand, ...]
     expect: dict[str, object] | None
+    settings: VenueSettings
 
 
 def read_document(document: object) -> ScenarioDocument:
@@ -69,11 +72,14 @@ def read_document(document: object) -> ScenarioDocument:
     latency = _latency(_object_or_empty(venue, "latency"))
     queue_model = venue.get("queue_model", _queue_model, "risk_averse")
     default_fees = venue.maybe("fees", lambda value, path: _fees(value, path, FeeBasis.NOTIONAL))
-    venue.done()
     specs, fees = _instruments(root.need("instruments", array), venue_name, default_fees)
     if RULES[rules].fee_to_close and default_fees is not None:
         _share_of_value(default_fees.taker, "venue.fees.taker")
-    account = _account(root.need("account", Fields), venue_name, specs)
+    account = _account(root.need("account", Fields), ACCOUNT, venue_name, specs)
+    settings = read_settings(
+        venue, specs, seed, lambda fields, name: _account(fields, name, venue_name, specs), ACCOUNT
+    )
+    venue.done()
     mode = account.position_mode
     events = read_events(root.need("events", array), epoch, specs)
     commands = read_orders(root.need("orders", array), epoch, specs, ACCOUNT, mode)
@@ -93,6 +99,7 @@ def read_document(document: object) -> ScenarioDocument:
         events,
         commands,
         expect,
+        settings,
     )
 
 
@@ -260,7 +267,7 @@ def _brackets(values: list[object], path: str, max_leverage: int) -> tuple[Brack
     return tuple(rows)
 
 
-def _account(fields: Fields, venue: str, specs: dict[str, Instrument]) -> Account:
+def _account(fields: Fields, name: str, venue: str, specs: dict[str, Instrument]) -> Account:
     balances = fields.need("balances", Fields)
     wallet = {asset: balances.need(asset, _not_negative) for asset in balances.keys()}  # noqa: SIM118
     leverages = _object_or_empty(fields, "leverage")
@@ -274,7 +281,7 @@ def _account(fields: Fields, venue: str, specs: dict[str, Instrument]) -> Accoun
             raise ScenarioError(leverages.at(symbol), f"{chosen} is above max_leverage {spec.max_leverage}")
         leverage[spec.id] = chosen
     account = Account(
-        ACCOUNT,
+        name,
         venue,
         wallet,
         fields.get("margin_mode", one_of(_MARGIN_MODES), MarginMode.CROSS),

@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 
+from attrs import evolve
+
 from sim import auction, booking, entry, liquidation, margin, queries
 from sim.account import FlowHook, SimAccount
+from sim.fund import FUND
 from sim.matching import Matcher
 from sim.queue_models import make_queue_model
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
-from sim.venue_state import Market, NoteHook, VenueState
+from sim.venue_settings import Participant, VenueSettings
+from sim.venue_state import Market, NoteHook, ReportHook, VenueState
 from venues.costs.fees import FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import PositionSide
+from venues.model.order import PositionSide, Side
 from venues.port import (
     AdjustIsolatedMargin,
     ArmDeadMan,
@@ -52,8 +56,9 @@ class SimVenue:
     venue says then, in order. Latency is the caller's business; the venue itself draws no chance and reads no clock.
 
     Books are displayed quantities in ticks and lots; own orders are matched as `sim/matching.py` says.
-    `on_flow` sees every movement of money, `on_note` what the port has no report for. `seed` is kept for models that
-    draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad brackets.
+    `on_flow` sees every movement of money, that of the fund and of simulated participants included; `on_note` what the
+    port has no report for; `on_counterparty` what is said to participants. `seed` is kept for models that draw; none
+    does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad brackets.
     """
 
     def __init__(
@@ -67,16 +72,28 @@ class SimVenue:
         seed: int = 0,
         on_flow: FlowHook | None = None,
         on_note: NoteHook | None = None,
+        settings: VenueSettings | None = None,
+        on_counterparty: ReportHook | None = None,
     ) -> None:
         self.name = name
         self.seed = seed
-        self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
+        self.state = VenueState(
+            name,
+            _rules(rules),
+            fees,
+            settings or VenueSettings(),
+            on_note=on_note,
+            on_flow=on_flow,
+            on_counterparty=on_counterparty,
+        )
         for spec in instruments:
             self._list(spec, queue_model)
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
             self.state.accounts[account.id] = SimAccount(account, on_flow=on_flow)
+        for participant in self.state.settings.participants:
+            self._seat(participant, on_flow)
         self._market: dict[type[Report], Callable[[Market, Report], None]] = {
             BookSnapshot: self._on_snapshot,
             BookDelta: self._on_delta,
@@ -124,6 +141,25 @@ class SimVenue:
         )
         market = state.markets[spec.id] = Market(spec, matcher)
 
+    def _seat(self, participant: Participant, on_flow: FlowHook | None) -> None:
+        state, account = self.state, participant.account
+        if account.id in state.accounts or account.id == FUND:
+            raise VenueSetupError(f"participants: {account.id} is the name of another account")
+        state.participants.add(account.id)
+        seated = state.accounts[account.id] = SimAccount(
+            evolve(account, balances=dict(account.balances), leverage=dict(account.leverage)), on_flow=on_flow
+        )
+        for stake in participant.stakes:
+            market = state.markets.get(stake.instrument)
+            if market is None or market.spec.is_spot:
+                raise VenueSetupError(f"participants: {account.id} holds {stake.instrument}, no contract listed here")
+            if (stake.position_side is PositionSide.BOTH) is not (account.position_mode is PositionMode.ONE_WAY):
+                raise VenueSetupError(f"participants: {account.id} cannot hold a {stake.position_side} position")
+            side = Side.BUY if stake.qty > ZERO else Side.SELL
+            leverage = Decimal(state.leverage(seated, market.spec))
+            size, price = abs(stake.qty), stake.entry_price
+            seated.book_contract(0, market.spec, stake.position_side, side, size, price, ZERO, leverage)
+
     # The face
 
     def on_market(self, now: int, report: Report) -> list[Report]:
@@ -141,7 +177,8 @@ class SimVenue:
     def on_command(self, now: int, command: Command) -> list[Report]:
         """Take one command as it arrives. Raises VenueSetupError for an account that is not at this venue."""
         self.state.now = now
-        if command.account not in self.state.accounts and not isinstance(command, Query):
+        is_client = command.account in self.state.accounts and command.account not in self.state.participants
+        if not is_client and not isinstance(command, Query):
             raise VenueSetupError(f"{command.account} is not an account of {self.name}")
         handler = self._command.get(type(command))
         if handler is not None:
@@ -169,7 +206,7 @@ class SimVenue:
         self.state.now = now
         market = self.state.markets[instrument]
         booking.settle(self.state, market, price, final)
-        liquidation.check(self.state, market)
+        self._look(market)
         return self._flush()
 
     def _flush(self) -> list[Report]:
@@ -198,14 +235,20 @@ class SimVenue:
     def _on_mark(self, market: Market, report: Report) -> None:
         assert isinstance(report, MarkPrice)
         market.mark = market.latest = report.mark
-        liquidation.check(self.state, market)
+        self._look(market)
         entry.check_triggers(self.state, market, on_mark=True)
 
     def _on_funding(self, market: Market, report: Report) -> None:
         assert isinstance(report, FundingRate)
         booking.pay_funding(self.state, market, report.rate, report.mark)
         if market.mark is not None:
-            liquidation.check(self.state, market)
+            self._look(market)
+
+    def _look(self, market: Market) -> None:
+        """Liquidate whom the market's price does not carry; marks that move thereby trigger orders."""
+        for moved in liquidation.check(self.state, market):
+            if moved is not market:
+                entry.check_triggers(self.state, moved, on_mark=True)
 
     def _on_open_interest(self, market: Market, report: Report) -> None:
         assert isinstance(report, OpenInterest)
@@ -227,7 +270,7 @@ class SimVenue:
 
     def _query(self, command: Command) -> None:
         assert isinstance(command, Query)
-        self.state.say(queries.answer(self.state, command))
+        self.state.out.append(queries.answer(self.state, command))
 
     # Settings. The port has no refusal for them: the position or account report says what holds.
 

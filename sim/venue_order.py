@@ -19,7 +19,7 @@ class VenueOrder:
 
     `ticks` is the limit price, None while the order has none. `visible` is what of the leaves stands in the queue
     (icebergs). `armed` means a conditional order that has not triggered. `best` is a trailing stop's extreme since its
-    activation. `forced` marks the venue's own orders (liquidation).
+    activation. `last_ticks` is the price of its last fill. `forced` marks the venue's own orders (liquidation).
     """
 
     command: SubmitOrder
@@ -31,6 +31,7 @@ class VenueOrder:
     status: OrderStatus = OrderStatus.SENT
     filled: int = 0
     filled_cost: int = 0
+    last_ticks: int | None = None
     cut: int = 0
     front: float = 0.0
     visible: int = 0

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 from attrs import define, field, frozen
 
-from sim.account import SimAccount
+from sim.account import FlowHook, Holding, SimAccount
 from sim.matching import Matcher
 from sim.venue_order import VenueOrder
-from sim.venue_rules import INSURANCE_START, VenueRules
+from sim.venue_rules import VenueRules
+from sim.venue_settings import VenueSettings
 from venues.costs.fees import FeeTable
 from venues.model.instrument import Instrument, InstrumentKind
+from venues.model.money import ZERO
 from venues.port import InstrumentState, OrderFilled, Report
 
 HISTORY_MAX = 100_000
@@ -29,11 +31,16 @@ class Note:
 
 
 NoteHook = Callable[[Note], None]
+ReportHook = Callable[[Report], None]
 
 
 @define(eq=False)
 class Market:
-    """One instrument at the venue: its own-order book, last public trade (ticks), prices and state."""
+    """One instrument at the venue: its own-order book, last public trade (ticks), prices and state.
+
+    `swept_qty` (bought positive) is what liquidations traded in the book since the marks were last pushed, down or up
+    to `swept_ticks`.
+    """
 
     spec: Instrument
     matcher: Matcher
@@ -46,6 +53,8 @@ class Market:
     update_id: int | None = None
     trades: int = 0
     is_settled: bool = False
+    swept_qty: Decimal = ZERO
+    swept_ticks: int | None = None
     conditional: list[VenueOrder] = field(factory=list)
 
     def reference(self) -> Decimal | None:
@@ -63,12 +72,15 @@ class Market:
 class VenueState:
     """Everything that changes. `live` holds the orders that may still trade, `done` the last of the others.
 
-    `uncovered` is by asset what an empty insurance fund could not pay: nobody is there to be deleveraged for it.
+    `insurance` is the fund's money by asset, `inventory` what it has taken over by instrument, `uncovered` by asset
+    what it could not pay. `participants` are the accounts the venue simulates: what is said to them goes to
+    `on_counterparty`, not out.
     """
 
     name: str
     rules: VenueRules
     fees: FeeTable
+    settings: VenueSettings = field(factory=VenueSettings)
     markets: dict[str, Market] = field(factory=dict)
     accounts: dict[str, SimAccount] = field(factory=dict)
     live: dict[tuple[str, str], VenueOrder] = field(factory=dict)
@@ -77,15 +89,22 @@ class VenueState:
     dead_man: dict[tuple[str, str], int] = field(factory=dict)
     insurance: dict[str, Decimal] = field(factory=dict)
     uncovered: dict[str, Decimal] = field(factory=dict)
+    inventory: dict[str, Holding] = field(factory=dict)
+    participants: set[str] = field(factory=set)
     now: int = 0
     orders: int = 0
     forced: int = 0
     deadline: int | None = None
     out: list[Report] = field(factory=list)
     on_note: NoteHook | None = None
+    on_flow: FlowHook | None = None
+    on_counterparty: ReportHook | None = None
 
     def say(self, report: Report) -> None:
-        self.out.append(report)
+        if not self.participants or getattr(report, "account", None) not in self.participants:
+            self.out.append(report)
+        elif self.on_counterparty is not None:
+            self.on_counterparty(report)
 
     def note(self, kind: str, account: str, instrument: str, text: str) -> None:
         if self.on_note is not None:
@@ -95,7 +114,7 @@ class VenueState:
         return self.markets[instrument].spec.settle
 
     def fund(self, asset: str) -> Decimal:
-        return self.insurance.setdefault(asset, INSURANCE_START)
+        return self.insurance.setdefault(asset, self.settings.insurance_start)
 
     def leverage(self, account: SimAccount, spec: Instrument) -> int:
         chosen = account.account.leverage.get(spec.id)
