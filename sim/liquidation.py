@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from sim import booking, cascade, deleveraging, fund, margin
 from sim.account import Holding, SimAccount
+from sim.entry import check_triggers
 from sim.venue_order import VenueOrder
 from sim.venue_state import Market, VenueState
 from venues.model.account import MarginMode
@@ -25,6 +26,13 @@ from venues.rules.insurance import clearance_fee
 
 # Whole positions, highest loss first: how much of one goes is what the book gives up to its bankruptcy price.
 MODEL = liquidation.LiquidationModel(is_partial=False)
+
+
+def look(state: VenueState, market: Market) -> None:
+    """Liquidate whom the market's price does not carry; marks that move thereby trigger orders."""
+    for moved in check(state, market):
+        if moved is not market:
+            check_triggers(state, moved, on_mark=True)
 
 
 def check(state: VenueState, market: Market) -> list[Market]:
@@ -140,7 +148,7 @@ def _close(state: VenueState, account: SimAccount, market: Market, held: Holding
     order = booking.forced_order(state, market, account, held, "autoclose-")
     if market.state is InstrumentState.OPEN:
         limit = None if state.rules.margin_call else _limit(market, order, bankruptcy)
-        market.matcher.take(order, limit)
+        market.matcher.take(order, market.reach(state.now, order.side, limit))
         market.swept_qty += spec.qty(order.filled) * order.side.sign
         market.swept_ticks = order.last_ticks if order.filled else market.swept_ticks
     rest = taken = ZERO

@@ -143,7 +143,7 @@ def _play(played: Played) -> None:
         [
             *(event.t for event in events),
             *(command.t + entry_ns for command in commands),
-            *(expiry - d.epoch_ns for expiry in map(_expiry, commands) if expiry is not None),
+            *(ns - d.epoch_ns for ns in (*map(_expiry, commands), *_ends(d)) if ns is not None),
         ],
         default=0,
     )
@@ -165,6 +165,12 @@ def _play(played: Played) -> None:
         else:
             _arrive(played, commands[c], now)
             c += 1
+
+
+def _ends(document: ScenarioDocument) -> list[int | None]:
+    """Return when contracts expire or are closed out, UTC ns."""
+    expiries = [spec.expiry_ns for spec in document.instruments]
+    return [*expiries, *(controls.close_out_ns for controls in document.settings.controls.values())]
 
 
 def _expiry(command: TimedCommand) -> int | None:

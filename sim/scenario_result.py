@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from sim import margin
 from sim.account import Holding, SimAccount
 from sim.scenario_fields import ScenarioError, join
@@ -72,11 +74,11 @@ def build_result(played: "Played") -> dict[str, object]:
 
 def _others(played: "Played") -> dict[str, object]:
     """Return the simulated participants and the fund, where the scenario says something of either."""
-    state = played.venue.state
-    if played.document.settings == VenueSettings():
+    state, settings = played.venue.state, played.document.settings
+    if evolve(settings, controls={}, calendar=False, daily_settlement=False) == VenueSettings():
         return {}
     participants = {}
-    for each in played.document.settings.participants:
+    for each in settings.participants:
         account = state.accounts[each.account.id]
         participants[account.id] = {
             "balances": {asset: number(held) for asset, held in account.account.balances.items()},

@@ -1,22 +1,23 @@
-"""Decides what a scenario's `venue` object says beyond rules and fees: the fund, other traders, cascades."""
+"""Decides what a scenario's `venue` object says beyond rules and fees: fund, other traders, cascades, controls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
 
 from attrs import evolve
 
 from sim.population import Population, participants
+from sim.scenario_controls import checked, read_controls
 from sim.scenario_events import symbol_in
-from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
+from sim.scenario_fields import Fields, ScenarioError, array, boolean, decimal, integer, join, one_of, text
 from sim.venue_settings import CascadeModel, Impact, Participant, Stake, VenueSettings
 from venues.model.account import Account, PositionMode
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
-from venues.rules.errors import BadValueError
-
-T = TypeVar("T")
+from venues.rules.calendar import session
+from venues.rules.contracts import parse_contract
+from venues.rules.errors import OutsideTableError, RuleError
+from venues.rules.instants import instant_of
 
 ReadAccount = Callable[[Fields, str], Account]
 """Read the account called so from an object of the scenario's `account` form."""
@@ -25,7 +26,7 @@ _IMPACTS = {impact.value: impact for impact in Impact}
 
 
 def read_settings(
-    fields: Fields, specs: dict[str, Instrument], seed: int, asset_account: ReadAccount, own: str
+    fields: Fields, specs: dict[str, Instrument], seed: int, epoch: int, asset_account: ReadAccount, own: str
 ) -> VenueSettings:
     """Return the venue's settings. Raises ScenarioError naming the first offending key."""
     default = VenueSettings()
@@ -42,17 +43,40 @@ def read_settings(
     for index, name in enumerate(names):
         if name in names[:index]:
             raise ScenarioError(fields.at("participants"), f"{name!r} is the name of another account")
-    settings = _checked(
+    settings = checked(
         fund, {"insurance_start": "start", "insurance_reserve": "reserve"}, lambda: VenueSettings(start, reserve)
     )
-    return evolve(settings, participants=tuple(seated), cascade=fields.maybe("cascade", _cascade))
+    calendar = fields.get("calendar", boolean, False)
+    return evolve(
+        settings,
+        participants=tuple(seated),
+        cascade=fields.maybe("cascade", _cascade),
+        controls=read_controls(fields.maybe("controls", Fields), specs, epoch),
+        calendar=calendar,
+        daily_settlement=_daily_settlement(fields, calendar),
+    )
 
 
-def _checked(fields: Fields, keys: Mapping[str, str], make: Callable[[], T]) -> T:
-    try:
-        return make()
-    except BadValueError as error:
-        raise ScenarioError(fields.at(keys.get(error.field, error.field)), error.why) from None
+def check_calendar(settings: VenueSettings, specs: dict[str, Instrument], epoch: int, rules: str, path: str) -> None:
+    """Refuse a calendar where CME's does not hold: other rules, symbols it does not list, years it does not cover."""
+    if not settings.calendar:
+        return
+    if rules != "cme":
+        raise ScenarioError(path, f"{rules} markets never close")
+    for spec in specs.values():
+        try:
+            session(parse_contract(spec.symbol).product, instant_of(epoch), "epoch")
+        except OutsideTableError as error:
+            raise ScenarioError(error.field if error.field == "epoch" else path, error.why) from None
+        except RuleError as error:
+            raise ScenarioError(path, error.why) from None
+
+
+def _daily_settlement(fields: Fields, calendar: bool) -> bool:
+    settles = fields.get("daily_settlement", boolean, False)
+    if settles and not calendar:
+        raise ScenarioError(fields.at("daily_settlement"), "needs the calendar")
+    return settles
 
 
 def _cascade(value: object, path: str) -> CascadeModel:
@@ -63,7 +87,7 @@ def _cascade(value: object, path: str) -> CascadeModel:
     decay = fields.get("decay", decimal, default.decay)
     waves_max = fields.get("waves_max", integer, default.waves_max)
     fields.done()
-    return _checked(fields, {"kyle_lambda": "lambda"}, lambda: CascadeModel(impact, kyle_lambda, decay, waves_max))
+    return checked(fields, {"kyle_lambda": "lambda"}, lambda: CascadeModel(impact, kyle_lambda, decay, waves_max))
 
 
 def _participants(fields: Fields, specs: dict[str, Instrument], read_account: ReadAccount) -> list[Participant]:
@@ -100,7 +124,7 @@ def _stake(fields: Fields, specs: dict[str, Instrument]) -> Stake:
     price = fields.need("entry_price", decimal)
     side = fields.get("position_side", one_of(_POSITION_SIDES), PositionSide.BOTH)
     fields.done()
-    return _checked(fields, {}, lambda: Stake(spec.id, qty, price, side))
+    return checked(fields, {}, lambda: Stake(spec.id, qty, price, side))
 
 
 def _contract(fields: Fields, specs: dict[str, Instrument]) -> Instrument:
@@ -119,7 +143,7 @@ def _population(fields: Fields, specs: dict[str, Instrument], seed: int, prefix:
     spread = fields.get("entry_spread", decimal, Decimal("0.02"))
     isolated = fields.get("isolated", decimal, Decimal("0.5"))
     fields.done()
-    return _checked(
+    return checked(
         fields,
         {},
         lambda: list(

@@ -6,10 +6,12 @@ from functools import partial
 
 from attrs import evolve
 
-from sim import auction, booking, entry, liquidation, margin, queries
+from sim import booking, entry, liquidation, margin, queries, sessions
 from sim.account import FlowHook, SimAccount
 from sim.fund import FUND
+from sim.index_mean import IndexMean
 from sim.matching import Matcher
+from sim.price_controls import PriceControls
 from sim.queue_models import make_queue_model
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
@@ -30,7 +32,6 @@ from venues.port import (
     CancelOrder,
     Command,
     FundingRate,
-    InstrumentState,
     InstrumentStatus,
     MarkPrice,
     ModifyOrder,
@@ -44,6 +45,8 @@ from venues.port import (
     Trade,
 )
 from venues.rules.binance_margin import check_brackets
+from venues.rules.contracts import parse_contract
+from venues.rules.errors import RuleError
 from venues.rules.instrument_margin import initial_margin
 
 
@@ -88,6 +91,9 @@ class SimVenue:
         )
         for spec in instruments:
             self._list(spec, queue_model)
+        strange = self.state.settings.controls.keys() - self.state.markets.keys()
+        if strange:
+            raise VenueSetupError(f"controls: {', '.join(sorted(strange))} not listed here")
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
@@ -140,6 +146,20 @@ class SimVenue:
             lambda: booking.shrink_reducing(state, market),
         )
         market = state.markets[spec.id] = Market(spec, matcher)
+        self._control(market)
+
+    def _control(self, market: Market) -> None:
+        settings, spec = self.state.settings, market.spec
+        if spec.kind is InstrumentKind.QUARTERLY and spec.expiry_ns is not None:
+            market.index_mean = IndexMean(spec.expiry_ns)
+        if settings.calendar:
+            try:
+                market.product = parse_contract(spec.symbol).product
+            except RuleError as error:
+                raise VenueSetupError(f"calendar: {error}") from None
+        rules = settings.controls.get(spec.id)
+        if rules is not None:
+            market.controls = PriceControls(spec, rules)
 
     def _seat(self, participant: Participant, on_flow: FlowHook | None) -> None:
         state, account = self.state, participant.account
@@ -170,13 +190,13 @@ class SimVenue:
         market = self.state.markets.get(report.instrument)  # type: ignore[attr-defined]
         if market is None:
             return []
-        self.state.now = now
+        self._at(now)
         handler(market, report)
         return self._flush()
 
     def on_command(self, now: int, command: Command) -> list[Report]:
         """Take one command as it arrives. Raises VenueSetupError for an account that is not at this venue."""
-        self.state.now = now
+        self._at(now)
         is_client = command.account in self.state.accounts and command.account not in self.state.participants
         if not is_client and not isinstance(command, Query):
             raise VenueSetupError(f"{command.account} is not an account of {self.name}")
@@ -186,9 +206,10 @@ class SimVenue:
         return self._flush()
 
     def on_time(self, now: int) -> list[Report]:
-        """Do what is due: orders that expire, dead-man timers that nobody refreshed."""
+        """Do what is due: markets that change, orders that expire, dead-man timers that nobody refreshed."""
         state = self.state
-        state.now = now
+        self._at(now)
+        sessions.run_due(state)
         entry.expire_due(state)
         for key, at in list(state.dead_man.items()):
             if at <= now:
@@ -203,11 +224,15 @@ class SimVenue:
 
     def settle(self, now: int, instrument: str, price: Decimal, final: bool = False) -> list[Report]:
         """Publish a settlement price: variation margin for futures; `final` closes positions and ends the contract."""
-        self.state.now = now
-        market = self.state.markets[instrument]
-        booking.settle(self.state, market, price, final)
-        self._look(market)
+        self._at(now)
+        sessions.settle(self.state, self.state.markets[instrument], price, final)
         return self._flush()
+
+    def _at(self, now: int) -> None:
+        self.state.now = now
+        if not self.state.has_begun:
+            self.state.has_begun = True
+            sessions.begin(self.state)
 
     def _flush(self) -> list[Report]:
         out, self.state.out = self.state.out, []
@@ -227,28 +252,30 @@ class SimVenue:
 
     def _on_trade(self, market: Market, report: Report) -> None:
         assert isinstance(report, Trade)
+        if not sessions.watch(self.state, market, report.price):
+            return
+        sessions.count(self.state, market, report.price, report.lots)
         market.last_trade = report.price
         market.latest = market.spec.price(report.price)
         market.matcher.on_trade(report.price, report.lots, report.aggressor)
-        entry.check_triggers(self.state, market, on_mark=False)
+        if ns := entry.check_triggers(self.state, market, on_mark=False):
+            sessions.pause(self.state, market, ns, "stop logic")
 
     def _on_mark(self, market: Market, report: Report) -> None:
         assert isinstance(report, MarkPrice)
         market.mark = market.latest = report.mark
-        self._look(market)
+        if report.index is not None:
+            market.index = report.index
+            if market.index_mean is not None:
+                market.index_mean.take(self.state.now, report.index)
+        liquidation.look(self.state, market)
         entry.check_triggers(self.state, market, on_mark=True)
 
     def _on_funding(self, market: Market, report: Report) -> None:
         assert isinstance(report, FundingRate)
         booking.pay_funding(self.state, market, report.rate, report.mark)
         if market.mark is not None:
-            self._look(market)
-
-    def _look(self, market: Market) -> None:
-        """Liquidate whom the market's price does not carry; marks that move thereby trigger orders."""
-        for moved in liquidation.check(self.state, market):
-            if moved is not market:
-                entry.check_triggers(self.state, moved, on_mark=True)
+            liquidation.look(self.state, market)
 
     def _on_open_interest(self, market: Market, report: Report) -> None:
         assert isinstance(report, OpenInterest)
@@ -256,17 +283,8 @@ class SimVenue:
 
     def _on_status(self, market: Market, report: Report) -> None:
         assert isinstance(report, InstrumentStatus)
-        before, market.state = market.state, report.state
-        market.matcher.is_open = report.state is InstrumentState.OPEN
-        if report.state is InstrumentState.CLOSE:
-            entry.end_day(self.state, market)
-        if not market.matcher.is_open:
-            return
-        if before is InstrumentState.PRE_OPEN:
-            reference = market.settlement
-            ticks = market.last_trade if reference is None else int(reference / market.spec.tick_size)
-            auction.uncross(market.matcher, ticks)
-        market.matcher.match_crossed()
+        sessions.enter(self.state, market, report.state)
+        self.state.find_deadline()
 
     def _query(self, command: Command) -> None:
         assert isinstance(command, Query)

@@ -1,6 +1,6 @@
-"""Decides what a simulated venue may be built with beyond its rules: a fund, other traders, cascades."""
+"""Decides what a simulated venue may be built with beyond its rules: a fund, other traders, cascades, controls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from venues.model.account import Account
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
 from venues.rules import checks
+from venues.rules.circuit_breakers import VelocityRule
 from venues.rules.errors import BadValueError
 
 
@@ -83,14 +84,71 @@ class CascadeModel:
 
 
 @frozen
+class StopLogic:
+    """Stops whose election would trade more than `ticks` from the last trade pause the market for `pause_ns` first.
+
+    CME's values were not retrieved (facts B4).
+    """
+
+    ticks: int
+    pause_ns: int
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("ticks", self.ticks), ("pause_ns", self.pause_ns)):
+            if value <= 0:
+                raise BadValueError(name, f"{value} is not positive")
+
+
+def _positive_if_given(_: object, attribute: "Attribute[Decimal | None]", value: Decimal | None) -> None:
+    if value is not None:
+        checks.positive(value, attribute.name)
+
+
+def _share_if_given(_: object, attribute: "Attribute[Decimal | None]", value: Decimal | None) -> None:
+    if value is not None and not ZERO < checks.finite(value, attribute.name) < 1:
+        raise BadValueError(attribute.name, f"{value} is no share between 0 and 1")
+
+
+@frozen
+class Controls:
+    """One instrument's price controls; all are off by default.
+
+    `price_band` is the distance from the reference beyond which limit orders are refused. `limit_share` of the last
+    settlement is how far the day may trade. The dynamic circuit breaker is `breaker_width` wide, or `breaker_share` of
+    the last settlement. `close_out_ns` (UTC) is when open positions are closed by force, before notice of delivery.
+    """
+
+    price_band: Decimal | None = field(default=None, validator=_positive_if_given)
+    limit_share: Decimal | None = field(default=None, validator=_share_if_given)
+    breaker_width: Decimal | None = field(default=None, validator=_positive_if_given)
+    breaker_share: Decimal | None = field(default=None, validator=_share_if_given)
+    velocity: VelocityRule | None = None
+    stop_logic: StopLogic | None = None
+    close_out_ns: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.breaker_width is not None and self.breaker_share is not None:
+            raise BadValueError("breaker_share", "a breaker has a width or a share, not both")
+
+
+@frozen
 class VenueSettings:
     """What one simulated venue is given.
 
     `insurance_start` is the fund's money in each asset, of which `insurance_reserve` (a share) is not spent on
     takeovers: what the rest does not cover is deleveraged. Without `cascade` liquidations leave the mark alone.
+    `controls` are by instrument id. `calendar` opens and closes the markets by CME's hours; with `daily_settlement` the
+    venue settles them at the end of their windows, too.
     """
 
     insurance_start: Decimal = field(default=INSURANCE_START, validator=_not_negative)
     insurance_reserve: Decimal = field(default=ZERO, validator=_share)
     participants: Sequence[Participant] = ()
     cascade: CascadeModel | None = None
+    controls: Mapping[str, Controls] = field(factory=dict)
+    calendar: bool = False
+    daily_settlement: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.daily_settlement and not self.calendar:
+            raise BadValueError("daily_settlement", "needs the calendar")

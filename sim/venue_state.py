@@ -3,18 +3,23 @@
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
+from enum import StrEnum
 
 from attrs import define, field, frozen
 
 from sim.account import FlowHook, Holding, SimAccount
+from sim.index_mean import IndexMean
 from sim.matching import Matcher
+from sim.price_controls import PriceControls
 from sim.venue_order import VenueOrder
 from sim.venue_rules import VenueRules
 from sim.venue_settings import VenueSettings
 from venues.costs.fees import FeeTable
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
+from venues.model.order import Side
 from venues.port import InstrumentState, OrderFilled, Report
+from venues.rules.cme_products import Product
 
 HISTORY_MAX = 100_000
 
@@ -34,12 +39,24 @@ NoteHook = Callable[[Note], None]
 ReportHook = Callable[[Report], None]
 
 
+class Due(StrEnum):
+    """What a market does by itself at an instant; of one instant in this order."""
+
+    SETTLEMENT = "settlement"
+    RESUME = "resume"
+    SESSION = "session"
+    CLOSE_OUT = "close_out"
+    EXPIRY = "expiry"
+
+
 @define(eq=False)
 class Market:
     """One instrument at the venue: its own-order book, last public trade (ticks), prices and state.
 
     `swept_qty` (bought positive) is what liquidations traded in the book since the marks were last pushed, down or up
-    to `swept_ticks`.
+    to `swept_ticks`. `controls` and `product` (CME's) are None where the venue has none. `agenda` is what the market
+    does by itself and when (UTC ns), `next_state` what its next session change leads to. `window` is (start, sum of
+    ticks x lots, lots) of the settlement window that is next. `index_mean` is a quarterly's delivery price so far.
     """
 
     spec: Instrument
@@ -55,7 +72,19 @@ class Market:
     is_settled: bool = False
     swept_qty: Decimal = ZERO
     swept_ticks: int | None = None
+    index: Decimal | None = None
+    index_mean: IndexMean | None = None
+    controls: PriceControls | None = None
+    product: Product | None = None
+    agenda: dict[Due, int] = field(factory=dict)
+    next_state: InstrumentState = InstrumentState.OPEN
+    window: tuple[int, int, int] | None = None
+    is_closing_out: bool = False
     conditional: list[VenueOrder] = field(factory=list)
+
+    def reach(self, now: int, side: Side, limit: int | None) -> int | None:
+        """Return the worst price in ticks at which an order with `limit` may trade now; None is unbounded."""
+        return limit if self.controls is None else self.controls.reach(now, side, limit)
 
     def reference(self) -> Decimal | None:
         """Return the price positions are valued at; None is unknown.
@@ -92,6 +121,7 @@ class VenueState:
     inventory: dict[str, Holding] = field(factory=dict)
     participants: set[str] = field(factory=set)
     now: int = 0
+    has_begun: bool = False
     orders: int = 0
     forced: int = 0
     deadline: int | None = None
@@ -131,4 +161,5 @@ class VenueState:
     def find_deadline(self) -> None:
         """Recompute the next instant at which the venue has something to do by itself."""
         moments = [order.expire_ns for order in self.live.values() if order.expire_ns is not None]
+        moments += [ns for market in self.markets.values() for ns in market.agenda.values()]
         self.deadline = min([*moments, *self.dead_man.values()], default=None)

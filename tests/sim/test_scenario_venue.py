@@ -95,3 +95,46 @@ def test_only_a_venue_with_settings_tells_of_others() -> None:
     result = Scenario.from_dict(document("an_exact_fill_ends_the_order")).run()
     assert "participants" not in result
     assert "insurance" not in result
+
+
+def es(**keys: object) -> Change:
+    return lambda d: d["venue"].setdefault("controls", {}).setdefault("ESH6", {}).update(keys)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (es(price_band="0"), "venue.controls.ESH6.price_band"),
+        (es(limit_share="1"), "venue.controls.ESH6.limit_share"),
+        (es(breaker_width="1", breaker_share="0.1"), "venue.controls.ESH6.breaker_share"),
+        (es(breaker="1"), "venue.controls.ESH6.breaker"),
+        (es(velocity={"ticks": 0, "window_ns": 1, "pause_ns": 1}), "venue.controls.ESH6.velocity.ticks"),
+        (es(velocity={"ticks": 1}), "venue.controls.ESH6.velocity.window_ns"),
+        (es(stop_logic={"ticks": 1, "pause_ns": -1}), "venue.controls.ESH6.stop_logic.pause_ns"),
+        (es(stop_logic={"ticks": 1, "pause_ns": 1, "window_ns": 1}), "venue.controls.ESH6.stop_logic.window_ns"),
+        (es(close_out_t=-1), "venue.controls.ESH6.close_out_t"),
+        (venue(controls={"NQH6": {}}), "venue.controls.NQH6"),
+        (venue(calendar="yes"), "venue.calendar"),
+        (venue(calendar=True, rules="binance_usdm"), "venue.calendar"),
+        (venue(daily_settlement=True), "venue.daily_settlement"),
+        (lambda d: (d["venue"].update(calendar=True), d["instruments"][0].update(symbol="XYH6")), "venue.calendar"),
+        (lambda d: (d["venue"].update(calendar=True), d.update(epoch="1990-01-01T00:00:00Z")), "epoch"),
+        (lambda d: d["instruments"][0].update(expiry_t=-1), "instruments[0].expiry_t"),
+    ],
+)
+def test_controls_that_cannot_be_name_the_key(change: Change, path: str) -> None:
+    changed = document("daily_settlement_pays_variation_margin")
+    change(changed)
+    if path == "venue.calendar" and changed["instruments"][0]["symbol"] != "ESH6":
+        changed["events"], changed["orders"] = [], []
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_dict(changed)
+    assert caught.value.path == path
+
+
+def test_a_perpetual_does_not_expire() -> None:
+    changed = document()
+    changed["instruments"][0]["expiry_t"] = 5
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_dict(changed)
+    assert caught.value.path == "instruments[0].expiry_t"
