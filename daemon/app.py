@@ -94,14 +94,16 @@ def build_seats(config: RunConfig) -> dict[str, Seat]:
     """Return a simulated venue with its latencies for each venue of the run."""
     seats = {}
     for venue in config.venues.values():
+        specs = {one.symbol: one for one in config.instruments.values() if one.venue == venue.id}
         simulated = SimVenue(
             venue.id,
-            [one for one in config.instruments.values() if one.venue == venue.id],
+            specs.values(),
             [account.account() for account in config.accounts.values() if account.venue == venue.id],
             FeeTable(FeeSchedule(venue.fees.maker, venue.fees.taker)),
             rules=venue.rules,
             queue_model=venue.queue_model,
             seed=config.run.seed,
+            settings=venue.simulation.settings(specs, config.run.seed),
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats

@@ -10,6 +10,7 @@ from attrs import Attribute, field, frozen
 
 from actors.config_checks import positive
 from daemon.config_account import AccountConfig, is_id
+from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
 from sim.queue_models import make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
@@ -120,6 +121,7 @@ class Venue:
     fees: Fees
     latency: Latency = Latency()
     queue_model: str = field(default="risk_averse", validator=_is_queue_model)
+    simulation: Simulation = field(factory=Simulation)
 
 
 @frozen
