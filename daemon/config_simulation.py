@@ -10,6 +10,7 @@ from sim.venue_rules import INSURANCE_START
 from sim.venue_settings import CascadeModel, Controls, Participant, VenueSettings
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
+from venues.rules.cme_products import Product
 from venues.rules.contracts import parse_contract
 from venues.rules.errors import RuleError
 
@@ -59,6 +60,12 @@ class Simulation:
             self.daily_settlement,
         )
 
+    def _product(self, spec: Instrument) -> Product | None:
+        try:
+            return parse_contract(spec.symbol).product if self.calendar else None
+        except RuleError:
+            return None
+
     def symbols(self) -> Iterator[tuple[str, str]]:
         """Yield (key, symbol) for every instrument that is named."""
         for index, one in enumerate(self.populations):
@@ -80,6 +87,12 @@ class Simulation:
                 parse_contract(spec.symbol)
             except RuleError as error:
                 yield "calendar", error.why
+        for symbol, rules_of in self.controls.items():
+            try:
+                if symbol in specs:
+                    rules_of.check_for(specs[symbol], self._product(specs[symbol]))
+            except RuleError as error:
+                yield f"controls.{symbol}.{error.field}", error.why
         for index, one in enumerate(self.populations):
             try:
                 if one.symbol in specs:

@@ -49,7 +49,7 @@ def check_open(market: Market) -> None:
         raise RefusedError(RejectReason.HALTED, f"{market.spec.id} is in {market.state}")
 
 
-def check_price(market: Market, kind: OrderType, side: Side, ticks: int | None) -> None:
+def check_price(state: VenueState, market: Market, kind: OrderType, side: Side, ticks: int | None) -> None:
     """Refuse a limit price beyond the day's limits or the price band. Raises RefusedError.
 
     The band is for limit orders: what a stop becomes is not banded.
@@ -58,6 +58,7 @@ def check_price(market: Market, kind: OrderType, side: Side, ticks: int | None) 
     if controls is None or ticks is None or kind not in PRICED:
         return
     price = market.spec.price(ticks)
+    controls.refresh(state.now)
     controls.check_limits(price)
     if kind is not OrderType.LIMIT or controls.rules.price_band is None:
         return

@@ -32,7 +32,7 @@ def submit(state: VenueState, command: SubmitOrder) -> None:
         if market is None:
             raise RefusedError(RejectReason.UNKNOWN_INSTRUMENT, f"{command.instrument} is not listed here")
         order = read_order(state, market, command)
-        check_price(market, command.type, order.side, order.ticks)
+        check_price(state, market, command.type, order.side, order.ticks)
         if command.type in CONDITIONAL:
             _arm(state, market, order)
         else:
@@ -203,7 +203,7 @@ def _modify(state: VenueState, command: ModifyOrder) -> None:
     ticks = to_ticks(market.spec, command.price, "price")
     if order.armed and not (state.rules.modifies_conditional and order.command.type in PRICED):
         raise RefusedError(RejectReason.UNSUPPORTED, "a conditional order cannot be changed before it triggers")
-    check_price(market, order.command.type, order.side, ticks)
+    check_price(state, market, order.command.type, order.side, ticks)
     if lots <= order.filled:
         # Source: Binance `PUT /fapi/v1/order`: a new quantity at or below what is filled cancels the order.
         booking.cancel(state, market, order)

@@ -12,27 +12,43 @@ from sim.venue_settings import Controls
 from venues.model.instrument import Instrument
 from venues.model.order import Side
 from venues.port import RejectReason
+from venues.rules import calendar
 from venues.rules.circuit_breakers import DynamicBreaker, VelocityLogic
+from venues.rules.cme_products import Product
 from venues.rules.errors import BadValueError
-from venues.rules.price_limits import Band, band_reference, is_banded
+from venues.rules.instants import instant_of
+from venues.rules.price_limits import (
+    Band,
+    EquityLimits,
+    band_reference,
+    equity_band,
+    equity_limits,
+    is_banded,
+    overnight_share,
+)
 
 
 @define
 class PriceControls:
     """The controls of one market and what they have seen of the session.
 
-    `limits` are the day's lowest and highest price, None before the first settlement; `at_limit` is the side that
-    nobody sells to (BUY: limit up) or buys from (SELL: limit down) because the last trade stood at the limit.
+    `limits` are the lowest and highest price now, None before the first settlement; `at_limit` is the side that nobody
+    sells to (BUY: limit up) or buys from (SELL: limit down) because the last trade stood at the limit. `day` and
+    `evening` are the equity limits of today's fixing and, after the cash close, of the new one.
     """
 
     spec: Instrument
     rules: Controls
+    product: Product | None = None
     limits: Band = field(init=False, default=Band(None, None))
     breaker: DynamicBreaker | None = field(init=False, default=None)
     velocity: VelocityLogic = field(init=False)
     at_limit: Side | None = field(init=False, default=None)
+    day: EquityLimits | None = field(init=False, default=None)
+    evening: EquityLimits | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
+        self.rules.check_for(self.spec, self.product)
         self.velocity = VelocityLogic(self.rules.velocity)
         self.new_session(None)
 
@@ -44,14 +60,39 @@ class PriceControls:
             self.limits = Band(settlement - width, settlement + width)
         width_now = self.rules.breaker_width
         if self.rules.breaker_share is not None and settlement is not None:
-            width_now = settlement * self.rules.breaker_share
+            width_now = max(settlement * self.rules.breaker_share, self.spec.tick_size)
         if width_now is not None:
-            ticks = int(width_now / self.spec.tick_size)
-            if ticks <= 0:
-                raise BadValueError("breaker_width", f"{width_now} is less than a tick of {self.spec.tick_size}")
-            self.breaker = DynamicBreaker(ticks)
+            self.breaker = DynamicBreaker(int(width_now / self.spec.tick_size))
         self.velocity = VelocityLogic(self.rules.velocity)
         self.at_limit = None
+
+    def fix(self, now: int, fixing: Decimal, index: Decimal | None) -> None:
+        """Take a fixing price (the settlement) and the cash index for the equity limits; without an index the fixing.
+
+        One that comes after the cash close holds for the evening and the next day, any other at once.
+        """
+        if not self.rules.equity_limits or self.product is None:
+            return
+        at = instant_of(now)
+        local = calendar.chicago(at)
+        share = overnight_share(local.date())
+        cash = calendar.cash_hours(local.date())
+        limits = equity_limits(self.product, fixing, index or fixing, self.spec.tick_size, share)
+        if cash is not None and cash[1] <= local.time() < calendar.CLOSE and self.day is not None:
+            self.evening = limits
+        else:
+            self.day, self.evening = limits, None
+
+    def refresh(self, now: int) -> None:
+        """Let the equity limits follow the clock; while nothing trades they stay."""
+        if self.day is None or self.product is None:
+            return
+        at = instant_of(now)
+        if self.evening is not None and calendar.chicago(at).time() >= calendar.OPEN:
+            self.day, self.evening = self.evening, None
+        # Without a new fixing after the cash close the day's own holds on.
+        band = equity_band(self.product, at, self.day, self.evening or self.day)
+        self.limits = self.limits if band is None else band
 
     def _on_grid(self, width: Decimal) -> Decimal:
         return (width / self.spec.tick_size).to_integral_value(rounding=ROUND_FLOOR) * self.spec.tick_size
@@ -99,6 +140,7 @@ class PriceControls:
 
     def reach(self, now: int, side: Side, limit: int | None) -> int | None:
         """Return the worst price in ticks at which an order may trade now: its own limit, and no further than these."""
+        self.refresh(now)
         bounds = [limit] if limit is not None else []
         edge = self.limits.upper if side is Side.BUY else self.limits.lower
         if edge is not None:

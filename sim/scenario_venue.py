@@ -51,7 +51,7 @@ def read_settings(
         settings,
         participants=tuple(seated),
         cascade=fields.maybe("cascade", _cascade),
-        controls=read_controls(fields.maybe("controls", Fields), specs, epoch),
+        controls=read_controls(fields.maybe("controls", Fields), specs, epoch, calendar),
         calendar=calendar,
         daily_settlement=_daily_settlement(fields, calendar),
     )

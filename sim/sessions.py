@@ -12,7 +12,7 @@ from venues.model.order import Side
 from venues.port import InstrumentState, InstrumentStatus
 from venues.rules import calendar, circuit_breakers
 from venues.rules.cme_products import Product
-from venues.rules.errors import OutsideTableError
+from venues.rules.errors import OutsideTableError, RuleError
 from venues.rules.instants import instant_ns, instant_of
 from venues.rules.settlement import NoSettlementError, daily_settlement, settlement_window
 
@@ -36,7 +36,7 @@ def begin(state: VenueState) -> None:
             if found is not market.state:
                 change(state, market, found, "calendar")
             _plan_session(state, market)
-            if state.settings.daily_settlement:
+            if state.settings.daily_settlement and market.product is not None:
                 _plan_settlement(state, market)
     state.find_deadline()
 
@@ -104,6 +104,7 @@ def watch(state: VenueState, market: Market, ticks: int) -> bool:
     controls, now = market.controls, state.now
     if controls is None or market.state is not InstrumentState.OPEN:
         return True
+    controls.refresh(now)
     if not controls.limits.allows(market.spec.price(ticks)):
         state.note("beyond_limits", "", market.spec.id, f"a trade at {market.spec.price(ticks)}")
         return False
@@ -148,6 +149,9 @@ def _plan_session(state: VenueState, market: Market) -> None:
         _find_session(state, market, market.product)
     except OutsideTableError as error:
         state.note("calendar_ends", "", market.spec.id, error.why)
+        market.product = None
+        if market.controls is not None:
+            market.controls.product = None
 
 
 def _find_session(state: VenueState, market: Market, product: Product) -> None:
@@ -168,7 +172,8 @@ def _find_session(state: VenueState, market: Market, product: Product) -> None:
 
 def _session(state: VenueState, market: Market) -> None:
     change(state, market, market.next_state, "calendar")
-    _plan_session(state, market)
+    if market.product is not None:
+        _plan_session(state, market)
 
 
 # Settlement
@@ -203,7 +208,8 @@ def _settle_day(state: VenueState, market: Market) -> None:
     bid, offer = matcher.best(Side.BUY), matcher.best(Side.SELL)
     is_market = bid is not None and offer is not None and bid < offer
     _, value, lots = market.window or (0, 0, 0)
-    _plan_settlement(state, market)
+    if market.product is not None:
+        _plan_settlement(state, market)
     if not lots and not is_market and market.latest is None:
         state.note("no_settlement", "", spec.id, "neither a trade nor a market: nothing to settle at")
         return
@@ -226,6 +232,11 @@ def settle(state: VenueState, market: Market, price: Decimal, final: bool) -> No
     if controls is None:
         return
     controls.new_session(price)
+    try:
+        controls.fix(state.now, price, market.index)
+    except RuleError as error:
+        state.note("no_limits", "", market.spec.id, str(error))
+    controls.refresh(state.now)
     for order in [o for o in state.live.values() if o.instrument == market.spec.id and o.ticks is not None]:
         if order.ticks is not None and not controls.limits.allows(market.spec.price(order.ticks)):
             booking.cancel(state, market, order)

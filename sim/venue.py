@@ -46,7 +46,7 @@ from venues.port import (
 )
 from venues.rules.binance_margin import check_brackets
 from venues.rules.contracts import parse_contract
-from venues.rules.errors import RuleError
+from venues.rules.errors import BadValueError, RuleError
 from venues.rules.instrument_margin import initial_margin
 
 
@@ -159,7 +159,10 @@ class SimVenue:
                 raise VenueSetupError(f"calendar: {error}") from None
         rules = settings.controls.get(spec.id)
         if rules is not None:
-            market.controls = PriceControls(spec, rules)
+            try:
+                market.controls = PriceControls(spec, rules, market.product)
+            except BadValueError as error:
+                raise VenueSetupError(f"controls.{spec.symbol}.{error}") from None
 
     def _seat(self, participant: Participant, on_flow: FlowHook | None) -> None:
         state, account = self.state, participant.account

@@ -8,10 +8,12 @@ from attrs import Attribute, field, frozen
 
 from sim.venue_rules import INSURANCE_START
 from venues.model.account import Account
+from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
 from venues.rules import checks
 from venues.rules.circuit_breakers import VelocityRule
+from venues.rules.cme_products import Group, Product
 from venues.rules.errors import BadValueError
 
 
@@ -114,12 +116,15 @@ class Controls:
     """One instrument's price controls; all are off by default.
 
     `price_band` is the distance from the reference beyond which limit orders are refused. `limit_share` of the last
-    settlement is how far the day may trade. The dynamic circuit breaker is `breaker_width` wide, or `breaker_share` of
-    the last settlement. `close_out_ns` (UTC) is when open positions are closed by force, before notice of delivery.
+    settlement is how far the day may trade; `equity_limits` are CME's for equity index futures instead, by the clock,
+    with the last settlement as the fixing price. The dynamic circuit breaker is `breaker_width` wide, or
+    `breaker_share` of the last settlement. `close_out_ns` (UTC) is when open positions are closed by force, before
+    notice of delivery.
     """
 
     price_band: Decimal | None = field(default=None, validator=_positive_if_given)
     limit_share: Decimal | None = field(default=None, validator=_share_if_given)
+    equity_limits: bool = False
     breaker_width: Decimal | None = field(default=None, validator=_positive_if_given)
     breaker_share: Decimal | None = field(default=None, validator=_share_if_given)
     velocity: VelocityRule | None = None
@@ -129,6 +134,15 @@ class Controls:
     def __attrs_post_init__(self) -> None:
         if self.breaker_width is not None and self.breaker_share is not None:
             raise BadValueError("breaker_share", "a breaker has a width or a share, not both")
+        if self.equity_limits and self.limit_share is not None:
+            raise BadValueError("limit_share", "does not go with equity_limits")
+
+    def check_for(self, spec: Instrument, product: Product | None) -> None:
+        """Raise BadValueError for what does not go with `spec`; `product` is CME's, None without the calendar."""
+        if self.breaker_width is not None and self.breaker_width < spec.tick_size:
+            raise BadValueError("breaker_width", f"{self.breaker_width} is less than a tick of {spec.tick_size}")
+        if self.equity_limits and (product is None or product.group is not Group.EQUITY):
+            raise BadValueError("equity_limits", f"{spec.symbol}: needs the calendar and an equity index future")
 
 
 @frozen

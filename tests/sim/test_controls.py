@@ -32,6 +32,7 @@ from venues.port import (
     Trade,
 )
 from venues.rules.circuit_breakers import VelocityRule
+from venues.rules.cme_products import product
 from venues.rules.errors import BadValueError
 
 D = Decimal
@@ -121,6 +122,9 @@ class Played:
         (lambda: StopLogic(1, 0), "pause_ns"),
         (lambda: VenueSettings(daily_settlement=True), "daily_settlement"),
         (lambda: PriceControls(ES, Controls(breaker_width=D("0.2"))), "breaker_width"),
+        (lambda: PriceControls(ES, Controls(equity_limits=True)), "equity_limits"),
+        (lambda: PriceControls(ES, Controls(equity_limits=True), product("GC")), "equity_limits"),
+        (lambda: Controls(limit_share=D("0.1"), equity_limits=True), "limit_share"),
     ],
 )
 def test_controls_that_cannot_be_are_refused_by_name(make: object, field: str) -> None:
@@ -378,3 +382,39 @@ def test_a_close_out_waits_for_the_opening() -> None:
         (ns("2026-01-15T23:00:00"), "3 closed")
     ]
     assert played.venue.state.accounts["me"].open_holdings() == []
+
+
+# Equity limits: 7 % of the index 6,690 is 468.30, 468.25 on the tick; 20 % is 1,338.
+
+
+def test_equity_limits_follow_the_clock_and_the_fixing() -> None:
+    played = Played(ES, Controls(equity_limits=True), calendar=True)
+    controls = played.venue.state.markets[ES.id].controls
+    assert controls is not None
+
+    def band(at: str) -> tuple[Decimal | None, Decimal | None]:
+        controls.refresh(ns(at))
+        return controls.limits.lower, controls.limits.upper
+
+    morning = ns("2026-01-15T08:00:00")
+    played.venue.on_market(morning, MarkPrice(morning, ES.id, D(6700), D(6690)))
+    assert band("2026-01-15T08:00:00") == (None, None)
+    played.venue.settle(morning, ES.id, D(6700))
+    # Chicago: 02:00, 08:30, 14:24:59, 14:25, 15:00.
+    assert band("2026-01-15T08:00:00") == (D("6231.75"), D("7168.25"))
+    assert band("2026-01-15T14:30:00") == (D("6231.75"), None)
+    assert band("2026-01-15T20:24:59") == (D("6231.75"), None)
+    assert band("2026-01-15T20:25:00") == (D(5362), None)
+    played.venue.settle(ns("2026-01-15T21:00:00"), ES.id, D(6650))
+    assert band("2026-01-15T21:00:00") == (D("6181.75"), D("7118.25"))
+    assert band("2026-01-15T22:30:00") == (D("6181.75"), D("7118.25"))
+    assert band("2026-01-15T23:30:00") == (D("6181.75"), D("7118.25"))
+    assert band("2026-01-16T15:00:00") == (D("6181.75"), None)
+
+
+def test_an_index_that_fits_no_limits_is_noted() -> None:
+    played = Played(ES, Controls(equity_limits=True), calendar=True)
+    morning = ns("2026-01-15T08:00:00")
+    played.venue.on_market(morning, MarkPrice(morning, ES.id, D(6700), D(66_900)))
+    played.venue.settle(morning, ES.id, D(6700))
+    assert played.notes[-1].kind == "no_limits"
