@@ -29,10 +29,16 @@ MODEL = liquidation.LiquidationModel(is_partial=False)
 
 
 def look(state: VenueState, market: Market) -> None:
-    """Liquidate whom the market's price does not carry; marks that move thereby trigger orders."""
+    """Liquidate whom the market's price does not carry.
+
+    Marks that move thereby trigger orders, and so do the trades of participants: to everybody else they are public.
+    """
     for moved in check(state, market):
         if moved is not market:
             check_triggers(state, moved, on_mark=True)
+    for each in [each for each in state.markets.values() if each.has_printed]:
+        each.has_printed = False
+        check_triggers(state, each, on_mark=False, is_opening=True)
 
 
 def check(state: VenueState, market: Market) -> list[Market]:
@@ -150,7 +156,10 @@ def _close(state: VenueState, account: SimAccount, market: Market, held: Holding
         limit = None if state.rules.margin_call else _limit(market, order, bankruptcy)
         market.matcher.take(order, market.reach(state.now, order.side, limit))
         market.swept_qty += spec.qty(order.filled) * order.side.sign
-        market.swept_ticks = order.last_ticks if order.filled else market.swept_ticks
+        if order.filled:
+            market.swept_ticks = order.last_ticks
+            if account.id in state.participants:
+                market.last_trade, market.has_printed = order.last_ticks, True
     rest = taken = ZERO
     if held.qty and not state.rules.margin_call and not _compliant(state, account, market, held, order):
         rest = abs(held.qty)

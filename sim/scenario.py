@@ -18,6 +18,7 @@ from sim.scenario_result import build_result, differences
 from sim.venue import SimVenue
 from sim.venue_state import Note
 from venues.port import Report, SubmitOrder
+from venues.rules.errors import BadValueError
 
 Result = dict[str, object]
 
@@ -82,7 +83,10 @@ class Scenario:
         return self.document.name
 
     def play(self) -> Played:
-        """Play from a fresh venue to the last event, order or expiry named in the document."""
+        """Play from a fresh venue to the last event, order or expiry named in the document.
+
+        Raises ScenarioError for numbers that fit the format and lead beyond what the rules calculate with.
+        """
         flows: list[CashFlow] = []
         notes: list[Note] = []
         others: list[Report] = []
@@ -103,7 +107,10 @@ class Scenario:
                 on_counterparty=others.append,
             )
             played = Played(d, venue, [], flows, notes, others, outages=_outages(d.events))
-            _play(played)
+            try:
+                _play(played)
+            except BadValueError as error:
+                raise ScenarioError("", f"its numbers lead beyond any market: {error}") from None
         return played
 
     def run(self) -> Result:

@@ -54,9 +54,10 @@ class Market:
     """One instrument at the venue: its own-order book, last public trade (ticks), prices and state.
 
     `swept_qty` (bought positive) is what liquidations traded in the book since the marks were last pushed, down or up
-    to `swept_ticks`. `controls` and `product` (CME's) are None where the venue has none. `agenda` is what the market
-    does by itself and when (UTC ns), `next_state` what its next session change leads to. `window` is (start, sum of
-    ticks x lots, lots) of the settlement window that is next. `index_mean` is a quarterly's delivery price so far.
+    to `swept_ticks`; `has_printed` tells that participants' did. `controls` and `product` (CME's) are None where the
+    venue has none. `agenda` is what the market does by itself and when (UTC ns), `next_state` what its next session
+    change leads to. `window` is (start, sum of ticks x lots, lots) of the settlement window that is next. `index_mean`
+    is a quarterly's delivery price so far.
     """
 
     spec: Instrument
@@ -80,6 +81,7 @@ class Market:
     next_state: InstrumentState = InstrumentState.OPEN
     window: tuple[int, int, int] | None = None
     is_closing_out: bool = False
+    has_printed: bool = False
     conditional: list[VenueOrder] = field(factory=list)
 
     def reach(self, now: int, side: Side, limit: int | None) -> int | None:
