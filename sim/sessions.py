@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sim import auction, booking, entry, liquidation
 from sim.account import Holding, SimAccount
+from sim.price_controls import PriceControls
 from sim.venue_state import Due, Market, VenueState
 from venues.model.instrument import InstrumentKind
 from venues.model.order import Side
@@ -96,13 +97,13 @@ def _resume(state: VenueState, market: Market) -> None:
     entry.check_triggers(state, market, on_mark=False, is_opening=True)
 
 
-def watch(state: VenueState, market: Market, ticks: int) -> bool:
+def watch(state: VenueState, market: Market, controls: PriceControls, ticks: int) -> bool:
     """Look at a public trade before it reaches anybody; return whether it may trade.
 
     One that trips the breaker or the velocity logic pauses the market, one beyond the limits is ignored.
     """
-    controls, now = market.controls, state.now
-    if controls is None or market.state is not InstrumentState.OPEN:
+    now = state.now
+    if market.state is not InstrumentState.OPEN:
         return True
     controls.refresh(now)
     if not controls.limits.allows(market.spec.price(ticks)):

@@ -255,9 +255,10 @@ class SimVenue:
 
     def _on_trade(self, market: Market, report: Report) -> None:
         assert isinstance(report, Trade)
-        if not sessions.watch(self.state, market, report.price):
+        if market.controls is not None and not sessions.watch(self.state, market, market.controls, report.price):
             return
-        sessions.count(self.state, market, report.price, report.lots)
+        if market.window is not None:
+            sessions.count(self.state, market, report.price, report.lots)
         market.last_trade = report.price
         market.latest = market.spec.price(report.price)
         market.matcher.on_trade(report.price, report.lots, report.aggressor)
