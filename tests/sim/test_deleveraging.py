@@ -383,6 +383,8 @@ def crowds(draw: st.DrawFn, spec: Instrument) -> list[Participant]:
     return found
 
 
+FORCED = {FillReason.LIQUIDATION, FillReason.ADL, FillReason.SETTLEMENT}
+
 fund_starts = st.sampled_from([D(0), D(50), D(5_000), D(1_000_000)])
 cascades = st.sampled_from(
     [None, CascadeModel(), CascadeModel(Impact.KYLE, D("0.003")), CascadeModel(Impact.KYLE, D("0.05"), D(1), 3)]
@@ -392,6 +394,8 @@ moves = st.lists(
         st.tuples(st.just("mark"), st.integers(700, 1300)),
         st.tuples(st.just("funding"), st.integers(-60, 60)),
         st.tuples(st.just("book"), st.integers(800, 1200)),
+        st.tuples(st.just("market order"), st.integers(-40, 40)),
+        st.tuples(st.just("bid"), st.integers(700, 1300)),
     ),
     min_size=1,
     max_size=12,
@@ -410,15 +414,25 @@ def test_a_cascade_ends_balanced_to_the_last_digit(
     venue, specs = heard.venue, {PERP.id: PERP}
     opened = everybody(venue)
     for now, (kind, number) in enumerate(script, start=1):
+        told: list[Report] = []
         if kind == "mark":
-            venue.on_market(now, MarkPrice(now, PERP.id, PERP.price(number)))
+            told = venue.on_market(now, MarkPrice(now, PERP.id, PERP.price(number)))
+        elif kind == "market order":
+            side = Side.BUY if number > 0 else Side.SELL
+            told = venue.on_command(now, SubmitOrder(now, "me", PERP.id, f"o{now}", side, PERP.qty(abs(number) + 1)))
+        elif kind == "bid":
+            order = SubmitOrder(now, "me", PERP.id, f"o{now}", Side.BUY, D(3), price=PERP.price(number))
+            told = venue.on_command(now, order)
         elif kind == "funding":
             # What is held against the book is paid by, or to, the outside.
             opened -= net(venue, PERP.id) * PERP.price(1000) * number / 10_000
-            venue.on_market(now, FundingRate(now, PERP.id, D(number) / 10_000, PERP.price(1000)))
+            told = venue.on_market(now, FundingRate(now, PERP.id, D(number) / 10_000, PERP.price(1000)))
         else:
             levels = [(number - 1 - i, 20) for i in range(3)], [(number + i, 20) for i in range(3)]
-            venue.on_market(now, BookSnapshot(now, PERP.id, now, *levels))
+            told = venue.on_market(now, BookSnapshot(now, PERP.id, now, *levels))
+        # The client's fills count like the participants'; its trading fees leave for the venue.
+        heard.others += told
+        opened -= sum((r.fee for r in told if isinstance(r, OrderFilled) and r.reason not in FORCED), D(0))
         bought, value = traded_outside(heard.others, specs)
         assert net(venue, PERP.id) == bought[PERP.id]
         assert everybody(venue) + value == opened
@@ -444,6 +458,22 @@ def check_flows(heard: Heard, start: Decimal) -> None:
     assert at_fund == state.fund("USDT") - start - state.uncovered.get("USDT", D(0))
     if not any(isinstance(r, OrderFilled) and r.liquidity is not Liquidity.NONE for r in heard.others):
         assert by_type[FlowType.FUNDING] == 0
+
+
+@given(st.integers(0, 10**6), fund_starts, cascades, st.sampled_from([60, 80, 95, 105, 140]))
+def test_a_whole_crowd_falls_and_nothing_is_lost(
+    seed: int, start: Decimal, cascade: CascadeModel | None, percent: int
+) -> None:
+    crowd = participants(Population(PERP, 20, D(100), D(50), 100), seed, "c")
+    heard = Heard(VenueSettings(start, D(0), crowd, cascade))
+    opened = everybody(heard.venue)
+    heard.venue.on_market(1, BookSnapshot(1, PERP.id, 1, [(950, 300), (900, 300)], [(1050, 300), (1100, 300)]))
+    for price in (D(100), D(100 + percent) / 2, D(percent)):
+        heard.venue.on_market(1, MarkPrice(1, PERP.id, price))
+        bought, value = traded_outside(heard.others, {PERP.id: PERP})
+        assert net(heard.venue, PERP.id) == bought[PERP.id]
+        assert everybody(heard.venue) + value == opened
+    check_flows(heard, start)
 
 
 @given(crowds(FUTURE), st.lists(st.integers(700, 1300), min_size=1, max_size=8))
