@@ -101,9 +101,10 @@ def build_seats(
     """
     seats = {}
     for venue in config.venues.values():
+        specs = {one.symbol: one for one in config.instruments.values() if one.venue == venue.id}
         simulated = SimVenue(
             venue.id,
-            [one for one in config.instruments.values() if one.venue == venue.id],
+            specs.values(),
             [account.account() for account in config.accounts.values() if account.venue == venue.id],
             FeeTable(FeeSchedule(venue.fees.maker, venue.fees.taker)),
             rules=venue.rules,
@@ -112,6 +113,7 @@ def build_seats(
             core=core,
             execution=venue.parametric,
             on_slippage=on_slippage,
+            settings=venue.simulation.settings(specs, config.run.seed),
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats

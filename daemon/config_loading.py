@@ -116,6 +116,7 @@ class Loading:
         for row in venues:
             self._references += symbol_references(row.raw, row.path)
         self._check_accounts(accounts, venues, instruments)
+        self._check_simulations(venues, instruments)
         self._check_references()
         self._check_instruments(instruments)
         self._check_coverage(document.get("market"), market)
@@ -326,6 +327,19 @@ class Loading:
                 asked.setdefault(row.raw["venue"], row.path)
         for venue in [one for one in asked if one not in at][unknown:]:
             self._add(f"{asked[venue]}.venue", f"no account is at {venue!r}: nobody can ask for its books")
+
+    def _check_simulations(self, venues: list[Row[Venue]], instruments: list[Row[Instrument]]) -> None:
+        for row in venues:
+            one = row.read.value
+            if one is None or not row.is_right("id", "rules"):
+                continue
+            here = f"{row.path}.simulation"
+            for key, symbol in one.simulation.symbols():
+                self._references.append(Reference("instrument", f"{one.id}:{symbol}", f"{here}.{key}"))
+            specs = [each.read.value for each in instruments if each.read.value is not None]
+            own = {spec.symbol: spec for spec in specs if spec.venue == one.id}
+            for key, why in one.simulation.mistakes(one.rules, own):
+                self._add(f"{here}.{key}", why)
 
     def _check_accounts(
         self, accounts: list[Row[AccountConfig]], venues: list[Row[Venue]], instruments: list[Row[Instrument]]

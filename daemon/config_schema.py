@@ -11,6 +11,7 @@ from attrs import Attribute, field, frozen
 
 from actors.config_checks import positive
 from daemon.config_account import AccountConfig, is_id
+from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
 from sim.clocks import LOOKAHEAD_NS
 from sim.parametric_config import ParametricConfig
@@ -176,6 +177,7 @@ class Venue:
     queue_model: str = field(default="risk_averse", validator=_is_queue_model)
     execution: Literal["book", "parametric"] = "book"
     parametric: ParametricConfig | None = None
+    simulation: Simulation = field(factory=Simulation)
 
     def __attrs_post_init__(self) -> None:
         if self.execution == "parametric" and self.parametric is None:

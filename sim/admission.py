@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from sim import margin
+from sim import auction, margin
 from sim.account import SimAccount
+from sim.matching import Matcher
 from sim.parametric import ParametricMatcher
 from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.venue_order import CONDITIONAL, VenueOrder
@@ -55,6 +56,35 @@ def check_open(market: Market) -> None:
         raise RefusedError(RejectReason.HALTED, f"{market.spec.id} has settled for good")
     if market.state in {InstrumentState.HALT, InstrumentState.CLOSE}:
         raise RefusedError(RejectReason.HALTED, f"{market.spec.id} is in {market.state}")
+
+
+def check_price(state: VenueState, market: Market, kind: OrderType, side: Side, ticks: int | None) -> None:
+    """Refuse a limit price beyond the day's limits or the price band. Raises RefusedError.
+
+    The band is for limit orders: what a stop becomes is not banded.
+    """
+    controls = market.controls
+    if controls is None or ticks is None or kind not in PRICED:
+        return
+    price = market.spec.price(ticks)
+    controls.refresh(state.now)
+    controls.check_limits(price)
+    if kind is not OrderType.LIMIT or controls.rules.price_band is None:
+        return
+    matcher, is_pre_open = market.matcher, market.state is InstrumentState.PRE_OPEN
+    opening = None
+    if is_pre_open and isinstance(matcher, Matcher):
+        opening = auction.opening_price(matcher, market.last_trade)
+    controls.check_band(
+        side,
+        price,
+        last=market.last_trade,
+        bid=matcher.best(Side.BUY),
+        offer=matcher.best(Side.SELL),
+        settlement=market.settlement,
+        indicative=None if opening is None else opening[0],
+        is_pre_open=is_pre_open,
+    )
 
 
 def read_order(state: VenueState, market: Market, command: SubmitOrder) -> VenueOrder:

@@ -119,6 +119,11 @@ class BlockDriver:
         for seat in self._exchange.seats:
             self.cell.offer(VenueUp(now, seat.venue.name))
         self._run_cell(now)
+        for seat in self._exchange.seats:
+            assert isinstance(seat.venue, SimVenue)
+            # A calendar, an expiry or other traders are there before anything happens.
+            seat.venue.at(now)
+        self._set_stops()
         self._exchange.find_deadline()
         source = iter(blocks)
         self._extend(source)
@@ -271,8 +276,12 @@ class BlockDriver:
             assert isinstance(venue, SimVenue)
             market = venue.state.markets[name]
             armed = market.conditional
-            guard["watches_mark"][index] = holds or bool(armed) or market.spec.kind is InstrumentKind.FUTURE
+            is_future = market.spec.kind is InstrumentKind.FUTURE
+            guard["watches_mark"][index] = holds or bool(armed) or is_future or market.index_mean is not None
             low, high = -_ALWAYS, _ALWAYS
+            if market.controls is not None or market.window is not None:
+                # Every trade counts for a breaker, the limits and the settlement window.
+                low, high = _ALWAYS, -_ALWAYS
             for order in armed:
                 stop = order.command.trigger_price
                 if order.command.type is OrderType.TRAILING_STOP or stop is None:

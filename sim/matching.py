@@ -106,7 +106,9 @@ class Matcher:
 
     def hold(self, account: str, side: PositionSide, lots: int) -> None:
         """Note an account's position, signed; own executions move it by themselves."""
-        self.core.kernel.positions[self._position(account, side)] = lots
+        # Making room for a position may replace the kernel.
+        position = self._position(account, side)
+        self.core.kernel.positions[position] = lots
 
     def _position(self, account: str, side: PositionSide) -> int:
         found = self.positions.get((account, side))

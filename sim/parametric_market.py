@@ -234,7 +234,7 @@ class _Course:
         if self.bar.is_mark:
             self._move(mark)
             self._show(mark)
-            liquidation.check(self.state, self.market)
+            liquidation.look(self.state, self.market)
 
     def _fire(self, order: VenueOrder, start: Decimal, end: Decimal) -> None:
         if not order.armed:
