@@ -39,7 +39,8 @@ class Held:
 
     def worst(self, now: int, buys: Decimal, sells: Decimal) -> Decimal:
         """Return the largest |quantity| the position can come to when any part of the orders fills."""
-        high, low = self.qty(now) + buys, self.qty(now) - sells
+        qty = self.booked if now != self.unbooked_ns else self.qty(now)
+        high, low = qty + buys, qty - sells
         if self.position_side is PositionSide.LONG:
             return max(high, ZERO)
         if self.position_side is PositionSide.SHORT:
