@@ -187,14 +187,14 @@ class RunLog:
         """Note what is about to be sent: everything that followed from the inputs since the last commit."""
         if self._unusable:
             self._refuse(0)
-        for intent in intents:
-            try:
-                line = intent_line(intent)
-            except UnreadableRecordError as error:
-                self._fail(error)
-            self._raw_bytes += len(line)
-            self._note_row(intent.seq, line)
-            self._last_seq = max(self._last_seq, intent.seq)
+        try:
+            for intent in intents:
+                seq, line = intent.seq, intent_line(intent)
+                self._raw_bytes += len(line)
+                self._note_row(seq, line)
+                self._last_seq = max(self._last_seq, seq)
+        except UnreadableRecordError as error:
+            self._fail(error)
         self.intents_count += len(intents)
 
     def commit(self) -> None:
