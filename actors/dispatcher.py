@@ -341,7 +341,7 @@ class Dispatcher:
                 begin = seq
                 # Of the last input, as in a replay: a view may have waited for a later run.
                 at = self._last_now
-                ceiling = seq + limit - self._spent.get(self._root, 0)
+                ceiling = seq + limit - (self._spent.get(self._root, 0) if self._spent else 0)
                 try:
                     while queue:
                         item = queue.popleft()
@@ -419,12 +419,11 @@ class Dispatcher:
         self._staged.clear()
         kept = [intent for intent in self.effects if intent.root != self._root]
         self.counters.intents -= len(self.effects) - len(kept)
-        self.effects[:] = kept
+        self.effects = kept
 
     def take_effects(self) -> list[Intent]:
         """Return the commands collected since the last call, in order, and forget them."""
-        effects = self.effects[:]
-        self.effects.clear()
+        effects, self.effects = self.effects, []
         return effects
 
     # Snapshot

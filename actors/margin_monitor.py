@@ -458,7 +458,7 @@ class MarginMonitor(Actor):
         opened = self._opened(leg)
         if not opened:
             return None
-        mark = self._mark(now, spec.id)
+        mark = self._mark(now, leg.instrument)
         # Inverse notional falls with the price: the lower of the two asks for more.
         price = mark if limit is None else (min if spec.inverse else max)(mark, limit)
         value = spec.notional(opened, price)

@@ -15,7 +15,7 @@ from actors.order_desk import OrderDesk
 from actors.order_records import VENUE_REASONS, Tracked, fits, is_sane, to_fill, trade_key
 from venues.model.instrument import OffGridError
 from venues.model.money import ZERO
-from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide
+from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide, next_status
 from venues.port import (
     CancelRejected,
     ModifyRejected,
@@ -36,6 +36,8 @@ from venues.port import (
     VenueUp,
 )
 
+_SEND = OrderEvent.SEND
+_BOTH = PositionSide.BOTH
 _ORDER_CHANNELS = frozenset({"", "private", "orders"})
 
 
@@ -65,7 +67,7 @@ class OrderManager(OrderDesk):
             self._settle(now, tracked, why=f"not sent: {reason}")
             return
         order = tracked.order
-        order.apply(OrderEvent.SEND)
+        order.status = next_status(order.status, _SEND)
         self.out.send(
             SubmitOrder(
                 now,
@@ -90,7 +92,7 @@ class OrderManager(OrderDesk):
         state.next_order += 1
         spec = self.instruments.get(request.instrument)
         # Spot knows no reduce-only, and in hedge mode the position side says it (Binance refuses the flag there).
-        flag = request.reduce_only and request.position_side is PositionSide.BOTH
+        flag = request.reduce_only and request.position_side is _BOTH
         order = Order(
             client_id,
             request.account,

@@ -49,6 +49,7 @@ from venues.model.order import OrderType, PositionSide, Side
 from venues.model.position import position_key
 from venues.port import VenueDown, VenueUp
 
+_BUY = Side.BUY
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
 """Which side closes a position of a hedge-mode account."""
 
@@ -109,7 +110,10 @@ class RiskGate(Actor):
             line = self._hold(key, order.instrument, order.position_side)
         state, order_id, side, qty = self.state, order.request_id, order.side, order.qty
         state.orders[order_id] = InFlight(line.key, side, qty, order.basket_id)
-        line.add(side, qty)
+        if side is _BUY:
+            line.buys += qty
+        else:
+            line.sells += qty
         state.ids.add(order_id, self.config.remembered_ids)
         lines.note_message(now)
         if window:

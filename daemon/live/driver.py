@@ -75,7 +75,7 @@ class LiveCell:
             return
         self._is_pumping = True
         try:
-            self._pump(now, is_timer_due=is_timer_due)
+            self._pump(now, is_timer_due)
         except LogWriteError as error:
             self.edges.note_commit_failed()
             self.fail(f"the journal failed: {error}")
@@ -87,7 +87,7 @@ class LiveCell:
             self._is_pumping = False
         self._settle()
 
-    def _pump(self, now: int, *, is_timer_due: bool) -> None:
+    def _pump(self, now: int, is_timer_due: bool) -> None:
         cell = self.cell
         counters = cell.dispatcher.counters
         now = max(now, cell.dispatcher.now)
