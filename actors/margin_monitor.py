@@ -208,6 +208,9 @@ class MarginMonitor(Actor):
         # What a leg needs for fees and slippage, as a share of its value.
         self._buffer = ONE + self.config.buffer_bps / 10_000
         self._reserve = self._buffer - ONE
+        self._leverage = {
+            name: self.config.leverage.get(name, self.config.default_leverage) for name in self.instruments
+        }
         self._spot = frozenset(spec.id for spec in self.instruments.values() if spec.is_spot)
         self.state = MarginMonitorState()
 
@@ -425,16 +428,13 @@ class MarginMonitor(Actor):
         """
         amount = self._wallet(account, asset) + min(ZERO, self._unrealized(now, account, asset))
         for spec, qty, mark in self._positions(now, account, asset):
-            amount -= initial(spec, qty, mark, self._leverage(spec))
+            amount -= initial(spec, qty, mark, self._leverage[spec.id])
         for need in [*(need for needs in self.state.reserved.values() for need in needs), *self.state.orders.values()]:
             if need.account == account and need.asset == asset:
                 if need.amount is None:
                     raise MarginRuleError(f"an order in flight in {account} needs an unknown amount of {asset}")
                 amount -= need.amount * need.share
         return amount
-
-    def _leverage(self, spec: Instrument) -> int:
-        return self.config.leverage.get(spec.id, self.config.default_leverage)
 
     def _asset(self, leg: BasketLeg | OrderRequest) -> str:
         spec = self.instruments[leg.instrument]
@@ -462,7 +462,7 @@ class MarginMonitor(Actor):
         # Inverse notional falls with the price: the lower of the two asks for more.
         price = mark if limit is None else (min if spec.inverse else max)(mark, limit)
         value = spec.notional(opened, price)
-        margin = _initial(spec, opened, value, self._leverage(spec))
+        margin = _initial(spec, opened, value, self._leverage[spec.id])
         return Need(leg.account, spec.settle, margin + value * self._reserve)
 
     def _spot_price(self, instrument: str, limit: Decimal | None) -> Decimal:
