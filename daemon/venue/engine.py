@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, evolve, field
 
-from daemon.app import build_seats, markets
 from daemon.config_schema import RunConfig
 from daemon.market import open_market
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, Tick, two_clocks
 from sim.exchange import ALL, NEVER, Exchange
 from venues.port import Command, Message
