@@ -1,14 +1,16 @@
 """What stands between the venue's objects and the compiled arrays: slots of orders, indices, room, what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, field, frozen
 
 from sim.kernel import layout
 from sim.kernel.layout import Kernel, make_kernel
+from sim.kernel.stored import StoredArray, load_kernel, store_kernel
 from sim.queue_models import QueueModel
+from sim.stored import StoredStateError
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
 from venues.model.instrument import Instrument
@@ -27,6 +29,15 @@ _SELF_TRADE = {
     SelfTrade.EXPIRE_MAKER: layout.STP_MAKER,
     SelfTrade.EXPIRE_BOTH: layout.STP_BOTH,
 }
+
+
+@frozen
+class StoredCore:
+    """The arrays, and what their indices mean to the host."""
+
+    arrays: dict[str, StoredArray]
+    accounts: dict[str, int]
+    positions: int
 
 
 @define(eq=False)
@@ -105,3 +116,24 @@ class Core:
         found: list[tuple[Any, ...]] = kernel.events[:count].tolist()
         kernel.registers["events"] = 0
         return found
+
+    def store(self) -> StoredCore:
+        """Return what is to be known between two calls."""
+        return StoredCore(store_kernel(self.kernel), self._accounts, self._positions)
+
+    def load(self, found: StoredCore, orders: Iterable[VenueOrder]) -> None:
+        """Go on from there with `orders`, those in a queue in their slots. Raises StoredStateError."""
+        kernel = load_kernel(self.kernel, found.arrays)
+        if not 0 <= found.positions <= len(kernel.positions):
+            raise StoredStateError(f"{found.positions} positions are more than there is room for")
+        slots: list[VenueOrder | None] = [None] * len(kernel.orders)
+        for order in orders:
+            if order.resting:
+                if not 0 <= order.slot < len(slots) or kernel.orders["state"][order.slot] != layout.RESTING:
+                    raise StoredStateError(f"{order.id} rests, but not in slot {order.slot}")
+                slots[order.slot] = order
+        resting = int(np.count_nonzero(kernel.orders["state"] == layout.RESTING))
+        if resting != sum(order is not None for order in slots):
+            raise StoredStateError(f"{resting} slots hold orders that nobody knows")
+        self.kernel, self.orders = kernel, slots
+        self._accounts, self._positions = found.accounts, found.positions

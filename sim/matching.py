@@ -29,6 +29,10 @@ _REASONS = (
 _READ = 512
 
 
+StoredMatcher = dict[tuple[str, PositionSide], int]
+"""The index of each position that was ever asked for, by account and position side."""
+
+
 @define(eq=False)
 class Matcher:
     """`fill` books an execution, `expire` ends an order; both are called in the order of what happened, at once."""
@@ -201,6 +205,14 @@ class Matcher:
                 order.cut += lots
             else:
                 self.expire(order)
+
+    def store(self) -> StoredMatcher:
+        """Return what the arrays do not hold."""
+        return self.positions
+
+    def load(self, found: StoredMatcher) -> None:
+        """Go on from there; the arrays are the core's to load."""
+        self.positions = found
 
     def _side(self, side: Side) -> int:
         return 4 * self.instrument + _code(side)

@@ -12,6 +12,7 @@ from sim.queue_models import make_queue_model
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
 from sim.venue_state import Market, NoteHook, VenueState
+from sim.venue_stored import StoredVenue, load_venue, store_venue
 from venues.costs.fees import FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.fill import FillReason, Liquidity
@@ -73,9 +74,9 @@ class SimVenue:
         self.seed = seed
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
         specs, model = tuple(instruments), make_queue_model(queue_model)
-        core = Core.make([(spec, model) for spec in specs])
+        self._core = Core.make([(spec, model) for spec in specs])
         for index, spec in enumerate(specs):
-            self._list(spec, core, index)
+            self._list(spec, self._core, index)
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
@@ -169,6 +170,15 @@ class SimVenue:
         booking.settle(self.state, market, price, final)
         liquidation.check(self.state, market)
         return self._flush()
+
+    def store(self) -> StoredVenue:
+        """Return what is to be known to go on from here, shared with this venue: write it down before the next call."""
+        return store_venue(self.state, self._core.store())
+
+    def restore(self, found: StoredVenue) -> None:
+        """Go on from there; this venue is fresh and of the same configuration. Raises StoredStateError."""
+        load_venue(self.state, found)
+        self._core.load(found.core, self.state.live.values())
 
     def _flush(self) -> list[Report]:
         out, self.state.out = self.state.out, []

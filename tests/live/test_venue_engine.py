@@ -5,15 +5,17 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.config import load
 from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
-from daemon.venue.engine import VenueEngine
+from daemon.venue.engine import StoredEngine, VenueEngine
 from daemon.venue.journal import OtherSessionError, Session, VenueJournal
 from sim.exchange import ALL
+from sim.stored import from_bytes, to_bytes
 from sim.venue import SimVenue
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side, TimeInForce
@@ -142,6 +144,45 @@ def test_a_venue_that_was_killed_anywhere_goes_on_as_if_nothing_had_happened(
         assert state_of(part) == state_of(whole)
         assert again.news() == heard.news()
         journal.close()
+
+
+def everything(engine: VenueEngine) -> bytes:
+    """All that is stored, byte for byte; messages are counted otherwise by who never heard a question."""
+    found = engine.store()
+    assert not found.exchange.due
+    return to_bytes(evolve(found, exchange=evolve(found.exchange, count=0)))
+
+
+@settings(max_examples=25)
+@given(script=st.lists(st.tuples(st.integers(0, 1_500), COMMANDS), max_size=12), data=st.data())
+def test_venues_that_were_stored_anywhere_go_on_as_if_nothing_had_happened(
+    config: RunConfig, script: list[tuple[int, tuple[object, ...]]], data: st.DataObject
+) -> None:
+    """One life of the venues against several, each going on from what the one before it wrote down."""
+    storings = data.draw(st.sets(st.integers(0, len(script)), max_size=3))
+    with desk_arithmetic():
+        heard, again = Heard(), Heard()
+        whole, part = VenueEngine(config, 60 * SECOND, heard), VenueEngine(config, 60 * SECOND, again)
+        now = whole.now
+        for number, (wait_ms, drawn) in enumerate(script):
+            now += wait_ms * 1_000_000
+            command = make(number, drawn)
+            for engine in (whole, part):
+                engine.advance(now)
+                engine.command(command, 1)
+            if number in storings:
+                found = from_bytes(to_bytes(part.store()), StoredEngine)
+                part = VenueEngine(config, 60 * SECOND, again)
+                part.restore(found)
+                assert state_of(part) == state_of(whole)
+                # Questions and answers under way are forgotten, nothing else is.
+                assert (part.now, part.steps) == (whole.now, whole.steps)
+        for engine in (whole, part):
+            engine.advance(now + 5 * SECOND)
+        assert state_of(part) == state_of(whole)
+        assert again.news() == heard.news()
+        assert [line for line in again.lines if line[3]] == [line for line in heard.lines if line[3]]
+        assert everything(part) == everything(whole)
 
 
 def test_a_journal_of_another_market_is_refused(config: RunConfig, tmp_path: Path) -> None:
