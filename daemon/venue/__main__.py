@@ -10,15 +10,18 @@ from collections.abc import Sequence
 import trio
 
 from daemon.config import ConfigErrors, load
+from daemon.config_daemon import DaemonConfig
 from daemon.kinds import KINDS
 from daemon.live.clock import parse_speed
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen
 from daemon.logs import configure, get_logger
-from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import OtherSessionError, Session, VenueJournal
-from daemon.venue.server import Log, VenueServer
+from daemon.venue.recovery import bring_back
+from daemon.venue.server import VenueServer
+from daemon.venue.snapshot_writer import SnapshotWriter
+from daemon.venue.snapshots import SnapshotFolder
 from sim.market import NoFramesError
 from sim.recording.errors import RecordingError
 from venues.model.money import desk_arithmetic
@@ -46,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         journal = VenueJournal(paths.venue_journal, session)
         with desk_arithmetic():
-            engine = VenueEngine(config, parsed.for_ns, lambda *_: None)
-            _replay(engine, journal, log)
-            server = VenueServer(engine, journal, parsed.speed, log)
+            folder = SnapshotFolder(paths.venue_snapshots, session)
+            engine = bring_back(config, journal, folder, log)
+            writer = SnapshotWriter(engine, journal, folder, log)
+            every_s = config.section("daemon", DaemonConfig).venue_snapshot_ns / 1e9
+            server = VenueServer(engine, journal, parsed.speed, log, writer, every_s)
             trio.run(_serve, server, listener, parsed.linger)
+            writer.write()
     except (OtherSessionError, RecordingError, NoFramesError, sqlite3.Error, OSError) as error:
         get_logger("venue").error(f"stopped: {error}")
         return 1
@@ -58,18 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths.venue_socket.unlink(missing_ok=True)
     journal.close()
     return 0
-
-
-def _replay(engine: VenueEngine, journal: VenueJournal, log: Log) -> None:
-    """Bring the venues to where they were: the same commands at the same times on the same market."""
-    count = 0
-    for steps, now, command in journal.commands():
-        engine.repeat(steps)
-        engine.command(command, 0, now)
-        count += 1
-    engine.advance(max(engine.now, journal.latest_ns()))
-    if count:
-        log(f"recovered: {count} commands, the market stands at {engine.now}")
 
 
 async def _serve(server: VenueServer, listener: socket.socket, linger_s: float | None) -> None:
