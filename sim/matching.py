@@ -1,14 +1,12 @@
 """One instrument of the compiled venue as the venue's own objects see it: orders go in, executions come back booked."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import define, field
 
 from sim.core import Core, KernelError
 from sim.kernel import books, host, layout, matching, queues
-from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.venue_order import VenueOrder
 from venues.model.book import Level
 from venues.model.fill import FillReason, Liquidity
@@ -56,26 +54,23 @@ class Matcher:
 
     def on_snapshot(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Replace the displayed book. An empty one means "unknown": the orders keep their places."""
-        ticks, lots, split = self._levels(bids, asks)
-        host.load_levels(self.core.kernel, self.instrument, ticks, lots, split)
-        self._book()
+        self._set(host.load_levels, bids, asks)
 
     def on_delta(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Set absolute quantities; whatever trades and own orders took from these levels is replaced."""
-        ticks, lots, split = self._levels(bids, asks)
-        host.apply_levels(self.core.kernel, self.instrument, ticks, lots, split)
-        self._book()
+        self._set(host.apply_levels, bids, asks)
 
-    def _levels(self, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[Any, Any, int]:
-        try:
-            levels = np.array([*bids, *asks], np.int64).reshape(-1, 2)
-        except OverflowError as error:
-            raise KernelError(f"a level beyond {TICKS_MAX} ticks or {LOTS_MAX} lots") from error
-        ticks, lots, split = levels[:, 0], levels[:, 1], len(bids)
-        if not host.find_room(self.core.kernel, self.instrument, ticks, split):
-            self.core.make_room(self.instrument, ticks, split)
-            host.find_room(self.core.kernel, self.instrument, ticks, split)
-        return ticks, lots, split
+    def _set(self, function: Callable[..., int], bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        core, split = self.core, len(bids)
+        count = core.write_levels(bids, asks)
+        waiting = function(core.kernel, self.instrument, core.levels, count, split)
+        if waiting < 0:
+            core.make_room(self.instrument, core.levels[:count, 0], split)
+            waiting = function(core.kernel, self.instrument, core.levels, count, split)
+            if waiting < 0:
+                raise KernelError("there is no room for levels that room was made for")
+        if waiting:
+            self._book()
 
     def best(self, side: Side) -> int | None:
         """Return the best displayed bid (BUY) or ask (SELL) in ticks."""

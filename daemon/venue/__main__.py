@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
+from time import perf_counter
 
 import trio
 
@@ -24,6 +25,7 @@ from daemon.venue.snapshot_writer import SnapshotWriter
 from daemon.venue.snapshots import SnapshotFolder
 from sim.market import NoFramesError
 from sim.recording.errors import RecordingError
+from sim.warm import warm
 from venues.model.money import desk_arithmetic
 
 _LINGER_CHECK_S = 1.0
@@ -38,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(parsed.config, KINDS)
         paths = StatePaths.of(config.run.name, parsed.state)
         lock(paths.venue_journal.parent / "lock")
+        # Compiled before anybody can connect: a client must not wait for a compiler.
+        began = perf_counter()
+        warm()
+        log(f"compiled in {perf_counter() - began:.2f} s")
         listener = listen(paths.venue_socket)
     except ConfigErrors as error:
         get_logger("venue").error("configuration", why=str(error))
