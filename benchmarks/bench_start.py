@@ -51,7 +51,7 @@ def _warm_s() -> float:
 
 
 def run(repeats: int = 5) -> dict[str, float]:
-    """Return medians: seconds for the help text and to load what is compiled, MiB at the peak of a minute's backtest."""
+    """Return medians: seconds for the help text and to load what is compiled, MiB at the peak of a small backtest."""
     # The first one may have to compile.
     _warm_s()
     return {
