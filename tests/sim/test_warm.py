@@ -6,6 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from numba import typeof
+
+from sim.kernel import books, host, layout
+from sim.kernel.compiled import Direct
+from sim.kernel.stored import load_kernel, store_kernel
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = """
 from importlib import import_module
@@ -94,3 +101,27 @@ def test_a_package_that_cannot_be_written_to_is_compiled_into_the_folder_that_is
     assert done.returncode == 0, done.stderr
     assert any((tmp_path / "cache").rglob("*.nbi"))
     assert not list(package.rglob("__pycache__"))
+
+
+def test_arrays_that_grew_or_were_stored_are_of_the_same_types() -> None:
+    """`Direct` calls are made without a look at them."""
+    made = layout.make_kernel(2)
+    grown = layout.with_positions(layout.with_events(layout.with_pages(layout.with_orders(made, 500), 50), 9_000), 40)
+    grown = layout.with_prices(layout.with_prices(grown, 0, 5, 900_000), 5, 1, 2)
+    for other in (grown, load_kernel(made, store_kernel(grown))):
+        assert typeof(other) == typeof(made)
+        assert all(array.flags.c_contiguous and array.flags.aligned for array in other)
+
+
+def test_a_function_called_directly_does_what_it_does_otherwise() -> None:
+    best = Direct(books.read_levels)
+    kernel = layout.make_kernel(1)
+    levels = np.array([[900_001, 7], [900_003, 8]], np.int64)
+    assert host.apply_levels(kernel, 0, levels, 2, 1) == -1
+    kernel = layout.with_prices(layout.with_prices(kernel, 0, 900_001, 900_001), 1, 900_003, 900_003)
+    assert host.apply_levels(kernel, 0, levels, 2, 1) == 0
+    for side, ticks, lots in ((0, 900_001, 7), (1, 900_003, 8), (0, 900_001, 7)):
+        found = np.zeros(4, np.int64), np.zeros(4, np.int64)
+        assert best.call(kernel, side, *found) == 1
+        assert (found[0][0], found[1][0]) == (ticks, lots)
+    assert best.call is not best._first
