@@ -67,7 +67,7 @@ class TwoClocks:
     _waiting: list[tuple[int, bool, int, Message]] = field(init=False, factory=list)
     _taken: int = field(init=False, default=0)
     _settled: int = field(init=False, default=0)
-    _full: int = field(init=False, default=_BATCH)
+    _full: int = field(init=False, factory=lambda: _BATCH)
     _is_over: bool = field(init=False, default=False)
 
     def __iter__(self) -> Iterator[Tick]:
