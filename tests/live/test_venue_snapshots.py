@@ -1,6 +1,7 @@
 """Snapshots of the venues: what may be used, what a crash leaves behind, and that a killed venue goes on from one."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -10,11 +11,13 @@ import msgspec
 import pytest
 import trio
 from attrs import define, evolve
+from binance_frames import lines, write
 from venue_engines import PERP, SECOND, Heard, order, state_of
 
 from daemon.config import load
 from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
+from daemon.market import open_market
 from daemon.venue import snapshots
 from daemon.venue.engine import StoredEngine, VenueEngine
 from daemon.venue.journal import Session, VenueJournal
@@ -317,6 +320,36 @@ def test_what_is_stored_does_not_change_without_its_version() -> None:
     """When this fails: raise daemon.venue.snapshots.VERSION and put the new shape here."""
     shape = repr(shape_of(msgspec.inspect.type_info(StoredEngine), set()))
     assert (VERSION, sha256(shape.encode()).hexdigest()[:16]) == (1, SHAPE)
+
+
+def test_venues_on_recordings_read_past_what_they_have_played(world: World, tmp_path: Path) -> None:
+    market = open_market(evolve(world.config, run=evolve(world.config.run, duration_ns=60 * SECOND)), print)
+    arrivals, recordings = list(market.arrivals), ""
+    for venue in ("binance_usdm", "binance_spot"):
+        written = lines(arrivals, world.config.instruments[f"{venue}:BTCUSDT"], 0)
+        write(tmp_path / f"{venue}.gz", written)
+        recordings += f'[[market.recordings]]\nfile = "{venue}.gz"\nvenue = "{venue}"\nsymbols = ["BTCUSDT"]\n'
+    text = (ROOT / "configs" / "demo.toml").read_text()
+    head, _, tail = text.partition("[market]")
+    head = re.sub(r"^(start|duration) = .*\n", "", head, flags=re.M)
+    _, _, rest = tail.partition("[[venues]]")
+    path = tmp_path / "recorded.toml"
+    path.write_text(f'{head}[market]\nkind = "recorded"\n{recordings}\n[[venues]]{rest}')
+    config = load(path, KINDS)
+    heard, again = Heard(), Heard()
+    whole = VenueEngine(config, None, heard)
+    whole.command(order(1, Side.BUY, 20, rests=False), 1)
+    whole.advance(whole.now + 30 * SECOND)
+    part = VenueEngine(config, None, again)
+    part.restore(from_bytes(to_bytes(whole.store()), StoredEngine))
+    heard.lines.clear()
+    for engine in (whole, part):
+        engine.command(order(2, Side.SELL, 30, rests=False), 1)
+        engine.advance(engine.now + 60 * SECOND)
+    assert whole.is_over
+    assert len(heard.lines) > 100
+    assert again.lines == heard.lines
+    assert to_bytes(part.store()) == to_bytes(whole.store())
 
 
 def test_what_was_written_can_be_read(world: World) -> None:
