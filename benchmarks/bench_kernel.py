@@ -27,10 +27,11 @@ from long_rows import long_rows
 from actors.cell import Cell
 from actors.messages import OrderRequest
 from actors.strategies.base import Strategy, StrategyState
-from daemon.app import build_actors, build_seats
+from daemon.app import build_actors
 from daemon.config import parse
 from daemon.kinds import KINDS
 from daemon.log import RunLog
+from daemon.seats import build_seats
 from sim.block_driver import BlockDriver
 from sim.compiled_run import CompiledRun
 from sim.core import Core

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define
 
 from actors.dispatcher import DispatchError
-from daemon.app import build_cell, build_seats, markets
+from daemon.app import build_cell
 from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
@@ -79,6 +79,9 @@ class Backtest:
         BarFileError or NoBarsError for bars that cannot be used, RunStoppedError when the run was stopped: its log
         then holds everything up to there.
         """
+        # The desk imports this module, and its venues are in another process.
+        from daemon.seats import build_seats, markets  # noqa: PLC0415 - imports numba
+
         began = perf_counter()
         config = self.config
         run_id = f"{config.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"

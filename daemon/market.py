@@ -1,6 +1,8 @@
 """Which market a configuration means: made from its seed, recorded, or of bars; and when it begins and ends."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from attrs import field, frozen
 
@@ -10,14 +12,16 @@ from sim.bars import BarSeries, SeriesReport
 from sim.clocks import Arrival
 from sim.funding_file import FundingSeries
 from sim.market import RecordedMarket, Recording, RecordingReport, with_mid_marks
-from sim.synthetic import SyntheticMarket
+from sim.stored import StoredStateError
+from sim.synthetic import StoredSynthetic, SyntheticMarket
 
 
 @frozen
 class Market:
     """The arrivals, to be taken once, the reports on recordings that they fill, and those on bars.
 
-    `start_ns` is the first instant, `end_ns` the last, None where it is not known or there is none.
+    `start_ns` is the first instant, `end_ns` the last, None where it is not known or there is none. `made` is the
+    market made from a seed, None for a recorded one.
     """
 
     arrivals: Iterator[Arrival]
@@ -25,6 +29,19 @@ class Market:
     start_ns: int
     end_ns: int | None
     series: list[SeriesReport] = field(factory=list)
+    made: SyntheticMarket | None = None
+
+    def go_on(self, taken: int, made: StoredSynthetic | None) -> None:
+        """Let the arrivals go on after the first `taken` of them: from the state stored then, or by reading past them.
+
+        Raises StoredStateError when the state is of another market.
+        """
+        if (made is None) is not (self.made is None):
+            raise StoredStateError("the stored market is made from a seed, this one recorded, or the other way round")
+        if self.made is not None and made is not None:
+            self.made.restore(made)
+            return
+        deque(islice(self.arrivals, taken), maxlen=0)
 
 
 def open_market(config: RunConfig, warn: Callable[[str], None]) -> Market:
@@ -39,7 +56,8 @@ def open_market(config: RunConfig, warn: Callable[[str], None]) -> Market:
     if not isinstance(config.market, Recorded):
         settings = config.market.settings(config.run)
         end_ns = None if settings.duration_ns is None else settings.start_ns + settings.duration_ns
-        return Market(iter(SyntheticMarket(settings, specs)), [], settings.start_ns, end_ns)
+        made = SyntheticMarket(settings, specs)
+        return Market(iter(made), [], settings.start_ns, end_ns, made=made)
     market = RecordedMarket(
         [
             Recording(

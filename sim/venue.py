@@ -21,6 +21,7 @@ from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
 from sim.venue_settings import Participant, VenueSettings
 from sim.venue_state import Market, NoteHook, ReportHook, VenueState
+from sim.venue_stored import StoredVenue, load_venue, store_venue
 from venues.costs.fees import FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.fill import FillReason, Liquidity
@@ -263,6 +264,29 @@ class SimVenue:
     def take_reports(self) -> list[Report]:
         """Return what the venue has said since it was last asked."""
         return self._flush()
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether `store` tells everything: venues on bars, price controls and running delivery means it does not."""
+        markets = self.state.markets.values()
+        return all(
+            isinstance(market.matcher, Matcher) and market.controls is None and market.index_mean is None
+            for market in markets
+        )
+
+    def store(self) -> StoredVenue:
+        """Return what is to be known to go on from here, shared with this venue: write it down before the next call.
+
+        Raises ValueError for a venue that is not storable.
+        """
+        if not self.is_storable:
+            raise ValueError(f"{self.name}: what it is made of is not stored")
+        return store_venue(self.state, self.core.store())
+
+    def restore(self, found: StoredVenue) -> None:
+        """Go on from there; this venue is fresh and of the same configuration. Raises StoredStateError."""
+        load_venue(self.state, found)
+        self.core.load(found.core, self.state.live.values())
 
     def _flush(self) -> list[Report]:
         out, self.state.out = self.state.out, []

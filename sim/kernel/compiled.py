@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core.registry import CPUDispatcher
 
 # What numba declares of itself leaves out the option without which none of this would be fast.
 _njit: Any = njit
@@ -21,3 +22,28 @@ def compiled(function: Callable[..., Any]) -> Any:
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function into its callers."""
     return _njit(cache=True, nogil=True, _nrt=False, inline="always")(function)
+
+
+class Direct:
+    """A compiled function to be called from Python often: `call` does not look at the types of its arguments again.
+
+    Numba's dispatcher finds out the type of every array of a kernel at every call, and takes 1.9 us where the function
+    takes 0.2 us (measured: `would_take`). All calls must have arguments of the same types as the first: nothing
+    checks them, and arrays of another type or layout would be misread.
+    """
+
+    __slots__ = ("call", "function")
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.call: Callable[..., Any] = self._first
+
+    def _first(self, *arguments: Any) -> Any:
+        """Call it through the dispatcher, which compiles it, and from then on without."""
+        function = self.function
+        result = function(*arguments)
+        if isinstance(function, CPUDispatcher):
+            found: Any = function.overloads.get(tuple(function.typeof_pyval(one) for one in arguments))
+            if found is not None:
+                self.call = found.entry_point
+        return result

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.app import build_seats
 from daemon.config import ConfigErrors, Kinds, RunConfig, load
+from daemon.seats import build_seats
 from sim.venue import SimVenue
 from sim.venue_settings import CascadeModel, Controls, Impact, StopLogic, VenueSettings
 from venues.rules.circuit_breakers import VelocityRule
