@@ -127,13 +127,13 @@ def _rows_of(report: Report) -> list[tuple[int, int, int, int]]:
     raise TypeError(type(report).__name__)
 
 
-def make_tape(seed: int, count: int, specs: Sequence[Instrument] = SPECS, halts: bool = True) -> Tape:
+def make_tape(seed: int, count: int, specs: Sequence[Instrument] = SPECS, halts: bool = True, mid: int = 1000) -> Tape:
     """Return `count` events of a market that drifts, trades through levels and never shows a crossed book.
 
     Then nothing happens for SILENCE_NS, in which everything is heard.
     """
     random = Random(seed)
-    books = {spec.id: _Book(random, spec) for spec in specs}
+    books = {spec.id: _Book(random, spec, mid) for spec in specs}
     # The venue's feed counts as joined with the first change after a snapshot.
     reports: list[tuple[int, Report]] = [(1000, book.snapshot()) for book in books.values()]
     reports += [(1000, book.change({1: {1: 0}, -1: {}})) for book in books.values()]
