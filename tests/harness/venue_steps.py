@@ -27,7 +27,16 @@ from venues.port import (
 D = Decimal
 BRACKETS = (Bracket(D(0), D(50_000), D("0.01"), D(0), 50), Bracket(D(50_000), D(10**9), D("0.05"), D(2000), 20))
 PERP = Instrument(
-    "V", "PERP", InstrumentKind.PERPETUAL, "P", "USDT", D("0.1"), D("0.1"), max_leverage=50, brackets=BRACKETS
+    "V",
+    "PERP",
+    InstrumentKind.PERPETUAL,
+    "P",
+    "USDT",
+    D("0.1"),
+    D("0.1"),
+    max_leverage=50,
+    brackets=BRACKETS,
+    liquidation_fee=D("0.01"),
 )
 FUTURE = Instrument(
     "V",

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 from compiled_market import SPECS, Tape, make_tape, perpetual
 from quoter import ledger_hash, quoter, run_quoter
@@ -35,6 +36,7 @@ def test_blocks_of_any_size_make_one_ledger(wakes: str, model: str) -> None:
         state = quoter(wakes_on=WAKES[wakes])
         result = run_quoter(state, cut(rows, size), SPECS, JITTER, model=model)
         assert len(result.fills) > 10
+        assert (np.diff(result.fills["ns"]) >= 0).all()
         ledgers[size] = ledger_hash(result)
     assert len(set(ledgers.values())) == 1, ledgers
 

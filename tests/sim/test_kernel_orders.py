@@ -6,13 +6,14 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from compiled_market import FEES, SPECS, follow, make_script, make_tape, rows_from, script_state
-from matching_players import feed_from
+from matching_players import feed_from, levels_of
 
 from sim.compiled_run import CompiledRun
 from sim.kernel import layout
 from sim.kernel.bus import MESSAGE
 from sim.kernel.desk import (
     CANCEL_LATENCY,
+    DECIDE,
     DONE,
     FAILED,
     OPEN,
@@ -29,6 +30,7 @@ from sim.rows import BUY, DEPTH, LAST
 from venues.model.account import Account
 
 WAY = 10
+VENUE_ASKS, DESK_ASKS = 1, 3
 
 
 class Bench:
@@ -51,6 +53,14 @@ class Bench:
         levels = [(DEPTH, BUY, 0, 0, ticks, 1) for ticks in range(95, 100)]
         levels += [(DEPTH, LAST if ticks == 105 else 0, 0, 0, ticks, 1) for ticks in range(101, 106)]
         self.feed: Feed = feed_from(rows_from(levels, 0))
+
+    def later(self, *asks: tuple[int, int]) -> None:
+        """Show another ask of 1 lot at each (ns, ticks), on both clocks at once."""
+        self.feed = feed_from(rows_from([(DEPTH, LAST, 0, ns, ticks, 1) for ns, ticks in asks], 0))
+        self.d.clock["venue_row"] = self.d.clock["local_row"] = 0
+
+    def asks(self, book: int) -> list[int]:
+        return [ticks for ticks, _ in levels_of(self.k, book)]
 
     def until(self, ns: int) -> int:
         return int(play(self.k, self.d, self.feed, ns, True))
@@ -130,11 +140,27 @@ def test_what_cannot_be_told_ends_the_run() -> None:
     assert bench.until(9 * WAY) == FAILED
 
 
-def test_reports_wake_at_their_own_time(bench: Bench) -> None:
+def test_the_venue_waits_for_a_desk_that_a_report_wakes(bench: Bench) -> None:
+    """What the desk then sends must not arrive in the venue's past: no row after the report has happened yet."""
+    bench.later((15, 106), (20, 107), (21, 108), (500, 109))
     bench.d.clock["wakes_on"] = WAKE_ON_REPORTS
     bench.submit(100)
-    bench.until(1000)
+    assert bench.until(1000) == DECIDE
     assert bench.d.clock["now"] == 2 * WAY
+    assert bench.asks(VENUE_ASKS)[-1] == 107
+    bench.d.clock["wakes_on"] = 0
+    bench.until(1000)
+    assert bench.asks(VENUE_ASKS)[-1] == 109
+
+
+def test_at_one_instant_the_desk_decides_before_its_market_rows(bench: Bench) -> None:
+    bench.later((49, 106), (50, 107), (51, 108))
+    bench.d.clock["wake"] = 50
+    assert bench.until(1000) == DECIDE
+    assert bench.d.clock["now"] == 50
+    assert bench.asks(DESK_ASKS)[-1] == 106
+    # The venue's rows of the instant have happened.
+    assert bench.asks(VENUE_ASKS)[-1] == 107
 
 
 @pytest.mark.parametrize("seed", range(6))
