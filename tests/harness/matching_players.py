@@ -236,11 +236,11 @@ class KernelPlayer:
         ticks = one.side * layout.NO_LIMIT if one.ticks is None else one.ticks
         self.k.orders[slot] = (
             layout.IDLE, 0, side, account, account, flags, _CODES[one.stp], ticks, one.lots, 0, 0, 0, 0, one.display,
-            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots),
+            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots), 0, 0, 0, 0, 0, 0, 0, 0,
         )  # fmt: skip
         self.names[slot] = one.name
         self.slots[one.name] = slot
-        entry.arrive(self.k, slot)
+        entry.arrive(self.k, slot, 0)
         self._read()
 
     def modify(self, name: str, ticks: int, lots: int, keeps_place: bool) -> None:
@@ -330,7 +330,8 @@ def feed_from(rows: Rows) -> Feed:
 def check_queues(kernel: layout.Kernel) -> None:
     """Assert what the arrays promise: keys sorted, every queued order resting, slots neither lost nor twice."""
     queued: list[int] = []
-    for queue, count in enumerate(kernel.resting.tolist()):
+    # The rows behind the queues hold conditional orders; nothing here sends any.
+    for queue, count in enumerate(kernel.resting[: 2 * len(kernel.instruments)].tolist()):
         keys = kernel.keys[queue, :count].tolist()
         assert keys == sorted(keys)
         slots = kernel.queue[queue, :count].tolist()

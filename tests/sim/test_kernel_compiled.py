@@ -29,10 +29,9 @@ def test_code_is_found_again_until_a_source_of_the_kernel_changes(monkeypatch: p
     again = compiled(_one)
     assert again() == 1
     assert (total(again.stats.cache_hits), total(again.stats.cache_misses)) == (1, 0)
+    identity = compiling._identity(_one)
     monkeypatch.setattr(compiling, "_kernel", lambda: "changed")
-    changed = compiled(_one)
-    assert changed() == 1
-    assert total(changed.stats.cache_hits) == 0
+    assert compiling._identity(_one) != identity
 
 
 def test_a_function_that_calls_one_it_closed_over_is_found_again() -> None:

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from venue_steps import FEES, FUTURE, PERP, SPECS, play, steps
 
 from sim.account import CashFlow, FlowType
+from sim.fund import FUND
+from sim.matching import Matcher
 from sim.venue import SimVenue
 from sim.venue_rules import INSURANCE_START
 from venues.model.account import Account, MarginMode, PositionMode
-from venues.model.fill import FillReason
+from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide, Side, TimeInForce
 from venues.port import (
@@ -55,6 +57,7 @@ class Client:
     filled: dict[str, Decimal] = field(factory=dict)
     fees: dict[bool, Decimal] = field(factory=lambda: {True: ZERO, False: ZERO})
     notional: dict[str, Decimal] = field(factory=lambda: defaultdict(Decimal))
+    taken_over: Decimal = ZERO
     base: Decimal = ZERO
     funding: Decimal = ZERO
 
@@ -78,9 +81,12 @@ class Client:
 
     def _fill(self, fill: OrderFilled) -> None:
         spec, signed = SPECS[fill.instrument], fill.qty * fill.side.sign
-        is_forced = fill.reason in {FillReason.LIQUIDATION, FillReason.SETTLEMENT}
+        is_forced = fill.reason in {FillReason.LIQUIDATION, FillReason.SETTLEMENT, FillReason.ADL}
         self.fees[is_forced] += fill.fee
         self.notional[spec.id] += spec.notional(fill.qty, fill.price) * fill.side.sign
+        if fill.liquidity is Liquidity.NONE and fill.reason is not FillReason.SETTLEMENT:
+            # The other side is the fund, or another client who is deleveraged.
+            self.taken_over += spec.notional(fill.qty, fill.price) * fill.side.sign
         if not is_forced:
             self.filled[fill.client_order_id] += fill.qty
         if spec.is_spot:
@@ -154,21 +160,22 @@ class World:
             costs = sum((each.position.cost for each in account.holdings.values()), ZERO)
             wallets += account.account.balance("USDT") - START["USDT"] - costs
             # The other side of every trade and of every funding payment.
-            market += sum(client.notional.values(), ZERO) - client.funding
+            market += sum(client.notional.values(), ZERO) - client.taken_over - client.funding
             exchange += client.fees[False]
         fund = state.insurance.get("USDT", INSURANCE_START) - INSURANCE_START - state.uncovered.get("USDT", ZERO)
+        fund -= sum((held.position.cost for held in state.inventory.values()), ZERO)
+        market -= sum((f.amount for f in self.flows if (f.account, f.type) == (FUND, FlowType.FUNDING)), ZERO)
         assert wallets + market + exchange + fund == 0
         positions: dict[str, Decimal] = defaultdict(Decimal)
         for client in self.clients.values():
             for (instrument, _), qty in client.positions.items():
                 positions[instrument] += qty
         for index, (instrument, spec) in enumerate(SPECS.items()):
-            assert index == self.venue.state.markets[instrument].matcher.instrument
+            matcher = self.venue.state.markets[instrument].matcher
+            assert isinstance(matcher, Matcher)
+            assert index == matcher.instrument
             if not spec.is_spot:
-                own = [
-                    self.venue.core.kernel.positions[at]
-                    for at in self.venue.state.markets[instrument].matcher.positions.values()
-                ]
+                own = [self.venue.core.kernel.positions[at] for at in matcher.positions.values()]
                 assert int(sum(own)) * spec.lot_size == positions[instrument]
 
 
