@@ -71,8 +71,9 @@ def _quote(k: Kernel, d: Desk, state: Any) -> Any:
         if order < 0:
             continue
         if d.sent[order].status == DONE:
-            release(k, d, order)
-            state[at] = -1
+            # Until nothing about it is under way, the slot is kept.
+            if release(k, d, order):
+                state[at] = -1
         elif k.orders[order].side == 0 and k.orders[order].ticks == bid:
             has_bid = True
         elif k.orders[order].side == 1 and k.orders[order].ticks == ask:
@@ -101,8 +102,7 @@ def _flood(k: Kernel, d: Desk, state: Any) -> Any:
     state[0] += 1
     for at in range(1, len(state)):
         order = state[at]
-        if order >= 0 and d.sent[order].status == DONE:
-            release(k, d, order)
+        if order >= 0 and d.sent[order].status == DONE and release(k, d, order):
             order = -1
         if order >= 0:
             if d.sent[order].status == OPEN:

@@ -244,20 +244,30 @@ class CompiledRun:
         claims = margin.working(state, market, order.account)
         before = state.live.pop((order.account, order.id), None)
         order.lots, order.ticks = int(message["lots"]), _limit(int(message["ticks"]))
-        price = None if order.ticks is None else market.spec.price(order.ticks)
-        if price is None and (best := market.matcher.best(order.side.opposite)) is not None:
-            price = market.spec.price(best)
-        try:
-            check_size(market.spec, order, market)
-            check_funds(state, market, order, price, claims)
-            refused = False
-        except RefusedError:
-            refused = True
+        is_change = int(message["kind"]) == codes.TO_MODIFY
+        refused = False
+        if not (is_change and self._only_ends(market, order, before)):
+            price = None if order.ticks is None else market.spec.price(order.ticks)
+            if price is None and (best := market.matcher.best(order.side.opposite)) is not None:
+                price = market.spec.price(best)
+            try:
+                if not is_change:
+                    check_size(market.spec, order, market)
+                check_funds(state, market, order, price, claims)
+            except RefusedError:
+                refused = True
         if before is not None:
             state.live[before.account, before.id] = before
         self._give_back(state.now, adopted)
         desk.clock["judged"], desk.clock["refused"] = message["number"], refused
         self._refresh_guard()
+
+    def _only_ends(self, market: Market, changed: VenueOrder, resting: VenueOrder | None) -> bool:
+        """Whether a change needs no money: what it changes has ended, or ends by it (sim.kernel.entry.modify)."""
+        if resting is None or changed.lots <= changed.filled or changed.ticks is None:
+            return True
+        is_post_only = bool(self._venue.core.kernel.orders["flags"][resting.slot] & layout.POST_ONLY)
+        return is_post_only and market.matcher.would_take(changed.side, changed.ticks)
 
     # The exact account
 
@@ -345,6 +355,7 @@ class CompiledRun:
             leverage = state.leverage(account, spec)
             guard["unit"] = float(spec.tick_size * spec.lot_size * spec.multiplier)
             guard["tick"] = float(spec.tick_size)
+            guard["mark"] = float(market.mark / spec.tick_size) if market.mark is not None else 0.0
             is_rated = bool(spec.brackets) and schedule.basis is FeeBasis.NOTIONAL and not state.rules.fee_to_close
             # Without rates nothing is sure: everything goes to the exact rules.
             guard["leverage"] = float(leverage) if is_rated else 0.0

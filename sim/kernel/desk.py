@@ -61,9 +61,19 @@ LEDGER = np.dtype(
 """One instrument's money so far, exact, in ticks x lots: `cash` received less paid, `maker` and `taker` notional, and
 what live orders still want to trade (`open`, lots)."""
 
-SENDER = np.dtype([("status", np.int64), ("filled", np.int64), ("end", np.int64), ("counted", np.int64)])
-"""What the sender has heard of its order: status, lots filled, how it ended (an event kind); `counted` is the
-venue's part of `open`."""
+SENDER = np.dtype(
+    [
+        ("status", np.int64),
+        ("lots", np.int64),
+        ("cut", np.int64),
+        ("filled", np.int64),
+        ("end", np.int64),
+        ("under_way", np.int64),
+        ("counted", np.int64),
+    ]
+)
+"""What the sender has heard of its order: status, total lots, what reduce-only cut away, lots filled, how it ended (an
+event kind). `under_way` counts messages about it in both directions, `counted` is the venue's part of `open`."""
 
 GUARD = np.dtype(
     [

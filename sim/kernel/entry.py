@@ -160,14 +160,14 @@ def modify(k: Kernel, order: int, ticks: int, lots: int, keeps_place: bool) -> N
         _recut(k, order)
         leaves = o.lots - o.cut - o.filled
         o.visible = min(o.visible, leaves) if o.display else leaves
-        tell(k, MODIFIED, order, ticks, lots, NO_LIQUIDITY, 0)
+        _tell_modified(k, order)
         if leaves <= 0:
             expire(k, order)
         return
     dequeue(k, order)
     o.ticks, o.lots = ticks, lots
     _recut(k, order)
-    tell(k, MODIFIED, order, ticks, lots, NO_LIQUIDITY, 0)
+    _tell_modified(k, order)
     take(k, order, ticks)
     if o.lots - o.cut - o.filled <= 0:
         if o.cut > 0:
@@ -183,6 +183,15 @@ def _recut(k: Kernel, order: int) -> None:
     o = k.orders[order]
     if o.flags & REDUCES:
         o.cut = max(0, o.lots - o.filled - reducible(k, order))
+
+
+@compiled
+def _tell_modified(k: Kernel, order: int) -> None:
+    """Tell an order's new price and total, and what reduce-only cuts from it."""
+    o = k.orders[order]
+    tell(k, MODIFIED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
+    if o.cut > 0:
+        tell(k, CUT, order, 0, o.cut, NO_LIQUIDITY, 0)
 
 
 @compiled

@@ -41,7 +41,7 @@ def delay_ns(models: Array, table: Array, which: int, now: int, seed: int, numbe
     if m.model == EXPONENTIAL:
         return m.base_ns + int(-log(uniform(seed, number)) * m.spread_ns)
     if m.model == CUBIC:
-        x = max(_SMALLEST, uniform(seed, number))
+        x = _SMALLEST + (1.0 - _SMALLEST) * uniform(seed, number)
         return m.base_ns + int(m.spread_ns / (x * x * x)) - m.spread_ns
     return recorded_ns(table, m.first, m.count, now)
 

@@ -37,7 +37,7 @@ from sim.kernel.desk import (
     WAKE_ON_REPORTS,
     Desk,
 )
-from sim.kernel.entry import UNAFFORDABLE, arrive, cancel, modify
+from sim.kernel.entry import UNAFFORDABLE, WHOLE_POSITION, arrive, cancel, modify
 from sim.kernel.feed import GOES_ON, Feed, at_desk, at_venue
 from sim.kernel.guard import count_open, is_surely_affordable, takes_mark
 from sim.kernel.latency import delay_ns
@@ -46,11 +46,13 @@ from sim.kernel.layout import (
     ARMED,
     BUY_SIDE,
     CANCELED,
+    CUT,
     EXPIRED,
     FILLED,
     FREE,
     IDLE,
     MAKER,
+    MODIFIED,
     MODIFY_REJECTED,
     MOVED,
     NO_LIQUIDITY,
@@ -60,6 +62,7 @@ from sim.kernel.layout import (
     REJECTED,
     RESTING,
     STP_TRADE,
+    TRIGGERED,
     Kernel,
 )
 from sim.kernel.matching import expire, match_crossed, tell
@@ -115,25 +118,27 @@ def new_order(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: 
     o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
     registers.sequence += 1
     o.sequence = registers.sequence
-    s.status, s.filled, s.end, s.counted = UNSENT, 0, -1, 0
+    s.status, s.lots, s.cut, s.filled, s.end, s.under_way, s.counted = UNSENT, lots, 0, 0, -1, 0, 0
     return order
 
 
 @compiled
-def ask_cancel(d: Desk, order: int) -> None:
-    """Send a cancel of an order that was sent."""
-    _to_venue(d, CANCEL_LATENCY, TO_CANCEL, order, 0, 0)
+def ask_cancel(d: Desk, order: int) -> bool:
+    """Send a cancel of an order that was sent; False when there is no room for it on the way."""
+    return _to_venue(d, CANCEL_LATENCY, TO_CANCEL, order, 0, 0)
 
 
 @compiled
-def ask_modify(d: Desk, order: int, ticks: int, lots: int) -> None:
-    """Send a change of an order's price and total quantity."""
-    _to_venue(d, MODIFY_LATENCY, TO_MODIFY, order, ticks, lots)
+def ask_modify(d: Desk, order: int, ticks: int, lots: int) -> bool:
+    """Send a change of an order's price and total quantity; False when there is no room for it on the way."""
+    return _to_venue(d, MODIFY_LATENCY, TO_MODIFY, order, ticks, lots)
 
 
 @compiled
-def _to_venue(d: Desk, latency: int, kind: int, order: int, ticks: int, lots: int) -> None:
+def _to_venue(d: Desk, latency: int, kind: int, order: int, ticks: int, lots: int) -> bool:
     clock = d.clock[0]
+    if clock.to_venue == len(d.to_venue):
+        return False
     clock.messages += 1
     message = d.to_venue[clock.to_venue]
     message.at = clock.now + delay_ns(d.latencies, d.recorded, latency, clock.now, clock.seed, clock.messages)
@@ -141,6 +146,8 @@ def _to_venue(d: Desk, latency: int, kind: int, order: int, ticks: int, lots: in
     message.ticks, message.lots = ticks, lots
     push(d.to_venue, clock.to_venue)
     clock.to_venue += 1
+    d.sent[order].under_way += 1
+    return True
 
 
 # What the venue says
@@ -165,6 +172,7 @@ def _report(k: Kernel, d: Desk) -> None:
         )
         push(d.to_desk, clock.to_desk)
         clock.to_desk += 1
+        d.sent[event.order].under_way += 1
         count_open(k, d, event.order)
         if event.kind == FILLED:
             _log(d, event)
@@ -195,13 +203,16 @@ def _expect_end(k: Kernel, d: Desk, order: int) -> None:
     """Let an order that has just arrived end when its time is over."""
     o = k.orders[order]
     if o.expire and o.state in (RESTING, ARMED):
-        _at_venue(d, TO_EXPIRE, order, max(o.expire, k.registers[0].now), o.sequence)
+        _at_venue(k, d, TO_EXPIRE, order, max(o.expire, k.registers[0].now), o.sequence)
 
 
 @compiled
-def _at_venue(d: Desk, kind: int, order: int, at: int, lots: int) -> None:
-    """Let the venue remember something for itself."""
+def _at_venue(k: Kernel, d: Desk, kind: int, order: int, at: int, lots: int) -> None:
+    """Let the venue remember something for itself; what it has no room for is counted as lost."""
     clock = d.clock[0]
+    if clock.to_venue == len(d.to_venue):
+        k.registers[0].lost += 1
+        return
     clock.messages += 1
     message = d.to_venue[clock.to_venue]
     message.at, message.number, message.kind, message.order, message.lots = at, clock.messages, kind, order, lots
@@ -217,7 +228,7 @@ def _trigger(k: Kernel, d: Desk, instrument: int, price: int, on_mark: bool) -> 
     place = next_triggered(k, instrument, price, on_mark, 0)
     while place >= 0:
         order = k.queue[armed_row(k, instrument), place]
-        _at_venue(d, TO_TRIGGER, order, k.registers[0].now, k.orders[order].lots)
+        _at_venue(k, d, TO_TRIGGER, order, k.registers[0].now, k.orders[order].lots)
         place = next_triggered(k, instrument, price, on_mark, place + 1)
 
 
@@ -238,6 +249,8 @@ def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
     pop(d.to_venue, clock.to_venue)
     clock.to_venue -= 1
     message = d.to_venue[clock.to_venue]
+    if message.kind not in (TO_EXPIRE, TO_TRIGGER):
+        d.sent[message.order].under_way -= 1
     k.registers[0].now = message.at
     if is_refused:
         if message.kind == TO_TRIGGER:
@@ -266,7 +279,7 @@ def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
 
 @compiled
 def _arrive_at_desk(k: Kernel, d: Desk) -> None:
-    """Let the desk hear the next report; a slot whose order has ended is free again once it has heard of it."""
+    """Let the desk hear the next report. With jitter a later one may overtake it: an end heard once stays."""
     clock = d.clock[0]
     pop(d.to_desk, clock.to_desk)
     clock.to_desk -= 1
@@ -275,23 +288,41 @@ def _arrive_at_desk(k: Kernel, d: Desk) -> None:
         d.positions[message.order] += message.lots
         return
     o, s = k.orders[message.order], d.sent[message.order]
-    ends = message.kind in (EXPIRED, REJECTED, CANCELED)
-    if message.kind == ACCEPTED:
+    s.under_way -= 1
+    end = message.kind
+    if end in (ACCEPTED, TRIGGERED) and s.lots == WHOLE_POSITION:
+        s.lots = o.lots
+    if end == ACCEPTED and s.status == SENT:
         s.status = OPEN
-    elif message.kind == FILLED:
+    elif end == CUT:
+        s.cut += message.lots
+    elif end == MODIFIED:
+        s.lots, s.cut = message.lots, 0
+        if s.end == FILLED and s.filled < s.lots:
+            # Its fills were heard before.
+            s.status, s.end = OPEN, -1
+    elif end == FILLED:
         s.filled += message.lots
         if o.position >= 0:
             d.positions[o.position] += message.lots if o.side == BUY_SIDE else -message.lots
-        ends = s.filled == o.lots
-    if ends and s.status != DONE:
-        s.status, s.end = DONE, message.kind
+    if end not in (EXPIRED, REJECTED, CANCELED):
+        if s.filled + s.cut < s.lots:
+            return
+        # What reduce-only cut away expires with the last fill.
+        end = EXPIRED if s.cut > 0 else FILLED
+    if s.status != DONE:
+        s.status, s.end = DONE, end
 
 
 @compiled
 def release(k: Kernel, d: Desk, order: int) -> bool:
-    """Give up an order that is done and of which nothing more will come; its slot is free again."""
+    """Give up an order that is done and of which nothing more will come; its slot is free again.
+
+    Returns False, having done nothing, while anything about it is under way: a late cancel must not meet the slot's
+    next order.
+    """
     registers = k.registers[0]
-    if d.sent[order].status != DONE or k.orders[order].state == FREE:
+    if d.sent[order].status != DONE or d.sent[order].under_way > 0 or k.orders[order].state == FREE:
         return False
     d.sent[order].status = UNSENT
     k.orders[order].state = FREE
@@ -307,6 +338,9 @@ def release(k: Kernel, d: Desk, order: int) -> bool:
 def announce(k: Kernel, d: Desk, kind: int, order: int, lots: int) -> None:
     """Let the desk hear what the host did: CANCELED of an order, or MOVED: position `order` changed by `lots`."""
     clock, registers = d.clock[0], k.registers[0]
+    if clock.to_desk == len(d.to_desk):
+        registers.lost += 1
+        return
     if kind != MOVED:
         tell(k, kind, order, 0, lots, NO_LIQUIDITY, 0)
         _report(k, d)
@@ -362,6 +396,8 @@ def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int
     wakes = clock.wakes_on & WAKE_ON_REPORTS
     log_max, desk_max = len(d.log) - len(k.events), len(d.to_desk) - len(k.events)
     while True:
+        if registers.lost:
+            return FAILED
         if clock.logged > log_max or clock.to_desk > desk_max:
             return LOG_FULL
         if wakes and clock.to_desk and d.to_desk[0].at < until:
@@ -468,10 +504,11 @@ def play(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int:
     clock.now = moment
     while message >= 0 and clock.local_row <= message:
         row = clock.local_row
-        if feed.flags[row] & LOCAL and at_desk(k, feed, row) != GOES_ON:
-            return NEED_DESK_ROOM
+        if feed.flags[row] & LOCAL:
+            if at_desk(k, feed, row) != GOES_ON:
+                return NEED_DESK_ROOM
+            clock.local_rows += 1
         clock.local_row += 1
-        clock.local_rows += 1
     _hear(k, d, moment)
     if message >= 0 or moment == clock.wake or (clock.wakes_on & WAKE_ON_REPORTS and clock.reports):
         return DECIDE
