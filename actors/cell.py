@@ -138,7 +138,8 @@ class Cell:
             except DispatchError as error:
                 self._fail(error)
             else:
-                self._take_snapshot_if_due()
+                if len(self._tail) >= self._snapshot_every:
+                    self._take_snapshot_if_due()
                 break
         return self.dispatcher.take_effects()
 

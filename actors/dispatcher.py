@@ -1,13 +1,13 @@
 """In which order messages reach actors, and what happens to what they emit."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from attrs import define, frozen
 
 from actors.base import Actor, Handler, Outbox, TimerFired, WiringError
-from actors.timers import Staged, Timers
+from actors.timers import Timers
 from venues.port import Command, FeedGap, Lane, Message, message
 
 _Item = tuple[Message, Any, str]
@@ -105,7 +105,7 @@ class _Start(Message):
 
 @define
 class Slot:
-    """One subscription: an actor's handler of one message type, and how often it ran.
+    """One subscription: an actor's handler of one message type.
 
     `publishes` tells for each type the actor may emit whether it is a view.
     """
@@ -114,15 +114,14 @@ class Slot:
     handler: Handler
     publishes: dict[type[Message], bool]
     sends: frozenset[type[Command]]
-    handled: int = 0
 
 
-_Route = tuple[tuple[Slot, Handler, Callable[[type[Message]], bool | None], str], ...]
-"""A type's subscriptions, taken apart once so that the loop over messages need not: slot, handler, views, actor."""
+_Route = tuple[tuple[Handler, Slot], ...]
+"""A type's subscriptions, taken apart once so that the loop over messages need not."""
 
 
 def _route(slots: Sequence[Slot]) -> _Route:
-    return tuple((slot, slot.handler, slot.publishes.get, slot.actor) for slot in slots)
+    return tuple((slot.handler, slot) for slot in slots)
 
 
 @define
@@ -157,12 +156,11 @@ class Dispatcher:
         self._root = 0
         self.effects: list[Intent] = []
         self._queue: deque[_Item] = deque()
-        self._staged: list[Message] = []
-        self._staged_commands: list[Command] = []
+        # What the running handler emits, sends and sets, as it did so: one list to look into after each handler.
+        self._staged: list[Any] = []
         self._control: deque[Message] = deque()
         self._orders: deque[Message] = deque()
         self._feed: deque[Message] = deque()
-        self._staged_timers: list[Staged] = []
         self._views: dict[ViewKey, tuple[_Item, int]] = {}
         # Views delivered since the last input, and how many messages they caused by input.
         self._delivered: list[tuple[ViewKey, int]] = []
@@ -178,9 +176,8 @@ class Dispatcher:
     def _wire(self) -> None:
         routes: dict[type[Message], list[Slot]] = {}
         for name, actor in self.actors.items():
-            actor.out = Outbox(
-                name, self._staged.append, self._staged_commands.append, self._staged_timers.append, self._current_seq
-            )
+            stage = self._staged.append
+            actor.out = Outbox(name, stage, stage, stage, self._current_seq)
             publishes = {kind: kind.lane is Lane.VIEWS for kind in actor.publishes}
             sends = frozenset(actor.sends)
             for kind, method in actor.handlers().items():
@@ -335,7 +332,7 @@ class Dispatcher:
     def _deliver(self, now: int, *, only_queued: bool) -> None:
         """Deliver what is queued and all it causes; then, unless `only_queued`, the next input, until none is left."""
         queue, routes = self._queue, self._routes
-        staged, commands, timers = self._staged, self._staged_commands, self._staged_timers
+        staged = self._staged
         limit = self.limits.messages_per_input
         seq = first = self.seq
         slot: Slot | None = None
@@ -344,24 +341,22 @@ class Dispatcher:
                 begin = seq
                 # Of the last input, as in a replay: a view may have waited for a later run.
                 at = self._last_now
-                ceiling = seq + limit - self._spent.get(self._root, 0)
+                ceiling = seq + limit - (self._spent.get(self._root, 0) if self._spent else 0)
                 try:
                     while queue:
                         item = queue.popleft()
                         message = item[0]
                         self.seq = seq = seq + 1
-                        for slot, handler, is_view, actor in routes.get(message.__class__) or self._own(message):
-                            slot.handled += 1
+                        for handler, slot in routes.get(message.__class__) or self._own(message):
                             handler(at, message)
                             if staged:
+                                is_view = slot.publishes.get
                                 for emitted in staged:
                                     if is_view(emitted.__class__) is False:
-                                        queue.append((emitted, item, actor))
+                                        queue.append((emitted, item, slot.actor))
                                     else:
-                                        self._publish_view(slot, emitted, item)
+                                        seq = self._stage(slot, emitted, item, seq)
                                 staged.clear()
-                            if commands or timers:
-                                seq = self._stage_effects(slot, seq)
                         if seq > ceiling:
                             raise MessageStormError(self._root, _chain(item), limit)
                 except DispatchError:
@@ -388,32 +383,31 @@ class Dispatcher:
             self.counters.messages += seq - first
             self.seq = seq
 
-    def _stage_effects(self, slot: Slot, seq: int) -> int:
-        """Collect commands and timers a handler staged; return the last number used: intents take one each."""
-        cause = self.seq
-        for command in self._staged_commands:
-            if command.__class__ not in slot.sends:
-                raise WiringError(f"{slot.actor} sends undeclared {type(command).__name__}")
-            seq += 1
-            self.effects.append(Intent(seq, cause, self._root, command))
-            self.counters.intents += 1
-        self._staged_commands.clear()
-        if self._staged_timers:
-            self._timers.set(self._staged_timers)
-            self._staged_timers.clear()
-        return seq
+    def _stage(self, slot: Slot, staged: Any, cause: _Item, seq: int) -> int:
+        """Take what a handler staged besides messages: a view, a command, a timer.
 
-    def _publish_view(self, slot: Slot, view: Any, cause: _Item) -> None:
-        kind = view.__class__
+        Returns the last number used: intents take one each.
+        """
+        kind = staged.__class__
+        if kind is tuple:
+            self._timers.set(*staged)
+            return seq
+        if kind in slot.sends:
+            seq += 1
+            self.effects.append(Intent(seq, self.seq, self._root, staged))
+            self.counters.intents += 1
+            return seq
         if kind not in slot.publishes:
-            raise WiringError(f"{slot.actor} emits undeclared {kind.__name__}")
-        key = (kind, view.key)
+            how = "sends" if isinstance(staged, Command) else "emits"
+            raise WiringError(f"{slot.actor} {how} undeclared {kind.__name__}")
+        key = (kind, staged.key)
         waiting = self._views.get(key)
         if waiting is not None:
             self.counters.views_overwritten += 1
-            view = view.over(waiting[0][0])
+            staged = staged.over(waiting[0][0])
         # Cut the chain behind the cause: a view may be replaced for ever and must not keep its ancestors alive.
-        self._views[key] = ((view, (cause[0], None, cause[2]), slot.actor), self._root)
+        self._views[key] = ((staged, (cause[0], None, cause[2]), slot.actor), self._root)
+        return seq
 
     def _own(self, message: Message) -> "_Route":
         """Return the addressee of a message that is for one actor alone; nobody, for what nobody handles."""
@@ -423,16 +417,13 @@ class Dispatcher:
         """Discard what was staged, and every command of the failed input that was not handed out yet."""
         self._queue.clear()
         self._staged.clear()
-        self._staged_commands.clear()
-        self._staged_timers.clear()
         kept = [intent for intent in self.effects if intent.root != self._root]
         self.counters.intents -= len(self.effects) - len(kept)
-        self.effects[:] = kept
+        self.effects = kept
 
     def take_effects(self) -> list[Intent]:
         """Return the commands collected since the last call, in order, and forget them."""
-        effects = self.effects[:]
-        self.effects.clear()
+        effects, self.effects = self.effects, []
         return effects
 
     # Snapshot
@@ -473,8 +464,8 @@ class Dispatcher:
         return self._last_now
 
     def subscriptions(self) -> dict[type[Message], tuple[Slot, ...]]:
-        """Return who handles what, with counts."""
-        return {kind: tuple(slot for slot, *_ in route) for kind, route in self._routes.items()}
+        """Return who handles what."""
+        return {kind: tuple(slot for _, slot in route) for kind, route in self._routes.items()}
 
 
 def _chain(item: _Item | None) -> list[str]:

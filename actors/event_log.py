@@ -92,6 +92,9 @@ class EventLog(Actor):
 
     @handles(*TEXTS)
     def on_event(self, now: int, message: Message) -> None:
+        if message.__class__ is OrderUpdate and message.status in _NO_NEWS:
+            # A fill is an event of its own; what was sent is one when the venue answers, or does not.
+            return
         if isinstance(message, Acknowledge):
             self._acknowledge(message)
         is_alarm = self._is_alarm(message)
@@ -105,9 +108,6 @@ class EventLog(Actor):
 
     def _is_news(self, message: Message) -> bool:
         state = self.state
-        if isinstance(message, OrderUpdate):
-            # A fill is an event of its own; what was sent is one when the venue answers, or does not.
-            return message.status not in _NO_NEWS
         if isinstance(message, AdminCall):
             return message.role != _VIEW
         if isinstance(message, Reconciled):

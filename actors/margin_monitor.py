@@ -23,6 +23,7 @@ from actors.messages import (
     MarginLevel,
     MarginState,
     OrderApproved,
+    OrderRequest,
     OrderUpdate,
     PositionUpdate,
     PreflightReply,
@@ -39,6 +40,7 @@ from venues.rules import instrument_margin
 from venues.rules.brackets import NotionalAboveTableError, bracket_for
 
 _TICK = "marks"
+_CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
 _BLOCKED = (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION, MarginLevel.UNKNOWN)
 
 
@@ -172,14 +174,18 @@ def initial(spec: Instrument, qty: Decimal, price: Decimal, leverage: int) -> De
 
     Raises MarginRuleError without a rule, or beyond the last bracket.
     """
+    return _initial(spec, qty, spec.notional(qty, price), leverage)
+
+
+def _initial(spec: Instrument, qty: Decimal, value: Decimal, leverage: int) -> Decimal:
     if spec.initial_margin is None:
         if not spec.brackets:
             raise MarginRuleError(f"{spec.id} has neither brackets nor an initial margin")
         try:
-            leverage = min(leverage, bracket_for(spec.brackets, spec.notional(qty, price)).max_leverage)
+            leverage = min(leverage, bracket_for(spec.brackets, value).max_leverage)
         except NotionalAboveTableError as error:
             raise MarginRuleError(f"{spec.id}: {error}") from error
-    return instrument_margin.initial_margin(spec, qty, price, leverage)
+    return instrument_margin.initial_margin_of_value(spec, qty, value, leverage)
 
 
 class MarginMonitor(Actor):
@@ -199,6 +205,12 @@ class MarginMonitor(Actor):
         self.instruments = dict(instruments)
         self.accounts = tuple(accounts)
         self.config = config or MarginConfig()
+        # What a leg needs for fees and slippage, as a share of its value.
+        self._buffer = ONE + self.config.buffer_bps / 10_000
+        self._reserve = self._buffer - ONE
+        self._leverage = {
+            name: self.config.leverage.get(name, self.config.default_leverage) for name in self.instruments
+        }
         self._spot = frozenset(spec.id for spec in self.instruments.values() if spec.is_spot)
         self.state = MarginMonitorState()
 
@@ -277,13 +289,10 @@ class MarginMonitor(Actor):
         order = approved.request
         if order.basket_id in self.state.reserved:
             return
-        leg = BasketLeg(
-            order.account, order.instrument, order.side, order.qty, order.reduce_only, order.position_side, order.price
-        )
         try:
-            need = self._need(now, leg)
+            need = self._need(now, order, order.price)
         except MarginRuleError:
-            need = Need(order.account, self._asset(leg), None)
+            need = Need(order.account, self._asset(order), None)
         if need is not None:
             self.state.orders[order.request_id] = need
 
@@ -383,7 +392,7 @@ class MarginMonitor(Actor):
             reasons.append(f"basket {request.basket_id} is reserved already")
         for leg in request.legs:
             try:
-                need = self._need(now, leg)
+                need = self._need(now, leg, leg.limit_price)
             except MarginRuleError as error:
                 reasons.append(error.why)
                 continue
@@ -419,7 +428,7 @@ class MarginMonitor(Actor):
         """
         amount = self._wallet(account, asset) + min(ZERO, self._unrealized(now, account, asset))
         for spec, qty, mark in self._positions(now, account, asset):
-            amount -= initial(spec, qty, mark, self._leverage(spec))
+            amount -= initial(spec, qty, mark, self._leverage[spec.id])
         for need in [*(need for needs in self.state.reserved.values() for need in needs), *self.state.orders.values()]:
             if need.account == account and need.asset == asset:
                 if need.amount is None:
@@ -427,37 +436,34 @@ class MarginMonitor(Actor):
                 amount -= need.amount * need.share
         return amount
 
-    def _leverage(self, spec: Instrument) -> int:
-        return self.config.leverage.get(spec.id, self.config.default_leverage)
-
-    def _asset(self, leg: BasketLeg) -> str:
+    def _asset(self, leg: BasketLeg | OrderRequest) -> str:
         spec = self.instruments[leg.instrument]
         return spec.base if spec.is_spot and leg.side is Side.SELL else spec.settle
 
-    def _need(self, now: int, leg: BasketLeg) -> Need | None:
-        """Return what a leg needs, None for one that only closes. Raises MarginRuleError when that is unknown.
+    def _need(self, now: int, leg: BasketLeg | OrderRequest, limit: Decimal | None) -> Need | None:
+        """Return what a leg or an order needs, None if it only closes. Raises MarginRuleError when that is unknown.
 
         Spot needs the money or the coins themselves, whether it closes or opens.
         """
         spec = self.instruments.get(leg.instrument)
+        qty = leg.qty
         if spec is None or leg.account not in self.accounts:
             raise MarginRuleError(f"unknown: {leg.account}, {leg.instrument}")
-        bad = not leg.qty.is_finite() or leg.qty <= ZERO or not (leg.limit_price or ONE).is_finite()
-        if bad:
-            raise MarginRuleError(f"{leg.instrument}: quantity {leg.qty}, limit price {leg.limit_price}")
-        buffer = ONE + self.config.buffer_bps / 10_000
-        if spec.is_spot:
-            size = leg.qty * spec.multiplier
-            amount = size if leg.side is Side.SELL else size * self._spot_price(spec.id, leg.limit_price) * buffer
+        if not qty.is_finite() or qty <= ZERO or not (limit is None or limit.is_finite()):
+            raise MarginRuleError(f"{leg.instrument}: quantity {qty}, limit price {limit}")
+        if leg.instrument in self._spot:
+            size = qty * spec.multiplier
+            amount = size if leg.side is Side.SELL else size * self._spot_price(spec.id, limit) * self._buffer
             return Need(leg.account, self._asset(leg), amount)
         opened = self._opened(leg)
         if not opened:
             return None
-        mark = self._mark(now, spec.id)
+        mark = self._mark(now, leg.instrument)
         # Inverse notional falls with the price: the lower of the two asks for more.
-        price = (min if spec.inverse else max)(mark, mark if leg.limit_price is None else leg.limit_price)
-        margin = initial(spec, opened, price, self._leverage(spec))
-        return Need(leg.account, spec.settle, margin + spec.notional(opened, price) * (buffer - ONE))
+        price = mark if limit is None else (min if spec.inverse else max)(mark, limit)
+        value = spec.notional(opened, price)
+        margin = _initial(spec, opened, value, self._leverage[spec.id])
+        return Need(leg.account, spec.settle, margin + value * self._reserve)
 
     def _spot_price(self, instrument: str, limit: Decimal | None) -> Decimal:
         if limit is not None:
@@ -467,16 +473,16 @@ class MarginMonitor(Actor):
             raise MarginRuleError(f"no price of {instrument}")
         return seen.price
 
-    def _opened(self, leg: BasketLeg) -> Decimal:
+    def _opened(self, leg: BasketLeg | OrderRequest) -> Decimal:
         """Return by how much the leg would enlarge the position."""
-        closes = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}.get(leg.position_side)
-        if leg.reduce_only or leg.side is closes:
+        if leg.reduce_only or leg.side is _CLOSES.get(leg.position_side):
             return ZERO
         held = self.state.holdings.get(position_key(leg.account, leg.instrument, leg.position_side))
-        if held is not None and not held.qty:
+        if held is None:
+            return leg.qty
+        if not held.qty:
             raise MarginRuleError(f"nothing known about the position in {leg.instrument}")
-        before = held.qty if held is not None else ZERO
-        return max(ZERO, abs(before + leg.side.sign * leg.qty) - abs(before))
+        return max(ZERO, abs(held.qty + leg.side.sign * leg.qty) - abs(held.qty))
 
     @handles(ReservationReleased)
     def on_release(self, now: int, released: ReservationReleased) -> None:

@@ -274,8 +274,10 @@ class OrderDesk(Actor):
         return self.instruments[tracked.order.instrument].venue
 
     def _watch(self, client_id: str, due_ns: int) -> None:
-        self.state.watched[client_id] = due_ns
-        self._arm(due_ns)
+        state = self.state
+        state.watched[client_id] = due_ns
+        if state.timer_at is None or due_ns < state.timer_at:
+            self._arm(due_ns)
 
     def _arm(self, at: int) -> None:
         if self.state.timer_at is None or at < self.state.timer_at:

@@ -15,7 +15,7 @@ from actors.order_desk import OrderDesk
 from actors.order_records import VENUE_REASONS, Tracked, fits, is_sane, to_fill, trade_key
 from venues.model.instrument import OffGridError
 from venues.model.money import ZERO
-from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide
+from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide, next_status
 from venues.port import (
     CancelRejected,
     ModifyRejected,
@@ -36,6 +36,8 @@ from venues.port import (
     VenueUp,
 )
 
+_SEND = OrderEvent.SEND
+_BOTH = PositionSide.BOTH
 _ORDER_CHANNELS = frozenset({"", "private", "orders"})
 
 
@@ -65,7 +67,7 @@ class OrderManager(OrderDesk):
             self._settle(now, tracked, why=f"not sent: {reason}")
             return
         order = tracked.order
-        order.apply(OrderEvent.SEND)
+        order.status = next_status(order.status, _SEND)
         self.out.send(
             SubmitOrder(
                 now,
@@ -74,47 +76,58 @@ class OrderManager(OrderDesk):
                 order.client_order_id,
                 order.side,
                 order.qty,
-                type=order.type,
-                price=order.price,
-                tif=order.tif,
-                position_side=order.position_side,
-                reduce_only=order.reduce_only,
+                order.type,
+                order.price,
+                order.tif,
+                order.position_side,
+                order.reduce_only,
             )
         )
         self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
         self._publish(now, tracked)
 
     def _track(self, now: int, request: OrderRequest) -> Tracked:
-        client_id = f"{self.config.run_prefix}{self.state.next_order}"
-        self.state.next_order += 1
+        state = self.state
+        client_id = f"{self.config.run_prefix}{state.next_order}"
+        state.next_order += 1
         spec = self.instruments.get(request.instrument)
         # Spot knows no reduce-only, and in hedge mode the position side says it (Binance refuses the flag there).
-        flag = request.reduce_only and request.position_side is PositionSide.BOTH
+        flag = request.reduce_only and request.position_side is _BOTH
         order = Order(
             client_id,
             request.account,
             request.instrument,
             request.side,
             request.qty,
-            type=request.type,
-            price=request.price,
-            tif=request.tif,
-            position_side=request.position_side,
+            request.type,
+            request.price,
+            request.tif,
+            request.position_side,
             reduce_only=flag and spec is not None and not spec.is_spot,
             parent=request.request_id,
             created_ns=now,
             updated_ns=now,
         )
         tracked = Tracked(order, request.request_id, request.strategy, request.basket_id, request.reduce_only)
-        self.state.orders[client_id] = tracked
-        self.state.requests[request.request_id] = client_id
+        state.orders[client_id] = tracked
+        state.requests[request.request_id] = client_id
         return tracked
 
     def _refusal(self, request: OrderRequest) -> RejectReason | None:
         """Return why the request cannot be an order of its instrument at all, None when it can."""
-        spec = self.instruments.get(request.instrument)
+        spec, qty, price = self.instruments.get(request.instrument), request.qty, request.price
         if spec is None:
             return RejectReason.UNKNOWN_INSTRUMENT
+        if (
+            price is not None
+            and qty.is_finite()
+            and price.is_finite()
+            and qty > ZERO
+            and price > ZERO
+            and not qty % spec.lot_size
+            and not price % spec.tick_size
+        ):
+            return None
         try:
             if spec.lots(request.qty) <= 0:
                 return RejectReason.BELOW_MIN_QTY

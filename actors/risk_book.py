@@ -9,6 +9,8 @@ from actors.recent import Recent
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
 
+_BOTH = PositionSide.BOTH
+
 
 @define
 class Held:
@@ -39,12 +41,11 @@ class Held:
 
     def worst(self, now: int, buys: Decimal, sells: Decimal) -> Decimal:
         """Return the largest |quantity| the position can come to when any part of the orders fills."""
-        high, low = self.qty(now) + buys, self.qty(now) - sells
-        if self.position_side is PositionSide.LONG:
-            return max(high, ZERO)
-        if self.position_side is PositionSide.SHORT:
-            return max(-low, ZERO)
-        return max(abs(high), abs(low))
+        qty = self.booked if now != self.unbooked_ns else self.qty(now)
+        high, low = qty + buys, qty - sells
+        if self.position_side is _BOTH:
+            return max(abs(high), abs(low))
+        return max(high if self.position_side is PositionSide.LONG else -low, ZERO)
 
 
 @define

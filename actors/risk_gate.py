@@ -5,7 +5,6 @@ was down): nothing passes until the account is reconciled. Killed or stopping: o
 orders that reduce pass, at CANCEL_ALL and above only such as cannot rest. Over high water: no new positions.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -43,12 +42,14 @@ from actors.messages import (
 )
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
 from actors.risk_checks import Facts, RiskConfig, identity, refusals, unit_notional
+from actors.risk_lines import Line, Lines
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide, Side
 from venues.model.position import position_key
 from venues.port import VenueDown, VenueUp
 
+_BUY = Side.BUY
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
 """Which side closes a position of a hedge-mode account."""
 
@@ -72,41 +73,58 @@ class RiskGate(Actor):
         self.config = config or RiskConfig()
         self.state = RiskState()
         self.limits = self.config
+        self._lines = Lines(self.state, self.instruments, self.accounts, self.limits)
         if self.config.starts_read_only:
             self._distrust("", "not reconciled since the start")
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
+        self._limit()
+
+    def _limit(self) -> None:
         self.limits = effective(self.config, self.state.tightened)
+        self._lines = Lines(self.state, self.instruments, self.accounts, self.limits)
 
     # Decisions
 
     @handles(OrderRequest)
     def on_order(self, now: int, order: OrderRequest) -> None:
-        reasons = identity(order, self.instruments, self.accounts)
+        lines, window = self._lines, self.config.duplicate_window_ns
+        # A window of no length remembers nothing.
         mark = ""
-        if not reasons:
-            mark = _fingerprint(order)
-            reasons = refusals(order, self._facts(now, order, (order,), mark))
-        if reasons:
-            self.state.denied += 1
-            self.out.emit(OrderDenied(now, order, reasons))
-            return
-        state = self.state
-        key = position_key(order.account, order.instrument, order.position_side)
-        self._hold(key, order.instrument, order.position_side)
-        state.orders[order.request_id] = InFlight(key, order.side, order.qty, order.basket_id)
-        state.ids.add(order.request_id, self.config.remembered_ids)
-        state.sent_ns.append(now)
-        self._remember(now, mark)
+        line = lines.clears(now, order)
+        if line is not None and window:
+            mark = _fingerprint(line.key, order)
+            if self._is_repeated(now, mark):
+                line = None
+        if line is None:
+            reasons = identity(order, self.instruments, self.accounts)
+            if not reasons:
+                key = position_key(order.account, order.instrument, order.position_side)
+                mark = _fingerprint(key, order) if window else ""
+                reasons = refusals(order, self._facts(now, order, (order,), mark))
+            if reasons:
+                self.state.denied += 1
+                self.out.emit(OrderDenied(now, order, reasons))
+                return
+            line = self._hold(key, order.instrument, order.position_side)
+        state, order_id, side, qty = self.state, order.request_id, order.side, order.qty
+        state.orders[order_id] = InFlight(line.key, side, qty, order.basket_id)
+        if side is _BUY:
+            line.buys += qty
+        else:
+            line.sells += qty
+        state.ids.add(order_id, self.config.remembered_ids)
+        lines.note_message(now)
+        if window:
+            self._remember(now, mark)
         state.approved += 1
         self.out.emit(OrderApproved(now, order))
 
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:
         """Count a cancel towards the message rate; cancels themselves are never held back."""
-        self.state.sent_ns.append(now)
-        self._messages(now)
+        self._lines.note_message(now)
 
     @handles(PreflightRequest)
     def on_preflight(self, now: int, request: PreflightRequest) -> None:
@@ -133,11 +151,12 @@ class RiskGate(Actor):
             self._know(request.basket_id, KnownBasket(legs, request.closes or "", is_reserved=True))
         self.out.emit(PreflightReply(now, request.basket_id, Checker.RISK, not reasons, tuple(reasons)))
 
-    def _hold(self, key: str, instrument: str, side: PositionSide) -> Held:
-        held = self.state.positions.get(key)
-        if held is None:
+    def _hold(self, key: str, instrument: str, side: PositionSide) -> Line:
+        line = self._lines.get(key)
+        if line is None:
             held = self.state.positions[key] = Held(instrument, side)
-        return held
+            line = self._lines.hold(key, held)
+        return line
 
     def _facts(self, now: int, order: OrderRequest, orders: Sequence[OrderRequest], mark: str) -> Facts:
         """Collect what the checks need, as if all of `orders` were approved. `mark` is the order's fingerprint."""
@@ -166,7 +185,7 @@ class RiskGate(Actor):
             gross_notional=gross,
             unpriced=tuple(unpriced),
             open_orders=len(state.orders),
-            messages_in_window=self._messages(now),
+            messages_in_window=self._lines.messages(now),
             is_known_id=order.request_id in state.ids.keys or order.request_id in state.orders,
             is_repeated=self._is_repeated(now, mark),
             basket_room=self._room(order),
@@ -271,12 +290,6 @@ class RiskGate(Actor):
         down = self.state.venues_down.get(venue, {})
         return "; ".join(f"{venue} {channel}: {why}" for channel, why in down.items() if channel != MARKET_CHANNEL)
 
-    def _messages(self, now: int) -> int:
-        """Forget what left the window; return how many messages it holds."""
-        sent = self.state.sent_ns
-        del sent[: bisect_right(sent, now - self.config.rate_window_ns)]
-        return len(sent)
-
     def _is_repeated(self, now: int, mark: str) -> bool:
         last = self.state.repeats.get(mark)
         return last is not None and now - last < self.config.duplicate_window_ns
@@ -298,10 +311,10 @@ class RiskGate(Actor):
         if spec is None or unbookable(fill, spec, fill.account in self.accounts):
             return
         key = position_key(fill.account, fill.instrument, fill.position_side)
-        self._hold(key, fill.instrument, fill.position_side).count(now, position_change(fill, spec))
+        self._hold(key, fill.instrument, fill.position_side).held.count(now, position_change(fill, spec))
         flying = state.orders.get(event.request_id)
         if flying is not None:
-            flying.filled += fill.qty
+            self._lines.fill(flying, fill.qty)
         basket = state.baskets.get(event.basket_id)
         if basket is None:
             return
@@ -315,24 +328,28 @@ class RiskGate(Actor):
         if update.instrument not in self.instruments or not update.qty.is_finite():
             return
         key = position_key(update.account, update.instrument, update.position_side)
-        self._hold(key, update.instrument, update.position_side).book(update.qty)
+        self._hold(key, update.instrument, update.position_side).held.book(update.qty)
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
         orders, order_id = self.state.orders, update.request_id or update.client_order_id
         if update.is_final:
-            orders.pop(order_id, None)
+            flying = orders.pop(order_id, None)
+            if flying is not None:
+                self._lines.land(flying)
         elif order_id not in orders and update.instrument in self.instruments:
             # Not approved here, so found at the venue: it rests and may fill all the same.
             key = position_key(update.account, update.instrument)
             self._hold(key, update.instrument, PositionSide.BOTH)
-            orders[order_id] = InFlight(key, update.side, update.qty, update.basket_id, update.filled_qty)
+            flying = orders[order_id] = InFlight(key, update.side, update.qty, update.basket_id, update.filled_qty)
+            self._lines.fly(flying)
 
     @handles(ReservationReleased)
     def on_release(self, now: int, released: ReservationReleased) -> None:
         basket = self.state.baskets.get(released.basket_id)
         if basket is not None:
             basket.is_reserved = False
+            self._lines.reserve(released.basket_id, is_reserved=False)
 
     @handles(BasketUpdate)
     def on_basket(self, now: int, update: BasketUpdate) -> None:
@@ -340,6 +357,7 @@ class RiskGate(Actor):
         baskets = self.state.baskets
         if update.state is BasketState.DENIED:
             baskets.pop(update.basket_id, None)
+            self._lines.reserve(update.basket_id, is_reserved=False)
             return
         basket = baskets.get(update.basket_id)
         closed = baskets.get(update.closes or "")
@@ -351,10 +369,12 @@ class RiskGate(Actor):
         if basket is not None:
             basket.is_active = update.state in ACTIVE
             basket.is_reserved = basket.is_reserved and update.state not in ENDED
+            self._lines.reserve(update.basket_id, is_reserved=basket.is_reserved)
 
     def _know(self, basket_id: str, basket: KnownBasket) -> None:
         baskets = self.state.baskets
         baskets[basket_id] = basket
+        self._lines.reserve(basket_id, is_reserved=basket.is_reserved)
         if len(baskets) > self.config.remembered_baskets:
             idle = (name for name, one in baskets.items() if not one.is_reserved and not one.is_active)
             oldest = next(idle, None)
@@ -399,7 +419,7 @@ class RiskGate(Actor):
             self.out.emit(Incident(now, "limit_refused", "", f"{change.instrument or 'desk'}: {why}"))
             return
         tighten(self.state.tightened, change)
-        self.limits = effective(self.config, self.state.tightened)
+        self._limit()
 
     @handles(ResumeCommand)
     def on_resume(self, now: int, resume: ResumeCommand) -> None:
@@ -458,7 +478,6 @@ def _as_order(now: int, request: PreflightRequest, number: int, leg: BasketLeg, 
     )
 
 
-def _fingerprint(order: OrderRequest) -> str:
+def _fingerprint(key: str, order: OrderRequest) -> str:
     price = "" if order.price is None else order.price.normalize()
-    key = position_key(order.account, order.instrument, order.position_side)
     return f"{key}|{order.side}|{order.qty.normalize()}|{price}"

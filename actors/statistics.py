@@ -48,6 +48,7 @@ from venues.model.order import Side
 from venues.model.position import position_key
 from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport, QueryKind, QueryResult
 
+_BUY = Side.BUY
 _REASONS = frozenset(Reason)
 _DENIALS = frozenset(DenyReason)
 _SEVERITY = {
@@ -96,11 +97,11 @@ class Statistics(Actor):
 
     @handles(OrderApproved)
     def on_approved(self, now: int, approved: OrderApproved) -> None:
-        order, working = approved.request, self.state.working
-        spec, view = self.instruments.get(order.instrument), self.state.touches.get(order.instrument)
+        order, state = approved.request, self.state
+        spec, view, working = self.instruments.get(order.instrument), state.touches.get(order.instrument), state.working
         touch = None
         if spec is not None and view is not None:
-            touch = spec.price(view.ask if order.side is Side.BUY else view.bid)
+            touch = (view.ask if order.side is _BUY else view.bid) * spec.tick_size
         working[order.request_id] = Working(now, order.type, touch)
         if len(working) > self.config.working:
             del working[next(iter(working))]

@@ -24,15 +24,14 @@ class Timers:
     _heap: list[tuple[int, int, str, str]] = field(factory=list)
     _count: int = 0
 
-    def set(self, staged: list[Staged]) -> None:
-        """Do what the actors asked for, in order."""
-        for actor, key, at in staged:
-            if at is None:
-                self.pending.pop((actor, key), None)
-            else:
-                self._count += 1
-                self.pending[actor, key] = (at, self._count)
-                heappush(self._heap, (at, self._count, actor, key))
+    def set(self, actor: str, key: str, at: int | None) -> None:
+        """Do what an actor asked for."""
+        if at is None:
+            self.pending.pop((actor, key), None)
+        else:
+            self._count += 1
+            self.pending[actor, key] = (at, self._count)
+            heappush(self._heap, (at, self._count, actor, key))
         if len(self._heap) > 2 * len(self.pending) + _HEAP_SLACK:
             self._order()
 

@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 
 from actors.cell import Cell
 from actors.dispatcher import Intent
-from daemon.app import build_cell, build_seats, markets
+from daemon.app import build_cell
 from daemon.config import parse
 from daemon.config_schema import RunConfig
 from daemon.init import text
@@ -19,6 +19,7 @@ from daemon.market import open_market
 from daemon.metrics.collector import DeskCollector
 from daemon.metrics.edges import EdgeStats
 from daemon.metrics.server import render
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, two_clocks
 from sim.driver import Driver
 

@@ -1,4 +1,4 @@
-"""How long `basisd --help` takes, and how much memory a small backtest needs."""
+"""How long `basisd --help` and compiled functions take to load, and how much memory a small backtest needs."""
 
 import subprocess
 import sys
@@ -16,13 +16,21 @@ with tempfile.TemporaryDirectory() as folder:
     config = Path(folder, "small.toml")
     config.write_text(text().replace('"10m"', '"1m"'))
     Backtest.from_file(config).run(Path(folder, "run"))
-assert "numba" not in sys.modules
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 status = Path("/proc/self/status")
 if status.exists():
     # On Linux ru_maxrss also counts what the parent had when it forked.
     peak = int(status.read_text().split("VmHWM:")[1].split()[0])
 print(peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10))
+"""
+
+_WARM = """
+from time import perf_counter
+from sim.warm import warm
+
+began = perf_counter()
+warm()
+print(perf_counter() - began)
 """
 
 
@@ -37,9 +45,17 @@ def _peak_mib() -> float:
     return float(done.stdout)
 
 
+def _warm_s() -> float:
+    done = subprocess.run([sys.executable, "-c", _WARM], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
 def run(repeats: int = 5) -> dict[str, float]:
-    """Return medians: seconds for the help text, MiB at the peak of a backtest of one minute."""
+    """Return medians: seconds for the help text and to load what is compiled, MiB at the peak of a small backtest."""
+    # The first one may have to compile.
+    _warm_s()
     return {
         "help_s": median(_help_s() for _ in range(repeats)),
+        "warm_s": median(_warm_s() for _ in range(repeats)),
         "backtest_peak_mib": median(_peak_mib() for _ in range(repeats)),
     }

@@ -7,16 +7,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from shutil import get_terminal_size
-from types import TracebackType
-from typing import Self, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
-from daemon.config_schema import Recorded, RunConfig
+from daemon.config_schema import Bars, Recorded, RunConfig
 from daemon.log.journal_schema import JOURNAL_NAME
 from daemon.summary import Summary, short
 from sim.market import RecordingReport
@@ -29,38 +23,6 @@ _SHOWN = Decimal("0.0001")
 _SMALL, _LARGE = Decimal(1), Decimal(10) ** 15
 
 
-class Progress:
-    """A bar on a terminal, nothing elsewhere; warnings always."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, highlight=False)
-        self._bar = Bar(
-            TextColumn("playing the market"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=1.0)
-
-    def at(self, share: float) -> None:
-        self._bar.update(self._task, completed=share)
-
-    def warn(self, text: str) -> None:
-        self._console.print(f"basisd: {text}", markup=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
 def print_account(outcome: Outcome, config: RunConfig) -> None:
     """Print the account of a run to standard output, no line wider than the terminal where that is possible."""
     for line in account(outcome, config, get_terminal_size((_WIDTH, 0)).columns):
@@ -70,7 +32,8 @@ def print_account(outcome: Outcome, config: RunConfig) -> None:
 def account(outcome: Outcome, config: RunConfig, width: int) -> Iterator[str]:
     """Yield the lines of the account. Money is rounded here; `summary.json` holds it exactly."""
     summary = outcome.summary
-    kind = "recorded market" if isinstance(config.market, Recorded) else f"synthetic market, seed {config.run.seed}"
+    kinds = {Recorded: "recorded market", Bars: "market of bars"}
+    kind = kinds.get(type(config.market), f"synthetic market, seed {config.run.seed}")
     yield f"{summary['run_id']}: {kind}, {summary['market_events']} market events"
     for report in outcome.recordings:
         yield from _recording(report)

@@ -1,4 +1,4 @@
-"""How a run is put together: which actors there are, in which order they hear a message, and who plays the venues."""
+"""How a desk is put together: which actors there are, and in which order they hear a message."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,14 +24,10 @@ from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
-from sim.exchange import Seat
-from sim.venue import SimVenue
-from venues.costs.fees import FeeSchedule, FeeTable
 from venues.model.book_sync import SequenceRule
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
 """How a venue's rule set numbers its book updates, where not as futures do."""
-
 
 _BPS = 10_000
 
@@ -49,7 +45,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
     actors: list[Actor] = [
         FeedHandler(
             instruments,
-            {one.id: _sequence_rule(config, one.venue) for one in instruments.values()},
+            {one.id: sequence_rule(config, one.venue) for one in instruments.values()},
             {one.id: _account_at(config, one.venue) for one in instruments.values()},
             config.section("feed", FeedConfig),
             name="feed_handler",
@@ -90,29 +86,8 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
     return Cell(lambda: build_actors(config), sink=sink)
 
 
-def build_seats(config: RunConfig) -> dict[str, Seat]:
-    """Return a simulated venue with its latencies for each venue of the run."""
-    seats = {}
-    for venue in config.venues.values():
-        simulated = SimVenue(
-            venue.id,
-            [one for one in config.instruments.values() if one.venue == venue.id],
-            [account.account() for account in config.accounts.values() if account.venue == venue.id],
-            FeeTable(FeeSchedule(venue.fees.maker, venue.fees.taker)),
-            rules=venue.rules,
-            queue_model=venue.queue_model,
-            seed=config.run.seed,
-        )
-        seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
-    return seats
-
-
-def markets(config: RunConfig, seats: Mapping[str, Seat]) -> dict[str, tuple[Seat, SequenceRule]]:
-    """Return for each instrument the seat whose book it is and how its feed is numbered."""
-    return {one.id: (seats[one.venue], _sequence_rule(config, one.venue)) for one in config.instruments.values()}
-
-
-def _sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
+def sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
+    """Return how the book updates of a venue are numbered."""
     return SEQUENCE_RULES.get(config.venues[venue].rules, SequenceRule.FUTURES)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define
 
 from actors.dispatcher import DispatchError
-from daemon.app import build_cell, build_seats, markets
+from daemon.app import build_cell
 from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
@@ -25,8 +25,11 @@ from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogWriteError, RunLog
 from daemon.market import open_market
+from daemon.slippage import SlippageTotals
 from daemon.stopping import RunStoppedError, StopSignals
 from daemon.summary import Summary, summarize
+from sim.bar_market import NoBarsError
+from sim.bars import BarFileError, SeriesReport
 from sim.clocks import ClockStatistics, Tick, two_clocks
 from sim.driver import Driver
 from sim.market import NoFramesError, RecordingReport
@@ -73,8 +76,12 @@ class Backtest:
         `progress` is told the share done, `warn` each kind of damage in a recording. Without `out` a new folder is
         made under the configured log directory. `until` may end the run early by raising RunStoppedError.
         Raises LogWriteError for a folder in use or a failing disk, RecordingError for an unreadable recording,
-        RunStoppedError when the run was stopped: its log then holds everything up to there.
+        BarFileError or NoBarsError for bars that cannot be used, RunStoppedError when the run was stopped: its log
+        then holds everything up to there.
         """
+        # The desk imports this module, and its venues are in another process.
+        from daemon.seats import build_seats, markets  # noqa: PLC0415 - imports numba
+
         began = perf_counter()
         config = self.config
         run_id = f"{config.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
@@ -82,7 +89,8 @@ class Backtest:
         clocks = ClockStatistics()
         market = open_market(config, warn or _silent)
         start_ns = market.start_ns
-        seats = build_seats(config)
+        slippage = SlippageTotals()
+        seats = build_seats(config, on_slippage=slippage.add)
         log = RunLog.create(
             folder / "log", config.text, config.sha256, build_id(), start_ns, durable=config.log.durable
         )
@@ -104,17 +112,20 @@ class Backtest:
             journal_sha256 = log.close()
         summary = summarize(config, cell, result, run_id, journal_sha256, perf_counter() - began)
         summary["recordings"] = [_recording(report) for report in market.reports]
+        summary["series"] = [_series(report) for report in market.series]
+        summary["slippage"] = slippage.by_instrument()
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         return Outcome(summary, baskets_of(cell), folder, market.reports, clocks)
 
 
 def main(arguments: Namespace) -> int:
     """`basisd backtest`: run, then print the account of it (or the summary as JSON); 1 when the run halted."""
-    from daemon.account import Progress, print_account  # noqa: PLC0415 - not needed by notebooks
+    from daemon.account import print_account  # noqa: PLC0415 - not needed by notebooks
+    from daemon.progress import Progress  # noqa: PLC0415 - nor this
 
     # What a strategy of the user's prints is no part of the JSON.
     printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
-    with printed, StopSignals() as stop, Progress(sys.stderr) as shown:
+    with printed, StopSignals() as stop, Progress(sys.stderr, "playing the market") as shown:
         backtest = Backtest(load_or_exit(arguments.config))
         # What is loaded by now stays: looking through it again and again costs a tenth of the run.
         gc.freeze()
@@ -122,7 +133,7 @@ def main(arguments: Namespace) -> int:
             outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
         except RunStoppedError as error:
             raise stop.exit(f"the log holds the run up to there: {error}") from error
-        except (LogWriteError, RecordingError, NoFramesError, DispatchError) as error:
+        except (LogWriteError, RecordingError, NoFramesError, BarFileError, NoBarsError, DispatchError) as error:
             raise ExitError(str(error), status=FAILED) from error
     summary = outcome.summary
     for why in summary["quarantined"]:
@@ -146,6 +157,18 @@ def _recording(report: RecordingReport) -> dict[str, object]:
         "bad_lines": report.bad_lines,
         "clock_skew_ns": report.skew_ns,
         "clock_drift_ns": report.drift_ns,
+    }
+
+
+def _series(report: SeriesReport) -> dict[str, object]:
+    return {
+        "instrument": report.instrument,
+        "rows": report.rows,
+        "bars": report.bars,
+        "quotes": report.quotes,
+        "bad_quotes": report.bad_quotes,
+        "without_volume": report.without_volume,
+        "gaps_ns": [list(span) for span in report.gaps],
     }
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "graph": "daemon.graph:main",
     "calc": "daemon.calc.main:main",
     "bench": "daemon.bench:main",
+    "import": "daemon.import_data:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
 
@@ -81,11 +82,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     calc.add_argument("--check", metavar="FILE", help="compare a file of vectors with what it expects")
 
+    _add_import(commands.add_parser("import", help="bring market data into a store that backtests read"))
+
     bench = commands.add_parser("bench", help="measure this machine")
     bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     bench.add_argument("--json", action="store_true", help="print the results as JSON")
     bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
     return parser
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    for source, said, files in (
+        ("recording", "raw frames: those of a configuration (.toml), or files of one instrument", "FILE"),
+        ("hftbacktest", "an event file of hftbacktest (npz)", "FILE"),
+        ("databento", "a DBN file: mbo, mbp-1 or trades", "FILE"),
+        ("bybit", "a day of Bybit's order book history (zip)", "FILE"),
+    ):
+        one = sources.add_parser(source, help=said, description=f"Import {said}.")
+        one.add_argument("files", nargs="+" if source == "recording" else 1, metavar=files)
+        one.add_argument("--out", required=True, metavar="STORE", help="the store to write")
+        one.add_argument("--force", action="store_true", help="replace it when it is there")
+        one.add_argument("--json", action="store_true", help="print the report as JSON")
+        what = one.add_argument_group("what is in it")
+        what.add_argument("--instrument", metavar="VENUE:SYMBOL", help="how the instrument is called here")
+        what.add_argument("--config", metavar="CONFIG", help="a configuration that describes it; else say:")
+        what.add_argument("--kind", default="perpetual", choices=("spot", "perpetual", "quarterly", "future"))
+        for flag, help_ in (("tick", "its tick size"), ("lot", "its lot size"), ("base", "asset"), ("quote", "asset")):
+            what.add_argument(f"--{flag}", metavar=flag.upper(), help=help_)
+        what.add_argument("--multiplier", default="1", metavar="N", help="units per contract, default: %(default)s")
+        if source == "databento":
+            what.add_argument("--definition", metavar="FILE", help="a definition file to take all of this from")
+            what.add_argument("--instrument-id", type=int, metavar="N", help="which one, when there are several")
+        if source == "bybit":
+            what.add_argument("--feed-latency-ms", default="5", metavar="MS", help="not recorded; default: %(default)s")
+    show = sources.add_parser("show", help="print what a store holds, and check every byte")
+    show.add_argument("files", nargs=1, metavar="STORE")
+    show.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:

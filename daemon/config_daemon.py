@@ -15,13 +15,15 @@ def _is_port(_: object, attribute: object, value: int) -> None:
 class DaemonConfig:
     """Settings of `basisd run` and `basisd paper`; backtests do not use them.
 
-    Metrics are served on loopback at `metrics_port`. A snapshot of the cell is written each `snapshot_ns`, so that a
-    restart replays no more than that. The stop may take `stop_baskets_ns` for what is being traded and `stop_orders_ns`
-    for cancels to be confirmed; systemd's TimeoutStopSec must be longer than both together.
+    Metrics are served on loopback at `metrics_port`. A snapshot of the cell is written each `snapshot_ns`, one of the
+    simulated venues each `venue_snapshot_ns`, so that a restart replays no more than that. The stop may take
+    `stop_baskets_ns` for what is being traded and `stop_orders_ns` for cancels to be confirmed; systemd's
+    TimeoutStopSec must be longer than both together.
     """
 
     metrics_port: int = field(default=9464, validator=_is_port)
     snapshot_ns: int = field(default=60_000_000_000, validator=positive)
+    venue_snapshot_ns: int = field(default=15_000_000_000, validator=positive)
     stop_baskets_ns: int = field(default=12_000_000_000, validator=positive)
     stop_orders_ns: int = field(default=8_000_000_000, validator=positive)
     log_level: str = field(default="info", validator=in_(("debug", "info", "warning", "error")))

@@ -10,13 +10,14 @@ from typing import Any, Generic, TypeVar, cast
 from attrs import define, evolve, field, frozen
 
 from daemon.config_account import AccountConfig
+from daemon.config_bars import bar_mistakes, symbol_references
 from daemon.config_brackets import bracket_mistakes
 from daemon.config_read import Read, read
 from daemon.config_references import Reference, excused, references
 from daemon.config_schema import (
+    Bars,
     Log,
     Recorded,
-    Recording,
     Run,
     Strategy,
     StrategyHead,
@@ -30,7 +31,9 @@ from venues.model.instrument import Instrument, InstrumentKind
 _T = TypeVar("_T")
 
 _TABLES = ("run", "market", "venues", "instruments", "accounts", "strategies", "log")
-_MARKETS: dict[str, type[Synthetic | Recorded]] = {"synthetic": Synthetic, "recorded": Recorded}
+_MARKETS: dict[str, type[Synthetic | Recorded | Bars]] = {"synthetic": Synthetic, "recorded": Recorded, "bars": Bars}
+_TOLD_BY = {"recordings": "recorded", "series": "bars"}
+_ROWS = ("market.instruments", "market.recordings", "market.series")
 _ENVIRONMENT = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.ASCII)
 _SPOT_RULES = "binance_spot"
 _EXPIRING = frozenset({InstrumentKind.QUARTERLY, InstrumentKind.FUTURE})
@@ -71,7 +74,7 @@ class Loading:
     strategy_folders: tuple[Path, ...]
     errors: list[ConfigError] = field(factory=list)
     run: Run | None = None
-    market: Synthetic | Recorded | None = None
+    market: Synthetic | Recorded | Bars | None = None
     venues: dict[str, Venue] = field(factory=dict)
     instruments: dict[str, Instrument] = field(factory=dict)
     accounts: dict[str, AccountConfig] = field(factory=dict)
@@ -108,7 +111,12 @@ class Loading:
         if isinstance(self.market, Synthetic) and not has_end:
             self._add("run.duration", "missing: a synthetic market needs an end")
         self._check_files(document.get("market"), market)
+        for path, why in bar_mistakes(market, [row.read for row in venues], self.sections):
+            self._add(path, why)
+        for row in venues:
+            self._references += symbol_references(row.raw, row.path)
         self._check_accounts(accounts, venues, instruments)
+        self._check_simulations(venues, instruments)
         self._check_references()
         self._check_instruments(instruments)
         self._check_coverage(document.get("market"), market)
@@ -157,7 +165,7 @@ class Loading:
         if not isinstance(kind, str) or kind not in _MARKETS:
             why = f"{shown(kind)} is not one of {', '.join(_MARKETS)}{did_you_mean(str(kind), list(_MARKETS))}"
             self._add("market.kind", "missing" if kind is None else why)
-            kind = "recorded" if "recordings" in table else "synthetic"
+            kind = next((meant for key, meant in _TOLD_BY.items() if key in table), "synthetic")
         rest = {key: value for key, value in table.items() if key != "kind"}
         cls = cast(type[Any], _MARKETS[kind])
         self._references += references(rest, cls, "market")
@@ -291,7 +299,7 @@ class Loading:
 
     def _check_coverage(self, table: Any, market: Read[Any]) -> None:
         """Every instrument is in the market. What the market means but names wrongly has been told there."""
-        if market.value is None or not market.wrong.isdisjoint(("market.instruments", "market.recordings")):
+        if market.value is None or not market.wrong.isdisjoint(_ROWS):
             return
         declared = self._ids["instrument"]
         named = [one for one in self._references if one.noun == "instrument" and one.path.startswith("market.")]
@@ -319,6 +327,19 @@ class Loading:
                 asked.setdefault(row.raw["venue"], row.path)
         for venue in [one for one in asked if one not in at][unknown:]:
             self._add(f"{asked[venue]}.venue", f"no account is at {venue!r}: nobody can ask for its books")
+
+    def _check_simulations(self, venues: list[Row[Venue]], instruments: list[Row[Instrument]]) -> None:
+        for row in venues:
+            one = row.read.value
+            if one is None or not row.is_right("id", "rules"):
+                continue
+            here = f"{row.path}.simulation"
+            for key, symbol in one.simulation.symbols():
+                self._references.append(Reference("instrument", f"{one.id}:{symbol}", f"{here}.{key}"))
+            specs = [each.read.value for each in instruments if each.read.value is not None]
+            own = {spec.symbol: spec for spec in specs if spec.venue == one.id}
+            for key, why in one.simulation.mistakes(one.rules, own):
+                self._add(f"{here}.{key}", why)
 
     def _check_accounts(
         self, accounts: list[Row[AccountConfig]], venues: list[Row[Venue]], instruments: list[Row[Instrument]]
@@ -350,31 +371,42 @@ class Loading:
     # Files
 
     def _check_files(self, table: Any, market: Read[Any]) -> None:
+        if isinstance(market.value, Bars) and "market.series" not in market.wrong:
+            for index, one in enumerate(market.value.series):
+                for position, name in enumerate(one.files):
+                    here = f"market.series[{index}].files[{position}]"
+                    if market.is_right(here):
+                        # Several series may be in one zip, a file of one series is there once.
+                        self._check_file(name, here, is_twice=name in one.files[:position])
+        if isinstance(market.value, Bars) and "market.funding" not in market.wrong:
+            for index, paid in enumerate(market.value.funding):
+                if market.is_right(f"market.funding[{index}].file"):
+                    self._check_file(paid.file, f"market.funding[{index}].file", is_twice=paid.file in self.paths)
         if not isinstance(market.value, Recorded) or "market.recordings" in market.wrong:
             return
         for index, raw in _numbered(table.get("recordings")):
             here, row = f"market.recordings[{index}]", market.value.recordings[index]
             if market.is_right(f"{here}.file"):
-                self._check_file(row, f"{here}.file")
+                self._check_file(row.file, f"{here}.file", is_twice=row.file in self.paths)
             if market.is_right(f"{here}.venue") and row.venue in self._ids["venue"]:
                 for position, symbol in _numbered(raw.get("symbols")):
                     if isinstance(symbol, str):
                         name = f"{row.venue}:{symbol}"
                         self._references.append(Reference("instrument", name, f"{here}.symbols[{position}]"))
 
-    def _check_file(self, one: Recording, here: str) -> None:
-        if one.file in self.paths:
-            self._add(here, f"{one.file!r} is listed twice")
-        path = None if self.folder is None else self._resolve(self.folder, one, here)
+    def _check_file(self, name: str, here: str, *, is_twice: bool) -> None:
+        if is_twice:
+            self._add(here, f"{name!r} is listed twice")
+        path = None if self.folder is None else self._resolve(self.folder, name, here)
         if path is not None:
             if not path.is_file():
-                self._add(here, f"there is no file {one.file!r}")
-            self.paths[one.file] = path
+                self._add(here, f"there is no file {name!r}")
+            self.paths[name] = path
 
-    def _resolve(self, folder: Path, recording: Recording, here: str) -> Path | None:
-        reference = _ENVIRONMENT.fullmatch(recording.file)
+    def _resolve(self, folder: Path, name: str, here: str) -> Path | None:
+        reference = _ENVIRONMENT.fullmatch(name)
         if reference is None:
-            return folder / recording.file
+            return folder / name
         named = os.environ.get(reference[1])
         if not named:
             self._add(here, f"the environment variable {reference[1]} is not set")
@@ -394,9 +426,10 @@ def _numbered(rows: Any) -> Iterator[tuple[int, Any]]:
 
 def _nameless_markets(table: Any, market: Read[Any], venues: Mapping[str, str]) -> int:
     """Return how many instruments the market may mean where it does not say so in a way that can be read."""
-    if isinstance(market.value, Synthetic):
-        rows = range(len(market.value.instruments))
-        return sum(not market.is_right(f"market.instruments[{index}].instrument") for index in rows)
+    for kind, key in ((Synthetic, "instruments"), (Bars, "series")):
+        if isinstance(market.value, kind):
+            rows = range(len(getattr(market.value, key)))
+            return sum(not market.is_right(f"market.{key}[{index}].instrument") for index in rows)
     count = 0
     for index, raw in _numbered(table.get("recordings")):
         here = f"market.recordings[{index}]"

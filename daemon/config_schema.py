@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+from zoneinfo import available_timezones
 
 import attrs
 from attrs import Attribute, field, frozen
 
 from actors.config_checks import positive
 from daemon.config_account import AccountConfig, is_id
+from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
+from sim.clocks import LOOKAHEAD_NS
+from sim.parametric_config import ParametricConfig
 from sim.queue_models import make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
 from sim.venue_rules import RULES
@@ -39,6 +43,16 @@ def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
     make_queue_model(value)
+
+
+def _is_zone(_: object, attribute: "Attribute[str]", value: str) -> None:
+    if value not in available_timezones():
+        raise ValueError(f"{value!r} is no time zone{did_you_mean(value, sorted(available_timezones()))}")
+
+
+def _is_feed_latency(_: object, attribute: "Attribute[int]", value: int) -> None:
+    if not 0 < value <= LOOKAHEAD_NS:
+        raise ValueError(f"must be above 0 and at most {LOOKAHEAD_NS // 1_000_000_000} s: a bar is known after its end")
 
 
 @frozen
@@ -81,7 +95,7 @@ class Recording:
     venue: str
     symbols: tuple[str, ...] = field(validator=_is_filled)
     recorder: str = "recorder"
-    min_feed_latency_ns: int = 1_000_000
+    min_feed_latency_ns: int = field(default=1_000_000, validator=positive)
 
 
 @frozen
@@ -93,6 +107,44 @@ class Recorded:
 
     recordings: tuple[Recording, ...] = field(validator=_is_filled)
     mid_marks_ns: int | None = None
+
+
+@frozen
+class Series:
+    """The bars of one instrument, in `files` that follow each other; see sim.bars for the formats.
+
+    `length_ns` is that of a bar, `prices` whether they are of trades or marks, `member` a part of the name of the file
+    inside a zip that holds several, `zone` that of times without one.
+    """
+
+    instrument: str
+    files: tuple[str, ...] = field(validator=_is_filled)
+    length_ns: int = field(validator=positive)
+    format: Literal["csv", "lean", "ib"] = "csv"
+    prices: Literal["trade", "mark"] = "trade"
+    member: str | None = None
+    zone: str = field(default="UTC", validator=_is_zone)
+
+
+@frozen
+class Funding:
+    """The rates that an instrument's venue settled, in one file; see sim.funding_file."""
+
+    instrument: str
+    file: str
+
+
+@frozen
+class Bars:
+    """A market of bars or quotes, without books: its venues' execution is parametric.
+
+    `feed_latency_ns` is from the end of a bar to the desk; `close_marks`: bars of trades are bars of marks, too.
+    """
+
+    series: tuple[Series, ...] = field(validator=_is_filled)
+    feed_latency_ns: int = field(default=250_000_000, validator=_is_feed_latency)
+    close_marks: bool = False
+    funding: tuple[Funding, ...] = ()
 
 
 @frozen
@@ -113,13 +165,25 @@ class Latency:
 
 @frozen
 class Venue:
-    """One venue of the run: whose rules it follows when simulated, and where resting orders queue there."""
+    """One venue of the run: whose rules it follows when simulated, and how orders trade there.
+
+    In a book resting orders queue by `queue_model`; without books `parametric` says what they trade at.
+    """
 
     id: str = field(validator=is_id)
     rules: str = field(validator=_is_rule_set)
     fees: Fees
     latency: Latency = Latency()
     queue_model: str = field(default="risk_averse", validator=_is_queue_model)
+    execution: Literal["book", "parametric"] = "book"
+    parametric: ParametricConfig | None = None
+    simulation: Simulation = field(factory=Simulation)
+
+    def __attrs_post_init__(self) -> None:
+        if self.execution == "parametric" and self.parametric is None:
+            raise ValueError('parametric: missing: execution = "parametric" needs to know the model')
+        if self.execution == "book" and self.parametric is not None:
+            raise ValueError('parametric: means nothing without execution = "parametric"')
 
 
 @frozen
@@ -153,11 +217,11 @@ class Log:
 class RunConfig:
     """A whole run. Tables are keyed by id; `sections` holds each actor's own configuration object by section name.
 
-    `paths` tells where on this machine the recordings' files are, `text` is what was read; `sha256` covers neither.
+    `paths` tells where on this machine the market's files are, `text` is what was read; `sha256` covers neither.
     """
 
     run: Run
-    market: Synthetic | Recorded
+    market: Synthetic | Recorded | Bars
     venues: Mapping[str, Venue]
     instruments: Mapping[str, Instrument]
     accounts: Mapping[str, AccountConfig]

@@ -39,7 +39,7 @@ UNITS = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", re.ASCII)
 _FRACTION = re.compile(r"\.(\d{1,9})(?!\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-INSTANTS = frozenset({"start_ns", "expiry_ns"})
+INSTANTS = frozenset({"start_ns", "expiry_ns", "close_out_ns"})
 """Fields that hold a moment, not a length of time."""
 
 _NAMED = re.compile(r"(\w+)((?:\[\d+\])?(?:\.[\w:.-]+)?): ", re.ASCII)

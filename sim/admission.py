@@ -1,15 +1,18 @@
 """Decides whether a venue takes an order: grid, state of the market, position side, balance, margin, brackets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from sim import margin
+from sim import auction, margin
 from sim.account import SimAccount
+from sim.matching import Matcher
+from sim.parametric import ParametricMatcher
 from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.venue_order import CONDITIONAL, VenueOrder
 from sim.venue_rules import SELF_TRADE, RefusedError, SelfTrade
 from sim.venue_state import Market, VenueState
 from venues.model.account import PositionMode
+from venues.model.book import Level
 from venues.model.fill import Liquidity
 from venues.model.instrument import Instrument, OffGridError
 from venues.model.money import ZERO
@@ -55,6 +58,35 @@ def check_open(market: Market) -> None:
         raise RefusedError(RejectReason.HALTED, f"{market.spec.id} is in {market.state}")
 
 
+def check_price(state: VenueState, market: Market, kind: OrderType, side: Side, ticks: int | None) -> None:
+    """Refuse a limit price beyond the day's limits or the price band. Raises RefusedError.
+
+    The band is for limit orders: what a stop becomes is not banded.
+    """
+    controls = market.controls
+    if controls is None or ticks is None or kind not in PRICED:
+        return
+    price = market.spec.price(ticks)
+    controls.refresh(state.now)
+    controls.check_limits(price)
+    if kind is not OrderType.LIMIT or controls.rules.price_band is None:
+        return
+    matcher, is_pre_open = market.matcher, market.state is InstrumentState.PRE_OPEN
+    opening = None
+    if is_pre_open and isinstance(matcher, Matcher):
+        opening = auction.opening_price(matcher, market.last_trade)
+    controls.check_band(
+        side,
+        price,
+        last=market.last_trade,
+        bid=matcher.best(Side.BUY),
+        offer=matcher.best(Side.SELL),
+        settlement=market.settlement,
+        indicative=None if opening is None else opening[0],
+        is_pre_open=is_pre_open,
+    )
+
+
 def read_order(state: VenueState, market: Market, command: SubmitOrder) -> VenueOrder:
     """Return the order a command describes. Raises RefusedError for what the venue would not even look at."""
     spec = market.spec
@@ -70,6 +102,7 @@ def read_order(state: VenueState, market: Market, command: SubmitOrder) -> Venue
         0 if command.close_position else to_lots(spec, command.qty),
         reduces=_reduces(account, spec, command),
         expire_ns=_expiry(state, command),
+        arrived_ns=state.now,
         stp=_self_trade(command),
     )
     if command.type in PRICED:
@@ -236,7 +269,13 @@ def _cash(state: VenueState, market: Market, order: VenueOrder, lots: int, ticks
     if order.side is Side.SELL:
         return spec.qty(lots) * spec.multiplier
     schedule = state.fees.of(spec.id)
-    levels = [(ticks, lots)] if ticks is not None else market.matcher.levels(order.side, None)
+    matcher = market.matcher
+    if ticks is not None:
+        levels: Iterable[Level] = [(ticks, lots)]
+    elif isinstance(matcher, ParametricMatcher):
+        levels = matcher.levels(order.side, None, lots)
+    else:
+        levels = matcher.levels(order.side, None)
     spent = ZERO
     for level, shown in levels:
         took = min(lots, shown)

@@ -17,6 +17,7 @@ from actors.messages import StopCommand
 from sim.core import Core, KernelError
 from sim.driver import DriverResult, IntentLog
 from sim.exchange import NEVER, Exchange, Seat
+from sim.feed_latency import with_feed_latency
 from sim.kernel import desk as codes
 from sim.kernel import layout
 from sim.kernel.desk import Desk, make_desk
@@ -111,25 +112,33 @@ class BlockDriver:
         self._counts = np.zeros(2 * count, np.int64)
 
     @desk_arithmetic()
-    def run(self, blocks: Iterable[Rows], start_ns: int) -> DriverResult:
+    def run(
+        self, blocks: Iterable[Rows], start_ns: int, source: str = "rows", is_synthetic: bool = False
+    ) -> DriverResult:
         """Play all blocks, then stop the cell and let what is under way settle.
 
-        `start_ns` is the cell's first instant, at or before the first row.
+        `start_ns` is the cell's first instant, at or before the first row. Raises ZeroFeedLatencyError naming `source`
+        for rows that reach the desk as they happen unless `is_synthetic`.
         """
         now = self.result.start_ns = start_ns
         self._send(now, self.cell.start(now))
         for seat in self._exchange.seats:
             self.cell.offer(VenueUp(now, seat.venue.name))
         self._run_cell(now)
+        for seat in self._exchange.seats:
+            assert isinstance(seat.venue, SimVenue)
+            # A calendar, an expiry or other traders are there before anything happens.
+            seat.venue.at(now)
+        self._set_stops()
         self._exchange.find_deadline()
-        source = iter(blocks)
-        self._extend(source)
+        following = iter(blocks if is_synthetic else with_feed_latency(blocks, source))
+        self._extend(following)
         sample = (now // self.sample_ns + 1) * self.sample_ns
         while self.cell.halt is None:
             due = min(sample, self._rare_ns(), self._exchange.next_ns(), self._timer_ns)
             if self._is_last and due > self._end_ns:
                 break
-            if not self._play(due, source):
+            if not self._play(due, following):
                 continue
             now = due
             self._settle(now)
@@ -276,8 +285,12 @@ class BlockDriver:
             assert isinstance(venue, SimVenue)
             market = venue.state.markets[name]
             armed = market.conditional
-            guard["watches_mark"][index] = holds or bool(armed) or market.spec.kind is InstrumentKind.FUTURE
+            is_future = market.spec.kind is InstrumentKind.FUTURE
+            guard["watches_mark"][index] = holds or bool(armed) or is_future or market.index_mean is not None
             low, high = -_ALWAYS, _ALWAYS
+            if market.controls is not None or market.window is not None:
+                # Every trade counts for a breaker, the limits and the settlement window.
+                low, high = _ALWAYS, -_ALWAYS
             for order in armed:
                 stop = order.command.trigger_price
                 if order.command.type is OrderType.TRAILING_STOP or stop is None:

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from sim import fund
 from sim.account import FlowType, Holding, SimAccount, mark_to
 from sim.venue_order import VenueOrder
 from sim.venue_state import HISTORY_MAX, Market, VenueState
@@ -39,6 +40,7 @@ def fill_order(
     """Book an execution of a resting or arriving order and report it."""
     order.filled += lots
     order.filled_cost += lots * ticks
+    order.last_ticks = ticks
     if order.leaves > 0 or order.cut:
         order.apply(OrderEvent.FILL_PART)
     else:
@@ -81,7 +83,7 @@ def book_fill(
             held = account.qty(spec.id, order.position_side)
             market.matcher.hold(account.id, order.position_side, int(held / spec.lot_size))
     if order.forced and fee:
-        _to_fund(state, spec.settle, fee)
+        fund.book(state, FlowType.LIQUIDATION_FEE, spec.settle, fee, spec.id)
     market.trades += 1
     report = OrderFilled(
         state.now,
@@ -182,6 +184,7 @@ def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal 
         if holders:
             raise NoReferencePriceError(f"{spec.id}: funding without a mark price")
         return
+    fund.pay_funding(state, market, rate, price)
     for account, held in holders:
         amount = instrument_payment(spec, held.qty, price, rate)
         account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id)
@@ -196,6 +199,7 @@ def settle(state: VenueState, market: Market, price: Decimal, final: bool) -> No
     """Pay variation margin at a settlement price; the final one also ends orders and positions."""
     spec = market.spec
     market.settlement = market.latest = price
+    fund.settle(state, market, price, final)
     for account in state.accounts.values():
         for held in account.open_holdings(spec.id):
             if spec.kind is InstrumentKind.FUTURE:
@@ -255,13 +259,5 @@ def square_with_fund(state: VenueState, account: SimAccount, asset: str, left: D
     if not left:
         return
     account.pay(state.now, FlowType.INSURANCE, asset, -left, instrument)
-    _to_fund(state, asset, left)
+    fund.book(state, FlowType.INSURANCE, asset, left, instrument)
     push_account(state, account, "insurance")
-
-
-def _to_fund(state: VenueState, asset: str, amount: Decimal) -> None:
-    """Book a surplus, or a deficit (negative), of which the fund pays what it has."""
-    change = insurance.settle(state.fund(asset), amount)
-    state.insurance[asset] = change.balance
-    if change.uncovered:
-        state.uncovered[asset] = state.uncovered.get(asset, ZERO) + change.uncovered

@@ -16,7 +16,9 @@ from attrs.validators import ge
 
 from sim import margin
 from sim.admission import check_funds, check_size
+from sim.compiled_booking import SIDES, book_fills
 from sim.core import KernelError
+from sim.feed_latency import with_feed_latency
 from sim.kernel import desk as codes
 from sim.kernel import layout
 from sim.kernel.desk import Desk, make_desk
@@ -34,7 +36,7 @@ from sim.venue_rules import RefusedError, VenueRules
 from sim.venue_state import Market
 from venues.costs.fees import FeeBasis, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
-from venues.model.fill import FillReason, Liquidity
+from venues.model.fill import FillReason
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO, desk_arithmetic
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side
@@ -46,7 +48,6 @@ _MODELS = {
     LatencyModel.CUBIC: CUBIC,
     LatencyModel.RECORDED: RECORDED,
 }
-_LIQUIDITY = (Liquidity.MAKER, Liquidity.TAKER, Liquidity.NONE)
 REASONS = (
     FillReason.TAKER,
     FillReason.QUEUE,
@@ -56,7 +57,7 @@ REASONS = (
     FillReason.LIQUIDATION,
 )
 """What the reasons in the fills' column `reason` mean."""
-_SIDES = (Side.BUY, Side.SELL)
+_BOOKED = ("ns", "side", "ticks", "lots", "liquidity")
 _LOG = 1 << 17
 _EVENTS = 1 << 12
 _SLOTS = 64
@@ -143,11 +144,16 @@ class CompiledRun:
         return list(self._venue.state.markets.values())
 
     @desk_arithmetic()
-    def run(self, blocks: Iterable[Rows]) -> CompiledResult:
-        """Play all blocks. Raises KernelError when more happened at one instant than can be told."""
-        source, desk, loop = iter(blocks), self._desk, make_run(self.decide)
+    def run(self, blocks: Iterable[Rows], source: str = "rows", is_synthetic: bool = False) -> CompiledResult:
+        """Play all blocks, which come from `source`.
+
+        Raises ZeroFeedLatencyError for rows that reach the desk as they happen unless `is_synthetic`, KernelError
+        when more happened at one instant than can be told.
+        """
+        blocks = blocks if is_synthetic else with_feed_latency(blocks, source)
+        following, desk, loop = iter(blocks), self._desk, make_run(self.decide)
         clock = desk.clock[0]
-        is_last, until = not self._extend(source), NEVER
+        is_last, until = not self._extend(following), NEVER
         if len(self._window):
             first = int(self._window.venue_ns[0])
             clock["wake"] = self.start_ns if self.start_ns is not None else first - first % 1_000_000_000
@@ -159,7 +165,7 @@ class CompiledRun:
                 break
             self._stops += 1
             if why == codes.NEED_ROWS:
-                is_last = not self._extend(source)
+                is_last = not self._extend(following)
             else:
                 self._see_to(why)
         self._book()
@@ -295,14 +301,12 @@ class CompiledRun:
         desk.clock["logged"] = 0
         self._fills.append(fills)
         account = state.accounts[self.account.id]
-        terms = [
-            (market.spec, self.fees.of(market.spec.id), state.leverage(account, market.spec)) for market in markets
-        ]
-        for ns, _, _, instrument, ticks, lots, liquidity, _, _, side in fills.tolist():
-            spec, schedule, leverage = terms[instrument]
-            price, qty = spec.price(ticks), spec.qty(lots)
-            fee = schedule.fee(spec, qty, price, _LIQUIDITY[liquidity])
-            account.book_contract(ns, spec, PositionSide.BOTH, _SIDES[side], qty, price, fee, leverage)
+        for index, market in enumerate(markets):
+            mine = fills[fills["instrument"] == index]
+            if len(mine):
+                told = zip(*(mine[name].tolist() for name in _BOOKED), strict=True)
+                spec, leverage = market.spec, Decimal(state.leverage(account, market.spec))
+                book_fills(account, spec, self.fees.of(spec.id), leverage, told)
 
     def _shell(self, market: Market, slot: int, tag: int, side: Side) -> VenueOrder:
         name = f"{tag}/{slot}"
@@ -313,9 +317,7 @@ class CompiledRun:
         """Return an order of the loop as the venue's rules see orders."""
         found = self._venue.core.kernel.orders[slot]
         market = self._markets()[int(found["instrument"])]
-        order = self._shell(
-            market, slot, int(found["tag"]), Side.BUY if found["side"] == layout.BUY_SIDE else Side.SELL
-        )
+        order = self._shell(market, slot, int(found["tag"]), SIDES[int(found["side"])])
         order.lots, order.cut, order.filled = int(found["lots"]), int(found["cut"]), int(found["filled"])
         order.ticks, order.sequence = _limit(int(found["ticks"])), int(found["sequence"])
         order.reduces = bool(found["flags"] & layout.REDUCES)

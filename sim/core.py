@@ -1,21 +1,30 @@
 """What stands between the venue's objects and the compiled arrays: slots of orders, indices, room, what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from struct import error as struct_error
+from struct import pack_into
 from typing import Any, Protocol
 
 import numpy as np
-from attrs import define, field
+from attrs import define, field, frozen
 
 from sim.kernel import layout
 from sim.kernel.layout import Kernel, make_kernel
+from sim.kernel.stored import StoredArray, load_kernel, store_kernel
 from sim.queue_models import QueueModel
-from sim.rows import PRICE_SCALE
+from sim.rows import LOTS_MAX, PRICE_SCALE, TICKS_MAX
+from sim.stored import StoredStateError
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
+from venues.model.book import Level
 from venues.model.instrument import Instrument
 
 _MODELS = {"risk_averse": layout.RISK_AVERSE, "power": layout.POWER, "log": layout.LOG}
 _EVENTS_MAX = 65_536
+_EVENTS = layout.REGISTERS.names.index("events")  # type: ignore[union-attr]
+_LEVELS = 1_024
+flatten = chain.from_iterable
 
 
 class KernelError(RuntimeError):
@@ -28,6 +37,15 @@ _SELF_TRADE = {
     SelfTrade.EXPIRE_MAKER: layout.STP_MAKER,
     SelfTrade.EXPIRE_BOTH: layout.STP_BOTH,
 }
+
+
+@frozen
+class StoredCore:
+    """The arrays, and what their indices mean to the host."""
+
+    arrays: dict[str, StoredArray]
+    accounts: dict[str, int]
+    positions: int
 
 
 class Booker(Protocol):
@@ -44,8 +62,14 @@ class Core:
     orders: list[VenueOrder | None]
     instruments: dict[str, int]
     matchers: dict[int, "Booker"] = field(factory=dict)
+    levels: layout.Array = field(factory=lambda: np.empty((_LEVELS, 2), np.int64))
+    _registers: layout.Array = field(init=False)
     _accounts: dict[str, int] = field(factory=dict)
     _positions: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        # Fields of a record are slow to read from outside.
+        self._registers = self.kernel.registers.view(np.int64)
 
     @classmethod
     def make(cls, instruments: Sequence[tuple[Instrument, QueueModel]]) -> "Core":
@@ -106,6 +130,17 @@ class Core:
         kernel.orders["state"][slot] = layout.FREE
         self.orders[slot] = None
 
+    def write_levels(self, bids: Sequence[Level], asks: Sequence[Level]) -> int:
+        """Write levels into the first rows of `levels`; return how many. Raises KernelError for what is no int64."""
+        count = len(bids) + len(asks)
+        if count > len(self.levels):
+            self.levels = np.empty((2 * count, 2), np.int64)
+        try:
+            pack_into(f"{2 * count}q", self.levels.data, 0, *flatten(bids), *flatten(asks))
+        except struct_error as error:
+            raise KernelError(f"a level beyond {TICKS_MAX} ticks or {LOTS_MAX} lots") from error
+        return count
+
     def make_room(self, instrument: int, ticks: Any, split: int) -> None:
         """See to it that every price has a place; those before `split` are bids."""
         for side, prices in ((layout.BUY_SIDE, ticks[:split]), (layout.SELL_SIDE, ticks[split:])):
@@ -127,12 +162,33 @@ class Core:
 
     def take_events(self) -> list[tuple[Any, ...]]:
         """Return what happened since it was last asked, in order. Raises KernelError when some of it was lost."""
-        kernel = self.kernel
-        count = int(kernel.registers["events"][0])
+        count = int(self._registers[_EVENTS])
         if not count:
             return []
+        kernel = self.kernel
         if kernel.registers["lost"][0]:
             raise KernelError(f"more than {len(kernel.events)} things happened to orders at one instant")
         found: list[tuple[Any, ...]] = kernel.events[:count].tolist()
-        kernel.registers["events"] = 0
+        self._registers[_EVENTS] = 0
         return found
+
+    def store(self) -> StoredCore:
+        """Return what is to be known between two calls."""
+        return StoredCore(store_kernel(self.kernel), self._accounts, self._positions)
+
+    def load(self, found: StoredCore, orders: Iterable[VenueOrder]) -> None:
+        """Go on from there with `orders`, those in a queue in their slots. Raises StoredStateError."""
+        kernel = load_kernel(self.kernel, found.arrays)
+        if not 0 <= found.positions <= len(kernel.positions):
+            raise StoredStateError(f"{found.positions} positions are more than there is room for")
+        slots: list[VenueOrder | None] = [None] * len(kernel.orders)
+        for order in orders:
+            if order.resting:
+                if not 0 <= order.slot < len(slots) or kernel.orders["state"][order.slot] != layout.RESTING:
+                    raise StoredStateError(f"{order.id} rests, but not in slot {order.slot}")
+                slots[order.slot] = order
+        resting = int(np.count_nonzero(kernel.orders["state"] == layout.RESTING))
+        if resting != sum(order is not None for order in slots):
+            raise StoredStateError(f"{resting} slots hold orders that nobody knows")
+        self.kernel, self.orders, self._registers = kernel, slots, kernel.registers.view(np.int64)
+        self._accounts, self._positions = found.accounts, found.positions

@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from sim import booking, margin, triggers
-from sim.admission import PRICED, check_funds, check_open, read_order, to_lots, to_ticks
+from sim.admission import PRICED, check_funds, check_open, check_price, read_order, to_lots, to_ticks
+from sim.parametric import ParametricMatcher
 from sim.venue_order import CONDITIONAL, VenueOrder
 from sim.venue_rules import RefusedError
 from sim.venue_state import Market, VenueState
@@ -32,6 +33,7 @@ def submit(state: VenueState, command: SubmitOrder) -> None:
         if market is None:
             raise RefusedError(RejectReason.UNKNOWN_INSTRUMENT, f"{command.instrument} is not listed here")
         order = read_order(state, market, command)
+        check_price(state, market, command.type, order.side, order.ticks)
         if command.type in CONDITIONAL:
             _arm(state, market, order)
         else:
@@ -65,19 +67,43 @@ def _arm(state: VenueState, market: Market, order: VenueOrder) -> None:
     market.conditional.append(order)
 
 
-def check_triggers(state: VenueState, market: Market, on_mark: bool) -> None:
-    """Fire what the last trade, or the mark, has reached; nothing fires while the market does not trade."""
+def check_triggers(state: VenueState, market: Market, on_mark: bool, is_opening: bool = False) -> int:
+    """Fire what the last trade, or the mark, has reached; nothing fires while the market does not trade.
+
+    Returns for how long (ns) stop logic pauses the market instead, 0 when it does not: at an opening it never does.
+    """
     if not market.conditional or market.state is not InstrumentState.OPEN:
-        return
+        return 0
     for order in tuple(market.conditional):
         price = triggers.watched(market, order)
         if order.command.trigger_on_mark is not on_mark or not order.armed or price is None:
             continue
         if triggers.reached(order, price):
-            _fire(state, market, order)
+            if not is_opening and (ns := _stop_logic_ns(state, market, order)):
+                return ns
+            fire(state, market, order)
+    return 0
 
 
-def _fire(state: VenueState, market: Market, order: VenueOrder) -> None:
+def _stop_logic_ns(state: VenueState, market: Market, order: VenueOrder) -> int:
+    """Return the pause for an order that, elected now, would trade too far from the last trade; 0 when it would not."""
+    rule = None if market.controls is None else market.controls.rules.stop_logic
+    if rule is None or market.last_trade is None:
+        return 0
+    points = order.command.protection_points
+    bound = order.ticks
+    if bound is None and points is not None and order.command.trigger_price is not None:
+        bound = int(order.command.trigger_price / market.spec.tick_size) + points * order.side.sign
+    left, worst = order.leaves, market.last_trade
+    for ticks, lots in market.matcher.levels(order.side, market.reach(state.now, order.side, bound)):
+        left, worst = left - lots, ticks
+        if left <= 0:
+            break
+    return rule.pause_ns if (worst - market.last_trade) * order.side.sign > rule.ticks else 0
+
+
+def fire(state: VenueState, market: Market, order: VenueOrder) -> None:
+    """Let a conditional order that has triggered enter the market; one that is refused then ends rejected."""
     market.conditional.remove(order)
     order.armed = False
     order.apply(OrderEvent.TRIGGER)
@@ -98,6 +124,8 @@ def _enter(state: VenueState, market: Market, order: VenueOrder, trigger: Decima
         raise RefusedError(RejectReason.HALTED, f"only resting limits before the opening of {market.spec.id}")
     if order.command.tif is TimeInForce.GTX and limit is not None and market.matcher.would_take(order.side, limit):
         raise RefusedError(RejectReason.WOULD_TAKE, f"post-only at {market.spec.price(limit)} would take")
+    if isinstance(market.matcher, ParametricMatcher):
+        market.matcher.check(order, limit)
     check_funds(state, market, order, _margin_price(market, order))
     order.ticks = limit
     if not order.venue_order_id:
@@ -132,7 +160,8 @@ def _limit(state: VenueState, market: Market, order: VenueOrder, trigger: Decima
     start = best if trigger is None else int(trigger / market.spec.tick_size)
     if start is None:
         raise RefusedError(RejectReason.NO_REFERENCE_PRICE, "the opposite side is empty")
-    return start + points * order.side.sign
+    bound = start + points * order.side.sign
+    return bound if market.controls is None else market.controls.clamp(order.side, bound)
 
 
 def _margin_price(market: Market, order: VenueOrder) -> Decimal | None:
@@ -146,10 +175,11 @@ def _match(state: VenueState, market: Market, order: VenueOrder) -> None:
     tif, matcher = order.command.tif, market.matcher
     if market.state is InstrumentState.OPEN:
         needed = order.leaves if tif is TimeInForce.FOK and order.ticks is not None else order.min_lots
-        if not matcher.available(order.side, order.ticks, needed):
+        reach = market.reach(state.now, order.side, order.ticks)
+        if not matcher.available(order.side, reach, needed):
             booking.expire(state, market, order)
             return
-        matcher.take(order, order.ticks)
+        matcher.take(order, reach)
     if (order.account, order.id) not in state.live:
         return
     if order.killed or order.ticks is None or tif in _IMMEDIATE:
@@ -178,6 +208,7 @@ def _modify(state: VenueState, command: ModifyOrder) -> None:
     ticks = to_ticks(market.spec, command.price, "price")
     if order.armed and not (state.rules.modifies_conditional and order.command.type in PRICED):
         raise RefusedError(RejectReason.UNSUPPORTED, "a conditional order cannot be changed before it triggers")
+    check_price(state, market, order.command.type, order.side, ticks)
     if lots <= order.filled:
         # Source: Binance `PUT /fapi/v1/order`: a new quantity at or below what is filled cancels the order.
         booking.cancel(state, market, order)
@@ -209,7 +240,7 @@ def _modify(state: VenueState, command: ModifyOrder) -> None:
     market.matcher.remove(order)
     order.ticks = ticks
     if market.state is InstrumentState.OPEN:
-        market.matcher.take(order, ticks)
+        market.matcher.take(order, market.reach(state.now, order.side, ticks))
     if (order.account, order.id) not in state.live:
         return
     if order.killed:

@@ -1,11 +1,13 @@
 """What happens at the venues and when: market events, commands on their way there, reports on their way back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from attrs import define, field, frozen
 
+from sim.stored import StoredMessage, StoredStateError, stored
+from venues.model.book import Level
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.order import Side
 from venues.port import BookDelta, BookSnapshot, CancelAll, Command, Message, Query, QueryFailed, QueryKind, Report
@@ -43,6 +45,32 @@ class _VenueBook:
 
     seat: Seat
     sync: BookSync
+
+
+@frozen
+class StoredBook:
+    """One instrument's book as the tape tells it."""
+
+    bids: list[Level]
+    asks: list[Level]
+    last_id: int
+    is_usable: bool
+    is_joining: bool
+    buffer: list[BookDelta]
+    discarded: int
+
+
+@frozen
+class StoredExchange:
+    """The timeline between two events; `due` are messages under way: (ns, number, seat or -1 for the desk, message).
+
+    Questions and their answers are left out: who asked will have to ask again. Venues are stored apart.
+    """
+
+    books: dict[str, StoredBook]
+    due: list[tuple[int, int, int, StoredMessage]]
+    count: int
+    deadline_ns: int | None
 
 
 @define
@@ -132,6 +160,37 @@ class Exchange:
             return None
         return self._whole(now, instrument, market.sync)
 
+    def store(self) -> StoredExchange:
+        """Return what is to be known to go on from here, partly shared: write it down before the next call."""
+        due = [
+            (ns, number, -1 if seat is None else self.seats.index(seat), stored(message))
+            for ns, number, seat, message, client in self._due
+            if (client == ALL if seat is None else not isinstance(message, Query))
+        ]
+        return StoredExchange(
+            {name: _store_book(one.sync) for name, one in self._books.items()},
+            due,
+            self._count,
+            None if self.deadline_ns == NEVER else self.deadline_ns,
+        )
+
+    def restore(self, found: StoredExchange) -> None:
+        """Go on from there; venues and instruments are the same. Raises StoredStateError."""
+        if list(found.books) != list(self._books):
+            raise StoredStateError(f"books of {', '.join(found.books)} were stored, not of {', '.join(self._books)}")
+        if any(not -1 <= seat < len(self.seats) for _, _, seat, _ in found.due):
+            raise StoredStateError("a message is under way to a venue that does not exist")
+        for name, book in found.books.items():
+            _load_book(self._books[name].sync, book)
+        # Nobody asked for what is still under way: no client of this life.
+        self._due = [
+            (ns, number, None if seat < 0 else self.seats[seat], one.message(), ALL)
+            for ns, number, seat, one in found.due
+        ]
+        heapify(self._due)
+        self._count = found.count
+        self.deadline_ns = NEVER if found.deadline_ns is None else found.deadline_ns
+
     def _on_deadline(self, now: int) -> None:
         """Let the first venue that has something to do now do it."""
         seat = next(seat for seat in self.seats if seat.venue.next_deadline() == now)
@@ -171,3 +230,22 @@ class Exchange:
     def _schedule(self, ns: int, seat: Seat | None, message: Message, client: int) -> None:
         self._count += 1
         heappush(self._due, (ns, self._count, seat, message, client))
+
+
+def _store_book(sync: BookSync) -> StoredBook:
+    book = sync.book
+    return StoredBook(
+        list(book.bids.items()),
+        list(book.asks.items()),
+        sync.last_id,
+        sync.is_usable,
+        sync.is_joining,
+        sync.buffer,
+        sync.discarded,
+    )
+
+
+def _load_book(sync: BookSync, found: StoredBook) -> None:
+    sync.book.load(found.bids, found.asks)
+    sync.last_id, sync.is_usable, sync.is_joining = found.last_id, found.is_usable, found.is_joining
+    sync.buffer, sync.discarded = found.buffer, found.discarded

@@ -2,21 +2,22 @@
 
 Binance (FAQ 360033525271) and Bybit: cancel the pool's orders, one IOC order for the whole position up to its
 bankruptcy price, stop when the rest is compliant, otherwise the insurance fund takes the rest over at the bankruptcy
-price, keeps what is left of the collateral and fills what is missing. The venues do not publish how they size partial
-liquidations. Cross positions go highest loss first until the coverage is 1.5: a model, not a published rule. CME: a
-margin call first, then a forced close.
+price, keeps what is left of the collateral and fills what is missing; what it cannot bear is deleveraged. The venues do
+not publish how they size partial liquidations. Cross positions go highest loss first until the coverage is 1.5: a
+model, not a published rule. CME: a margin call first, then a forced close.
 """
 
 from collections.abc import Iterator
 from decimal import Decimal
 
-from sim import booking, margin
+from sim import booking, cascade, deleveraging, fund, margin
 from sim.account import Holding, SimAccount
+from sim.entry import check_triggers
 from sim.venue_order import VenueOrder
 from sim.venue_state import Market, VenueState
 from venues.model.account import MarginMode
 from venues.model.fill import FillReason, Liquidity
-from venues.model.money import ONE, ROUND_CEILING, ROUND_FLOOR, ZERO
+from venues.model.money import ONE, ROUND_CEILING, ROUND_FLOOR, ZERO, to_text
 from venues.model.order import Side
 from venues.port import InstrumentState, Liquidated
 from venues.rules import liquidation
@@ -27,8 +28,36 @@ from venues.rules.insurance import clearance_fee
 MODEL = liquidation.LiquidationModel(is_partial=False)
 
 
-def check(state: VenueState, market: Market) -> None:
-    """Look at every account that holds `market` after its mark price, funding or settlement."""
+def look(state: VenueState, market: Market) -> None:
+    """Liquidate whom the market's price does not carry.
+
+    Marks that move thereby trigger orders, and so do the trades of participants: to everybody else they are public.
+    """
+    for moved in check(state, market):
+        if moved is not market:
+            check_triggers(state, moved, on_mark=True)
+    for each in [each for each in state.markets.values() if each.has_printed]:
+        each.has_printed = False
+        check_triggers(state, each, on_mark=False, is_opening=True)
+
+
+def check(state: VenueState, market: Market) -> list[Market]:
+    """Look at every account that holds `market` after its mark price, funding or settlement.
+
+    Returns the markets whose marks the liquidations moved (see cascade.py); their holders have been looked at, too.
+    """
+    _survey(state, market)
+    found: list[Market] = []
+    wave = 0
+    while moved := cascade.push_marks(state, wave):
+        for each in moved:
+            _survey(state, each)
+        found += [each for each in moved if each not in found]
+        wave += 1
+    return found
+
+
+def _survey(state: VenueState, market: Market) -> None:
     for account in state.accounts.values():
         for held in account.open_holdings(market.spec.id):
             if not held.qty:
@@ -117,7 +146,7 @@ def _worst_first(state: VenueState, account: SimAccount, asset: str) -> Iterator
 
 
 def _close(state: VenueState, account: SimAccount, market: Market, held: Holding) -> bool:
-    """Close one position by the venue's steps and report it. Returns whether the fund took part of it over."""
+    """Close one position by the venue's steps and report it. Returns whether any of it went at the bankruptcy price."""
     spec = market.spec
     mark = margin.value_price(market, held)
     bankruptcy = margin.bankruptcy_price(state, account, market, held)
@@ -125,11 +154,16 @@ def _close(state: VenueState, account: SimAccount, market: Market, held: Holding
     order = booking.forced_order(state, market, account, held, "autoclose-")
     if market.state is InstrumentState.OPEN:
         limit = None if state.rules.margin_call else _limit(market, order, bankruptcy)
-        market.matcher.take(order, limit)
-    taken = ZERO
+        market.matcher.take(order, market.reach(state.now, order.side, limit))
+        market.swept_qty += spec.qty(order.filled) * order.side.sign
+        if order.filled:
+            market.swept_ticks = order.last_ticks
+            if account.id in state.participants:
+                market.last_trade, market.has_printed = order.last_ticks, True
+    rest = taken = ZERO
     if held.qty and not state.rules.margin_call and not _compliant(state, account, market, held, order):
-        taken = abs(held.qty)
-        booking.book_fill(state, market, order, bankruptcy, taken, Liquidity.NONE, FillReason.LIQUIDATION)
+        rest = abs(held.qty)
+        taken = _hand_over(state, account, market, held, order, bankruptcy)
     closed = size - abs(held.qty)
     if not closed:
         return False
@@ -154,7 +188,33 @@ def _close(state: VenueState, account: SimAccount, market: Market, held: Holding
             order.position_side,
         )
     )
-    return taken > ZERO
+    return rest > ZERO
+
+
+def _hand_over(
+    state: VenueState, account: SimAccount, market: Market, held: Holding, order: VenueOrder, bankruptcy: Decimal
+) -> Decimal:
+    """Close what is left at the bankruptcy price: against the fund, and against others for what it cannot bear.
+
+    Returns how much the fund took over; what finds no opposite position is its, too.
+    """
+    spec, left = market.spec, held.qty
+    beyond = fund.unbearable(state, market, left, bankruptcy, margin.value_price(market, held))
+    booking.book_fill(state, market, order, bankruptcy, abs(left), Liquidity.NONE, FillReason.LIQUIDATION)
+    found = ZERO
+    if beyond:
+        sign = left / abs(left)
+        found = deleveraging.deleverage(state, market, account, beyond * sign, bankruptcy)
+    if found < beyond:
+        state.note(
+            "uncovered",
+            "",
+            spec.id,
+            f"{to_text((beyond - found).normalize())} found no opposite position: the fund cannot bear it",
+        )
+    taken = abs(left) - found
+    fund.take_over(state, market, taken if left > ZERO else -taken, bankruptcy)
+    return taken
 
 
 def _limit(market: Market, order: VenueOrder, bankruptcy: Decimal) -> int:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from attrs import define, field, frozen
+from attrs.validators import gt
 
 from sim.clocks import LOOKAHEAD_NS, Arrival, merge_arrivals
 from sim.recording.reader import RecordingReader
@@ -25,7 +26,7 @@ class Recording:
     path: Path
     instruments: tuple[Instrument, ...]
     recorder: str = "default"
-    min_feed_latency_ns: int = 1_000_000
+    min_feed_latency_ns: int = field(default=1_000_000, validator=gt(0))
 
 
 @define

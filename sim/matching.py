@@ -8,7 +8,7 @@ from attrs import define, field
 
 from sim.core import Core, KernelError
 from sim.kernel import books, host, layout, matching, queues
-from sim.rows import LOTS_MAX, TICKS_MAX
+from sim.kernel.compiled import Direct
 from sim.venue_order import VenueOrder
 from venues.model.book import Level
 from venues.model.fill import FillReason, Liquidity
@@ -27,6 +27,25 @@ _REASONS = (
     FillReason.LIQUIDATION,
 )
 _READ = 512
+
+_read_levels = Direct(books.read_levels)
+_apply_levels = Direct(host.apply_levels)
+_execute = Direct(host.execute)
+_load_levels = Direct(host.load_levels)
+_resize = Direct(host.resize)
+_is_available = Direct(matching.is_available)
+_match_crossed = Direct(matching.match_crossed)
+_on_trade = Direct(matching.on_trade)
+_rest = Direct(matching.rest)
+_shrink = Direct(matching.shrink)
+_shrink_reducing = Direct(matching.shrink_reducing)
+_take = Direct(matching.take)
+_would_take = Direct(matching.would_take)
+_dequeue = Direct(queues.dequeue)
+
+
+StoredMatcher = dict[tuple[str, PositionSide], int]
+"""The index of each position that was ever asked for, by account and position side."""
 
 
 @define(eq=False)
@@ -55,26 +74,23 @@ class Matcher:
 
     def on_snapshot(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Replace the displayed book. An empty one means "unknown": the orders keep their places."""
-        ticks, lots, split = self._levels(bids, asks)
-        host.load_levels(self.core.kernel, self.instrument, ticks, lots, split)
-        self._book()
+        self._set(_load_levels, bids, asks)
 
     def on_delta(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Set absolute quantities; whatever trades and own orders took from these levels is replaced."""
-        ticks, lots, split = self._levels(bids, asks)
-        host.apply_levels(self.core.kernel, self.instrument, ticks, lots, split)
-        self._book()
+        self._set(_apply_levels, bids, asks)
 
-    def _levels(self, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[Any, Any, int]:
-        try:
-            levels = np.array([*bids, *asks], np.int64).reshape(-1, 2)
-        except OverflowError as error:
-            raise KernelError(f"a level beyond {TICKS_MAX} ticks or {LOTS_MAX} lots") from error
-        ticks, lots, split = levels[:, 0], levels[:, 1], len(bids)
-        if not host.find_room(self.core.kernel, self.instrument, ticks, split):
-            self.core.make_room(self.instrument, ticks, split)
-            host.find_room(self.core.kernel, self.instrument, ticks, split)
-        return ticks, lots, split
+    def _set(self, function: Direct, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        core, split = self.core, len(bids)
+        count = core.write_levels(bids, asks)
+        waiting = function.call(core.kernel, self.instrument, core.levels, count, split)
+        if waiting < 0:
+            core.make_room(self.instrument, core.levels[:count, 0], split)
+            waiting = function.call(core.kernel, self.instrument, core.levels, count, split)
+            if waiting < 0:
+                raise KernelError("there is no room for levels that room was made for")
+        if waiting:
+            self._book()
 
     def best(self, side: Side) -> int | None:
         """Return the best displayed bid (BUY) or ask (SELL) in ticks."""
@@ -86,7 +102,7 @@ class Matcher:
         count = _READ
         while True:
             ticks, lots = np.empty(count, np.int64), np.empty(count, np.int64)
-            found = books.read_levels(self.core.kernel, self._side(side), ticks, lots)
+            found = _read_levels.call(self.core.kernel, self._side(side), ticks, lots)
             if found < count:
                 return list(zip(ticks[:found].tolist(), lots[:found].tolist(), strict=True))
             count *= 4
@@ -100,13 +116,15 @@ class Matcher:
 
     def shrink(self, side: Side, ticks: int, lots: int) -> None:
         """Take `lots` off the front of a displayed level: own orders there move up."""
-        matching.shrink(self.core.kernel, self.instrument, _code(side), ticks, lots)
+        _shrink.call(self.core.kernel, self.instrument, _code(side), ticks, lots)
 
     # Own orders
 
     def hold(self, account: str, side: PositionSide, lots: int) -> None:
         """Note an account's position, signed; own executions move it by themselves."""
-        self.core.kernel.positions[self._position(account, side)] = lots
+        # Making room for a position may replace the kernel.
+        position = self._position(account, side)
+        self.core.kernel.positions[position] = lots
 
     def _position(self, account: str, side: PositionSide) -> int:
         found = self.positions.get((account, side))
@@ -119,7 +137,7 @@ class Matcher:
         if order.ticks is None:
             raise ValueError(f"{order.id}: an order without a price cannot rest")
         self._enter(order)
-        matching.rest(self.core.kernel, order.slot)
+        _rest.call(self.core.kernel, order.slot)
         order.resting = True
 
     def _enter(self, order: VenueOrder) -> None:
@@ -128,13 +146,13 @@ class Matcher:
     def remove(self, order: VenueOrder) -> None:
         """Take the order out of the queue; one that does not rest is left alone."""
         if order.resting:
-            queues.dequeue(self.core.kernel, order.slot)
+            _dequeue.call(self.core.kernel, order.slot)
             self.core.leave(order.slot)
             order.slot, order.resting = -1, False
 
     def resize(self, order: VenueOrder) -> None:
         """Let a resting order's quantity be what it now is, without moving the order."""
-        host.resize(self.core.kernel, order.slot, order.lots, order.cut)
+        _resize.call(self.core.kernel, order.slot, order.lots, order.cut)
 
     def own(self, side: Side) -> list[VenueOrder]:
         """Return the resting orders of a side, best price first, in the order of their queue."""
@@ -155,18 +173,18 @@ class Matcher:
 
     def would_take(self, side: Side, ticks: int) -> bool:
         """Whether an order of `side` at `ticks` meets a displayed or an own resting order."""
-        return bool(matching.would_take(self.core.kernel, self.instrument, _code(side), ticks))
+        return bool(_would_take.call(self.core.kernel, self.instrument, _code(side), ticks))
 
     def available(self, side: Side, limit: int | None, lots: int) -> bool:
         """Whether `lots` are displayed within `limit`."""
         worst = side.sign * layout.NO_LIMIT if limit is None else limit
-        return bool(matching.is_available(self.core.kernel, self.instrument, _code(side), worst, lots))
+        return bool(_is_available.call(self.core.kernel, self.instrument, _code(side), worst, lots))
 
     def take(self, order: VenueOrder, limit: int | None) -> None:
         """Let the order consume what stands within `limit`: best price first, own resting orders in their places."""
         self._enter(order)
         slot = order.slot
-        matching.take(self.core.kernel, slot, order.side.sign * layout.NO_LIMIT if limit is None else limit)
+        _take.call(self.core.kernel, slot, order.side.sign * layout.NO_LIMIT if limit is None else limit)
         order.killed = bool(self.core.kernel.orders["killed"][slot])
         self._book()
         self.core.leave(slot)
@@ -174,22 +192,22 @@ class Matcher:
 
     def on_trade(self, ticks: int, lots: int, aggressor: Side) -> None:
         """A public trade: fills own orders it went through, then those at its price behind what is ahead of them."""
-        matching.on_trade(self.core.kernel, self.instrument, ticks, lots, _code(aggressor))
+        _on_trade.call(self.core.kernel, self.instrument, ticks, lots, _code(aggressor))
         self._book()
 
     def match_crossed(self) -> None:
         """Fill own orders that a displayed opposite quote reaches, at most that quote's quantity, at their price."""
-        matching.match_crossed(self.core.kernel, self.instrument)
+        _match_crossed.call(self.core.kernel, self.instrument)
         self._book()
 
     def shrink_reducing(self) -> None:
         """Cut resting reduce-only orders to the positions as they are now; those with nothing left expire."""
-        matching.shrink_reducing(self.core.kernel, self.instrument)
+        _shrink_reducing.call(self.core.kernel, self.instrument)
         self._book()
 
     def execute(self, order: VenueOrder, ticks: int, lots: int) -> None:
         """Fill a resting order in an auction at `ticks`."""
-        host.execute(self.core.kernel, order.slot, ticks, lots, layout.BY_AUCTION)
+        _execute.call(self.core.kernel, order.slot, ticks, lots, layout.BY_AUCTION)
         self._book()
 
     def _book(self) -> None:
@@ -209,6 +227,14 @@ class Matcher:
             order.cut += lots
         else:
             self.expire(order)
+
+    def store(self) -> StoredMatcher:
+        """Return what the arrays do not hold."""
+        return self.positions
+
+    def load(self, found: StoredMatcher) -> None:
+        """Go on from there; the arrays are the core's to load."""
+        self.positions = found
 
     def _side(self, side: Side) -> int:
         return 4 * self.instrument + _code(side)

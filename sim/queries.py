@@ -25,7 +25,7 @@ def answer(state: VenueState, query: Query) -> Report:
     account = state.accounts.get(query.account)
     if handler is None:
         return _failed(state, query, f"{state.name} does not answer {query.kind}")
-    if account is None:
+    if account is None or query.account in state.participants:
         return _failed(state, query, f"{query.account} is not an account of {state.name}")
     if query.instrument is not None and query.instrument not in state.markets:
         return _failed(state, query, f"{query.instrument} is not listed at {state.name}")

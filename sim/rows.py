@@ -7,7 +7,7 @@ A message becomes one row or several, of which the last carries LAST: what it di
 | DEPTH | price | new absolute quantity, 0 removes | a bid |
 | CLEAR | - | - | - ; the whole book is forgotten; alone and LAST: it is unknown until the next snapshot |
 | SNAPSHOT | price | quantity; follows a CLEAR | a bid |
-| QUOTE | price | quantity of the best level; a bid and an ask row | the bid |
+| QUOTE | price | quantity of the best level, 0 for an empty side; a bid and an ask row | the bid |
 | TRADE | price | quantity | the aggressor buys |
 | MARK | index price x 1e8, 0 unknown | mark price x 1e8 | - |
 | FUNDING | its mark price x 1e8, 0 unknown | rate x 1e12, signed | - |
@@ -17,8 +17,11 @@ A message becomes one row or several, of which the last carries LAST: what it di
 | ADD | price | quantity of the new order `order_id` | it buys |
 | MODIFY | new price | new quantity of `order_id` | it buys |
 | DELETE | price | - ; `order_id` leaves the book | it buys |
-| EXECUTE | price | quantity of `order_id` that traded | it buys |
+| EXECUTE | price | quantity of `order_id` that traded: it shrinks by it, and leaves with its last lot | it buys |
 | GAP | - | - | - ; what follows cannot be trusted until the next snapshot |
+| ESTIMATE | next funding, ns UTC, 0 unknown | running funding rate x 1e12, signed | - |
+
+TRADE is the print, in an order-by-order market, too, and changes no order; the EXECUTE rows beside it do.
 
 Rows with VENUE happen at the venue at `venue_ns`, rows with LOCAL reach the desk at `local_ns`. Among VENUE rows
 `venue_ns` never falls, among LOCAL rows `local_ns` never falls; a row that cannot have both places is written twice,
@@ -33,7 +36,18 @@ from attrs import define
 from numpy.typing import NDArray
 
 DEPTH, TRADE, CLEAR, SNAPSHOT, QUOTE, MARK, FUNDING, STATUS, OPEN_INTEREST, SETTLEMENT = range(1, 11)
-ADD, MODIFY, DELETE, EXECUTE, GAP = range(11, 16)
+ADD, MODIFY, DELETE, EXECUTE, GAP, ESTIMATE = range(11, 17)
+
+KINDS = dict(
+    enumerate(
+        (
+            *("depth", "trade", "clear", "snapshot", "quote", "mark", "funding", "status", "open_interest"),
+            *("settlement", "add", "modify", "delete", "execute", "gap", "estimate"),
+        ),
+        start=1,
+    )
+)
+"""The kinds' names by number."""
 
 VENUE, LOCAL, BUY, LAST = 1, 2, 4, 8
 

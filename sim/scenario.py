@@ -15,9 +15,11 @@ from sim.scenario_fields import ScenarioError, load
 from sim.scenario_format import ScenarioDocument, read_document
 from sim.scenario_orders import TimedCommand
 from sim.scenario_result import build_result, differences
+from sim.slippage import SlippageReport
 from sim.venue import SimVenue
 from sim.venue_state import Note
 from venues.port import Report, SubmitOrder
+from venues.rules.errors import BadValueError
 
 Result = dict[str, object]
 
@@ -27,13 +29,19 @@ _EXACT = Context(prec=120)
 
 @define
 class Played:
-    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when."""
+    """What a play left behind: the venue as it ended, its reports in order, money, notes, and who was cut off when.
+
+    `slippage` is by instrument and trade id, empty where there are books. `others` is what the venue told simulated
+    participants; `flows` are everybody's.
+    """
 
     document: ScenarioDocument
     venue: SimVenue
     reports: list[Report]
     flows: list[CashFlow]
     notes: list[Note]
+    slippage: dict[tuple[str, str], SlippageReport] = field(factory=dict)
+    others: list[Report] = field(factory=list)
     unsent: list[TimedCommand] = field(factory=list)
     outages: list[tuple[int, int | None]] = field(factory=list)
     errors: list[tuple[int, str]] = field(factory=list)
@@ -78,25 +86,37 @@ class Scenario:
         return self.document.name
 
     def play(self) -> Played:
-        """Play from a fresh venue to the last event, order or expiry named in the document."""
+        """Play from a fresh venue to the last event, order or expiry named in the document.
+
+        Raises ScenarioError for numbers that fit the format and lead beyond what the rules calculate with.
+        """
         flows: list[CashFlow] = []
         notes: list[Note] = []
+        slippage: dict[tuple[str, str], SlippageReport] = {}
+        others: list[Report] = []
         d = self.document
         account = evolve(d.account, balances=dict(d.account.balances), leverage=dict(d.account.leverage))
-        venue = SimVenue(
-            d.venue,
-            d.instruments,
-            [account],
-            d.fees,
-            d.rules,
-            d.queue_model,
-            d.seed,
-            on_flow=flows.append,
-            on_note=notes.append,
-        )
-        played = Played(d, venue, [], flows, notes, outages=_outages(d.events))
         with localcontext(_EXACT):
-            _play(played)
+            venue = SimVenue(
+                d.venue,
+                d.instruments,
+                [account],
+                d.fees,
+                d.rules,
+                d.queue_model,
+                d.seed,
+                on_flow=flows.append,
+                on_note=notes.append,
+                execution=d.execution,
+                on_slippage=lambda report: slippage.__setitem__((report.instrument, report.trade_id), report),
+                settings=d.settings,
+                on_counterparty=others.append,
+            )
+            played = Played(d, venue, [], flows, notes, slippage, others, outages=_outages(d.events))
+            try:
+                _play(played)
+            except BadValueError as error:
+                raise ScenarioError("", f"its numbers lead beyond any market: {error}") from None
         return played
 
     def run(self) -> Result:
@@ -136,7 +156,7 @@ def _play(played: Played) -> None:
         [
             *(event.t for event in events),
             *(command.t + entry_ns for command in commands),
-            *(expiry - d.epoch_ns for expiry in map(_expiry, commands) if expiry is not None),
+            *(ns - d.epoch_ns for ns in (*map(_expiry, commands), *_ends(d)) if ns is not None),
         ],
         default=0,
     )
@@ -158,6 +178,12 @@ def _play(played: Played) -> None:
         else:
             _arrive(played, commands[c], now)
             c += 1
+
+
+def _ends(document: ScenarioDocument) -> list[int | None]:
+    """Return when contracts expire or are closed out, UTC ns."""
+    expiries = [spec.expiry_ns for spec in document.instruments]
+    return [*expiries, *(controls.close_out_ns for controls in document.settings.controls.values())]
 
 
 def _expiry(command: TimedCommand) -> int | None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.parametric_bars import BadBarError, check_bar
 from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.scenario_fields import Fields, ScenarioError, array, boolean, decimal, integer, join, one_of, text
 from venues.model.book import Level
@@ -12,18 +13,24 @@ from venues.model.instrument import Instrument, InstrumentKind, OffGridError
 from venues.model.money import ZERO
 from venues.model.order import Side
 from venues.port import (
+    Bar,
     BookDelta,
     BookSnapshot,
     FundingRate,
     InstrumentState,
     InstrumentStatus,
+    LiquidationPrint,
     MarkPrice,
     OpenInterest,
+    Quote,
     Report,
     Trade,
 )
 
 _L3 = frozenset({"order_add", "order_modify", "order_delete", "order_execute"})
+
+_BOOKS = frozenset({"book_snapshot", "book_delta"})
+_BOOKLESS = frozenset({"bar", "quote", "liquidation_print"})
 
 # Thirty years in ns: beyond it a time is a mistake.
 T_MAX = 10**18
@@ -65,8 +72,13 @@ class TimedEvent:
         return self.what.instrument, self.what.state.value
 
 
-def read_events(values: list[object], epoch: int, specs: dict[str, Instrument]) -> tuple[TimedEvent, ...]:
-    """Return the events in file order. Raises ScenarioError naming the first offending key."""
+def read_events(
+    values: list[object], epoch: int, specs: dict[str, Instrument], *, has_books: bool = True
+) -> tuple[TimedEvent, ...]:
+    """Return the events in file order; bars and quotes are for venues without books, and books for the others.
+
+    Raises ScenarioError naming the first offending key.
+    """
     found = []
     for index, value in enumerate(values):
         fields = Fields(value, join("events", index))
@@ -77,8 +89,11 @@ def read_events(values: list[object], epoch: int, specs: dict[str, Instrument]) 
         reader = _READERS.get(kind)
         if reader is None:
             raise ScenarioError(fields.at("type"), f"{kind!r} is not one of {', '.join((*_READERS, *sorted(_L3)))}")
+        if kind in (_BOOKLESS if has_books else _BOOKS):
+            why = "needs venue.execution" if has_books else "means nothing with venue.execution: there is no book"
+            raise ScenarioError(fields.at("type"), f"{kind} {why}")
         # The event's number is its update id: what an honest feed would count.
-        found.append(TimedEvent(t, reader(_Context(fields, epoch + t, index + 1, specs))))
+        found.append(TimedEvent(t, reader(_Context(fields, epoch, epoch + t, index + 1, specs))))
         fields.done()
     return tuple(found)
 
@@ -94,6 +109,7 @@ def moment(value: object, path: str) -> int:
 @frozen
 class _Context:
     fields: Fields
+    epoch: int
     ts: int
     number: int
     specs: dict[str, Instrument]
@@ -186,7 +202,44 @@ def _positive(value: object, path: str) -> Decimal:
 
 def _mark(c: _Context) -> Report:
     spec = c.spec()
-    return MarkPrice(c.ts, spec.id, c.fields.need("mark", _positive), c.fields.maybe("index", _positive))
+    mark, index = c.fields.need("mark", _positive), c.fields.maybe("index", _positive)
+    return MarkPrice(c.ts, spec.id, mark, index, c.fields.maybe("rate", decimal))
+
+
+def _bar(c: _Context) -> Report:
+    spec = c.spec()
+    start = c.epoch + c.fields.need("start_t", moment)
+    prices = [c.fields.need(key, decimal) for key in ("open", "high", "low", "close")]
+    volume, is_mark = c.fields.get("volume", decimal, ZERO), c.fields.get("mark", boolean, False)
+    opened, high, low, closed = prices
+    bar = Bar(c.ts, spec.id, start, opened, high, low, closed, volume, is_mark)
+    try:
+        check_bar(spec, bar)
+    except BadBarError as error:
+        raise ScenarioError(c.fields.at("start_t" if error.field == "start" else error.field), error.why) from None
+    return bar
+
+
+def _quote(c: _Context) -> Report:
+    spec = c.spec()
+
+    def price(value: object, path: str) -> int:
+        return _price(spec, value, path)
+
+    def qty(value: object, path: str) -> int:
+        return _qty(spec, value, path, 1)
+
+    bid, bid_lots = c.fields.need("bid", price), c.fields.need("bid_qty", qty)
+    ask, ask_lots = c.fields.need("ask", price), c.fields.need("ask_qty", qty)
+    if bid >= ask:
+        raise ScenarioError(c.fields.at("ask"), "is not above the bid")
+    return Quote(c.ts, spec.id, c.number, bid, bid_lots, ask, ask_lots)
+
+
+def _liquidation_print(c: _Context) -> Report:
+    spec = c.spec()
+    side, price = c.fields.need("side", one_of(_SIDES)), c.fields.need("price", _positive)
+    return LiquidationPrint(c.ts, spec.id, side, price, c.fields.need("qty", _positive))
 
 
 def _funding(c: _Context) -> Report:
@@ -233,6 +286,9 @@ _READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
     "book_snapshot": _snapshot,
     "book_delta": _delta,
     "trade": _trade,
+    "bar": _bar,
+    "quote": _quote,
+    "liquidation_print": _liquidation_print,
     "mark_price": _mark,
     "funding": _funding,
     "open_interest": _open_interest,

@@ -6,11 +6,15 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.parametric_config import ParametricConfig
 from sim.queue_models import QueueModelError, make_queue_model
-from sim.scenario_events import T_MAX, TimedEvent, read_events
+from sim.scenario_events import T_MAX, TimedEvent, moment, read_events
+from sim.scenario_execution import read_execution
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
 from sim.scenario_orders import TimedCommand, read_orders
+from sim.scenario_venue import check_calendar, read_settings
 from sim.venue_rules import RULES
+from sim.venue_settings import VenueSettings
 from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
@@ -40,7 +44,10 @@ class Latency:
 
 @frozen
 class ScenarioDocument:
-    """A scenario as read. `epoch_ns` is the instant of t = 0; events and commands are in file order."""
+    """A scenario as read. `epoch_ns` is the instant of t = 0; events and commands are in file order.
+
+    `execution` is None where orders trade in a book.
+    """
 
     name: str
     epoch_ns: int
@@ -49,12 +56,14 @@ class ScenarioDocument:
     rules: str
     latency: Latency
     queue_model: str
+    execution: ParametricConfig | None
     fees: FeeTable
     instruments: tuple[Instrument, ...]
     account: Account
     events: tuple[TimedEvent, ...]
     commands: tuple[TimedCommand, ...]
     expect: dict[str, object] | None
+    settings: VenueSettings
 
 
 def read_document(document: object) -> ScenarioDocument:
@@ -68,14 +77,20 @@ def read_document(document: object) -> ScenarioDocument:
     rules = venue.need("rules", one_of(_RULES))
     latency = _latency(_object_or_empty(venue, "latency"))
     queue_model = venue.get("queue_model", _queue_model, "risk_averse")
+    execution = venue.maybe("execution", read_execution)
     default_fees = venue.maybe("fees", lambda value, path: _fees(value, path, FeeBasis.NOTIONAL))
-    venue.done()
-    specs, fees = _instruments(root.need("instruments", array), venue_name, default_fees)
+    specs, fees = _instruments(root.need("instruments", array), venue_name, epoch, default_fees)
     if RULES[rules].fee_to_close and default_fees is not None:
         _share_of_value(default_fees.taker, "venue.fees.taker")
-    account = _account(root.need("account", Fields), venue_name, specs)
+    _check_symbols(execution, specs)
+    account = _account(root.need("account", Fields), ACCOUNT, venue_name, specs)
+    settings = read_settings(
+        venue, specs, seed, epoch, lambda fields, name: _account(fields, name, venue_name, specs), ACCOUNT
+    )
+    venue.done()
+    check_calendar(settings, specs, epoch, rules, venue.at("calendar"))
     mode = account.position_mode
-    events = read_events(root.need("events", array), epoch, specs)
+    events = read_events(root.need("events", array), epoch, specs, has_books=execution is None)
     commands = read_orders(root.need("orders", array), epoch, specs, ACCOUNT, mode)
     expect = root.maybe("expect", lambda value, path: Fields(value, path).all())
     root.done()
@@ -87,13 +102,24 @@ def read_document(document: object) -> ScenarioDocument:
         rules,
         latency,
         queue_model,
+        execution,
         fees,
         tuple(specs.values()),
         account,
         events,
         commands,
         expect,
+        settings,
     )
+
+
+def _check_symbols(execution: ParametricConfig | None, specs: dict[str, Instrument]) -> None:
+    if execution is None:
+        return
+    for key, named in (("adv", execution.adv), ("products", execution.products)):
+        for symbol in named:
+            if symbol not in specs:
+                raise ScenarioError(f"venue.execution.{key}.{symbol}", "unknown symbol")
 
 
 def _object_or_empty(fields: Fields, key: str) -> Fields:
@@ -150,13 +176,13 @@ def _fees(value: object, path: str, basis: FeeBasis) -> FeeSchedule:
 
 
 def _instruments(
-    values: list[object], venue: str, default: FeeSchedule | None
+    values: list[object], venue: str, epoch: int, default: FeeSchedule | None
 ) -> tuple[dict[str, Instrument], FeeTable]:
     specs: dict[str, Instrument] = {}
     own: dict[str, FeeSchedule] = {}
     for index, value in enumerate(values):
         fields = Fields(value, join("instruments", index))
-        spec, schedule = _instrument(fields, venue)
+        spec, schedule = _instrument(fields, venue, epoch)
         if spec.symbol in specs:
             raise ScenarioError(fields.at("symbol"), f"{spec.symbol} is listed twice")
         specs[spec.symbol] = spec
@@ -169,7 +195,7 @@ def _instruments(
     return specs, FeeTable(default, own)
 
 
-def _instrument(fields: Fields, venue: str) -> tuple[Instrument, FeeSchedule | None]:
+def _instrument(fields: Fields, venue: str, epoch: int) -> tuple[Instrument, FeeSchedule | None]:
     symbol = fields.need("symbol", text)
     kind = fields.need("kind", one_of(_KINDS))
     quote = fields.need("quote", text)
@@ -198,6 +224,7 @@ def _instrument(fields: Fields, venue: str) -> tuple[Instrument, FeeSchedule | N
         multiplier=fields.get("multiplier", positive, ONE),
         min_qty=fields.get("min_qty", _not_negative, ZERO),
         max_qty=fields.maybe("max_qty", positive),
+        expiry_ns=_expiry(fields, kind, epoch),
         min_notional=fields.get("min_notional", _not_negative, ZERO),
         max_leverage=max_leverage,
         brackets=brackets,
@@ -207,6 +234,14 @@ def _instrument(fields: Fields, venue: str) -> tuple[Instrument, FeeSchedule | N
     )
     fields.done()
     return spec, schedule
+
+
+def _expiry(fields: Fields, kind: InstrumentKind, epoch: int) -> int | None:
+    if kind not in {InstrumentKind.QUARTERLY, InstrumentKind.FUTURE}:
+        fields.refuse("expiry_t", f"a {kind} does not expire")
+        return None
+    t = fields.maybe("expiry_t", moment)
+    return None if t is None else epoch + t
 
 
 def positive(value: object, path: str) -> Decimal:
@@ -260,7 +295,7 @@ def _brackets(values: list[object], path: str, max_leverage: int) -> tuple[Brack
     return tuple(rows)
 
 
-def _account(fields: Fields, venue: str, specs: dict[str, Instrument]) -> Account:
+def _account(fields: Fields, name: str, venue: str, specs: dict[str, Instrument]) -> Account:
     balances = fields.need("balances", Fields)
     wallet = {asset: balances.need(asset, _not_negative) for asset in balances.keys()}  # noqa: SIM118
     leverages = _object_or_empty(fields, "leverage")
@@ -274,7 +309,7 @@ def _account(fields: Fields, venue: str, specs: dict[str, Instrument]) -> Accoun
             raise ScenarioError(leverages.at(symbol), f"{chosen} is above max_leverage {spec.max_leverage}")
         leverage[spec.id] = chosen
     account = Account(
-        ACCOUNT,
+        name,
         venue,
         wallet,
         fields.get("margin_mode", one_of(_MARGIN_MODES), MarginMode.CROSS),

@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from sim import margin
 from sim.account import Holding, SimAccount
 from sim.scenario_fields import ScenarioError, join
 from sim.venue_order import VenueOrder
+from sim.venue_settings import VenueSettings
 from sim.venue_state import Market
 from venues.model.money import COST_QUANTUM, ONE, NotANumberError, parse_decimal, to_text
 from venues.model.order import PositionSide
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 # A quotient that fills these digits does not end, nor does the share of a cost that ends at its quantum: they compare
 # at the digits the expectation gives.
 _QUOTIENT = Context(prec=28)
+_BPS_PLACES = 9
 _COST_PLACES = -int(COST_QUANTUM.as_tuple().exponent)
 
 
@@ -49,7 +53,7 @@ def build_result(played: "Played") -> dict[str, object]:
         "name": played.document.name,
         "orders": _orders(played),
         "fills": [_fill(played, report) for report in played.reports if isinstance(report, OrderFilled)],
-        "positions": _positions(played),
+        "positions": _positions(played, _account(played)),
         "balances": {asset: number(held) for asset, held in _account(played).account.balances.items()},
         "cash_flows": [
             {
@@ -59,12 +63,38 @@ def build_result(played: "Played") -> dict[str, object]:
                 "amount": number(flow.amount),
             }
             for flow in played.flows
+            if flow.account == played.document.account.id
         ],
         "liquidations": [_liquidation(played, r) for r in played.reports if isinstance(r, Liquidated)],
-        "adl": [_deleveraging(played, r) for r in played.reports if isinstance(r, Deleveraged)],
+        "adl": _deleveragings(played),
         "events_log": _events_log(played),
         "errors": [{"t": t, "why": why} for t, why in played.errors],
+        **_others(played),
     }
+
+
+def _others(played: "Played") -> dict[str, object]:
+    """Return the simulated participants and the fund, where the scenario says something of either."""
+    state, settings = played.venue.state, played.document.settings
+    if evolve(settings, controls={}, calendar=False, daily_settlement=False) == VenueSettings():
+        return {}
+    participants = {}
+    for each in settings.participants:
+        account = state.accounts[each.account.id]
+        participants[account.id] = {
+            "balances": {asset: number(held) for asset, held in account.account.balances.items()},
+            "positions": _positions(played, account),
+            "liquidations": [
+                _liquidation(played, r) for r in played.others if isinstance(r, Liquidated) and r.account == account.id
+            ],
+        }
+    inventory = {state.markets[name].spec.symbol: number(held.qty) for name, held in state.inventory.items()}
+    fund = {
+        "balances": {asset: number(held) for asset, held in state.insurance.items()},
+        "uncovered": {asset: number(held) for asset, held in state.uncovered.items()},
+        "positions": {symbol: qty for symbol, qty in inventory.items() if qty != "0"},
+    }
+    return {"participants": participants, "insurance": fund}
 
 
 def _account(played: "Played") -> SimAccount:
@@ -105,7 +135,7 @@ def _order(market: Market, order: VenueOrder, reason: str | None) -> dict[str, o
 
 def _fill(played: "Played", report: OrderFilled) -> dict[str, object]:
     t = report.ts - played.document.epoch_ns
-    return {
+    found: dict[str, object] = {
         "t": t,
         "t_local": played.local(t),
         "order": report.client_order_id,
@@ -115,14 +145,21 @@ def _fill(played: "Played", report: OrderFilled) -> dict[str, object]:
         "fee": number(report.fee),
         "reason": report.reason.value,
     }
+    told = played.slippage.get((report.instrument, report.trade_id))
+    if told is not None:
+        found["reference"] = number(told.reference)
+        found["slippage_bps"] = number(Decimal(repr(round(told.slippage_bps, _BPS_PLACES))))
+        found["slippage_parts"] = {key: number(Decimal(repr(round(p, _BPS_PLACES)))) for key, p in told.parts.items()}
+        found["slippage_absent"] = list(told.absent)
+    return found
 
 
 def _symbol(played: "Played", instrument: str) -> str:
     return played.venue.state.markets[instrument].spec.symbol
 
 
-def _positions(played: "Played") -> dict[str, object]:
-    state, account = played.venue.state, _account(played)
+def _positions(played: "Played", account: SimAccount) -> dict[str, object]:
+    state = played.venue.state
     found: dict[str, object] = {}
     for held in account.open_holdings():
         market = state.markets[held.position.instrument]
@@ -158,9 +195,16 @@ def _liquidation(played: "Played", report: Liquidated) -> dict[str, object]:
     }
 
 
+def _deleveragings(played: "Played") -> list[dict[str, object]]:
+    """Return who gave up what, the scenario's own account first where several did at one instant."""
+    found = [r for r in (*played.reports, *played.others) if isinstance(r, Deleveraged)]
+    return [_deleveraging(played, report) for report in sorted(found, key=lambda report: report.ts)]
+
+
 def _deleveraging(played: "Played", report: Deleveraged) -> dict[str, object]:
     return {
         "t": report.ts - played.document.epoch_ns,
+        "account": report.account,
         "symbol": _symbol(played, report.instrument),
         "side": report.side.value,
         "qty": number(report.qty),
@@ -241,6 +285,8 @@ _SHAPES: dict[str, type] = {
     "adl": list,
     "events_log": list,
     "errors": list,
+    "participants": dict,
+    "insurance": dict,
 }
 
 

@@ -8,13 +8,13 @@ and lots. Two runs with the same seed and settings give the same messages.
 import math
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import count
 from random import Random
 
 from attrs import define, field, frozen
 from attrs.validators import gt
 
 from sim.clocks import Arrival
+from sim.stored import StoredMessage, StoredStateError, stored
 from venues.model.book import Level
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import Side
@@ -80,6 +80,36 @@ class _Maker:
     traded: set[int] = field(factory=set)
 
 
+StoredRng = tuple[int, tuple[int, ...], float | None]
+"""What `random.Random.getstate` returns."""
+
+
+@frozen
+class StoredMaker:
+    """One instrument's moving parts, its levels in the order the generator walks them."""
+
+    instrument: str
+    rng: StoredRng
+    premium: float
+    update_id: int
+    trade_id: int
+    local_ns: int
+    bids: dict[int, int]
+    asks: dict[int, int]
+    traded: list[int]
+
+
+@frozen
+class StoredSynthetic:
+    """A market between two arrivals; `arrivals` are made and not yet taken: (venue ns, local ns, message)."""
+
+    steps: int
+    mid: float
+    rng: StoredRng
+    makers: list[StoredMaker]
+    arrivals: list[tuple[int, int, StoredMessage]]
+
+
 class SyntheticMarket:
     """The arrivals of a seeded market, in order of local time. Raises ValueError for an instrument not in `specs`."""
 
@@ -92,22 +122,64 @@ class SyntheticMarket:
                 raise ValueError(f"synthetic market: unknown instrument {one.instrument!r}")
             rng = Random(f"{settings.seed}/{one.instrument}")
             self._makers.append(_Maker(specs[one.instrument], one, rng, one.premium_bps))
+        self._steps = self._taken = 0
+        self._mid = float(settings.mid)
+        self._arrivals: list[Arrival] = []
 
     def __iter__(self) -> Iterator[Arrival]:
         settings = self._settings
-        mid = float(settings.mid)
-        step_sigma = settings.volatility_bps * 1e-4 * math.sqrt(settings.step_ns / (60 * SECOND_NS))
         steps = None if settings.duration_ns is None else settings.duration_ns // settings.step_ns + 1
-        for step in count() if steps is None else range(steps):
-            now = settings.start_ns + step * settings.step_ns
-            mid *= math.exp(step_sigma * self._rng.gauss(0.0, 1.0))
-            arrivals: list[Arrival] = []
-            for index, maker in enumerate(self._makers):
-                self._move_premium(maker)
-                # A microsecond apart, so that no two instruments ever share an instant.
-                arrivals += self._step(maker, now + index * 1_000, step, mid)
-            arrivals.sort(key=lambda arrival: arrival.local_ns)
-            yield from arrivals
+        while True:
+            # Looked up each time: they may be replaced meanwhile.
+            while self._taken < len(self._arrivals):
+                self._taken += 1
+                yield self._arrivals[self._taken - 1]
+            if self._steps == steps:
+                return
+            self._next_step()
+
+    def _next_step(self) -> None:
+        settings = self._settings
+        step_sigma = settings.volatility_bps * 1e-4 * math.sqrt(settings.step_ns / (60 * SECOND_NS))
+        now = settings.start_ns + self._steps * settings.step_ns
+        self._mid *= math.exp(step_sigma * self._rng.gauss(0.0, 1.0))
+        self._arrivals, self._taken = [], 0
+        for index, maker in enumerate(self._makers):
+            self._move_premium(maker)
+            # A microsecond apart, so that no two instruments ever share an instant.
+            self._arrivals += self._step(maker, now + index * 1_000, self._steps, self._mid)
+        self._arrivals.sort(key=lambda arrival: arrival.local_ns)
+        self._steps += 1
+
+    def store(self) -> StoredSynthetic:
+        """Return what is to be known to go on after the arrival that was taken last."""
+        return StoredSynthetic(
+            self._steps,
+            self._mid,
+            _stored_rng(self._rng),
+            [
+                StoredMaker(
+                    one.spec.id, _stored_rng(one.rng), one.premium, one.update_id, one.trade_id, one.local_ns,
+                    one.bids, one.asks, sorted(one.traded),
+                )
+                for one in self._makers
+            ],
+            [(one.venue_ns, one.local_ns, stored(one.message)) for one in self._arrivals[self._taken :]],
+        )  # fmt: skip
+
+    def restore(self, found: StoredSynthetic) -> None:
+        """Go on from there. Raises StoredStateError when it is the state of other instruments."""
+        if [one.instrument for one in found.makers] != [maker.spec.id for maker in self._makers]:
+            raise StoredStateError("synthetic market: the stored state is of other instruments")
+        self._steps, self._mid = found.steps, found.mid
+        _restore_rng(self._rng, found.rng)
+        for maker, one in zip(self._makers, found.makers, strict=True):
+            _restore_rng(maker.rng, one.rng)
+            maker.premium, maker.update_id, maker.trade_id = one.premium, one.update_id, one.trade_id
+            maker.local_ns, maker.bids, maker.asks = one.local_ns, one.bids, one.asks
+            maker.traded = set(one.traded)
+        self._arrivals = [Arrival(venue_ns, local_ns, one.message()) for venue_ns, local_ns, one in found.arrivals]
+        self._taken = 0
 
     def _move_premium(self, maker: _Maker) -> None:
         one = maker.settings
@@ -200,3 +272,15 @@ class SyntheticMarket:
 def _changes(old: dict[int, int], new: dict[int, int], traded: set[int]) -> list[Level]:
     gone = [(ticks, 0) for ticks in old if ticks not in new]
     return gone + [(ticks, lots) for ticks, lots in new.items() if ticks in traded or old.get(ticks) != lots]
+
+
+def _stored_rng(rng: Random) -> StoredRng:
+    version, words, gauss_next = rng.getstate()
+    return version, words, gauss_next
+
+
+def _restore_rng(rng: Random, found: StoredRng) -> None:
+    try:
+        rng.setstate(found)
+    except (ValueError, TypeError) as error:
+        raise StoredStateError(f"synthetic market: {error}") from error

@@ -28,6 +28,14 @@ def reached(order: VenueOrder, price: Decimal) -> bool:
     return price >= stop if rising else price <= stop
 
 
+def trailing_level(order: VenueOrder) -> Decimal | None:
+    """Return where a trailing stop triggers as it stands, None while it does not follow the market."""
+    rate = order.command.callback_rate
+    if rate is None or order.best is None:
+        return None
+    return order.best * (1 - rate) if order.side is Side.SELL else order.best * (1 + rate)
+
+
 def _trail(order: VenueOrder, price: Decimal) -> bool:
     """Follow the best price since activation; trigger when it is given back by the callback rate (a fraction)."""
     rate = order.command.callback_rate

@@ -4,20 +4,30 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 
-from sim import auction, booking, entry, liquidation, margin, queries
+from attrs import evolve
+
+from sim import booking, entry, liquidation, margin, parametric_market, queries, sessions
 from sim.account import FlowHook, SimAccount
 from sim.core import Core
+from sim.fund import FUND
+from sim.index_mean import IndexMean
 from sim.matching import Matcher
+from sim.parametric_config import ParametricConfig
+from sim.parametric_market import make_matcher
+from sim.price_controls import PriceControls
 from sim.queue_models import make_queue_model
+from sim.slippage import SlippageHook
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
-from sim.venue_state import Market, NoteHook, VenueState
+from sim.venue_settings import Participant, VenueSettings
+from sim.venue_state import Market, NoteHook, ReportHook, VenueState
+from sim.venue_stored import StoredVenue, load_venue, store_venue
 from venues.costs.fees import FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import PositionSide
+from venues.model.order import PositionSide, Side
 from venues.port import (
     AdjustIsolatedMargin,
     ArmDeadMan,
@@ -27,7 +37,6 @@ from venues.port import (
     CancelOrder,
     Command,
     FundingRate,
-    InstrumentState,
     InstrumentStatus,
     MarkPrice,
     ModifyOrder,
@@ -41,6 +50,8 @@ from venues.port import (
     Trade,
 )
 from venues.rules.binance_margin import check_brackets
+from venues.rules.contracts import parse_contract
+from venues.rules.errors import BadValueError, RuleError
 from venues.rules.instrument_margin import initial_margin
 
 
@@ -52,10 +63,13 @@ class SimVenue:
     """One venue in a box. Every call happens at a venue time `now` (ns UTC, never going back) and returns what the
     venue says then, in order. Latency is the caller's business; the venue itself draws no chance and reads no clock.
 
-    Books are displayed quantities in ticks and lots; own orders are matched as `sim/matching.py` says.
-    Venues may share a `core`, which then holds the instruments of all.
-    `on_flow` sees every movement of money, `on_note` what the port has no report for. `seed` is kept for models that
-    draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad brackets.
+    Books are displayed quantities in ticks and lots; own orders are matched as `sim/kernel/matching.py` says. Venues
+    may share a `core`, which then holds the instruments of all. With `execution` there are no books: bars and quotes
+    tell prices, orders trade as `sim/parametric.py` says, and `on_slippage` gets what each fill cost beyond its
+    reference. `on_flow` sees every movement of money, that of the fund and of simulated participants included;
+    `on_note` what the port has no report for; `on_counterparty` what is said to participants. `seed` is kept for
+    models that draw; none does yet. Raises VenueSetupError for inverse contracts, missing margins or fees and bad
+    brackets.
     """
 
     def __init__(
@@ -70,18 +84,37 @@ class SimVenue:
         core: Core | None = None,
         on_flow: FlowHook | None = None,
         on_note: NoteHook | None = None,
+        execution: ParametricConfig | None = None,
+        on_slippage: SlippageHook | None = None,
+        settings: VenueSettings | None = None,
+        on_counterparty: ReportHook | None = None,
     ) -> None:
         self.name = name
         self.seed = seed
-        self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
+        self.execution = execution
+        self.on_slippage = on_slippage
+        self.state = VenueState(
+            name,
+            _rules(rules),
+            fees,
+            settings or VenueSettings(),
+            on_note=on_note,
+            on_flow=on_flow,
+            on_counterparty=on_counterparty,
+        )
         specs, model = tuple(instruments), make_queue_model(queue_model)
         self.core = core if core is not None else Core.make([(spec, model) for spec in specs])
         for spec in specs:
             self._list(spec)
+        strange = self.state.settings.controls.keys() - self.state.markets.keys()
+        if strange:
+            raise VenueSetupError(f"controls: {', '.join(sorted(strange))} not listed here")
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
             self.state.accounts[account.id] = SimAccount(account, on_flow=on_flow)
+        for participant in self.state.settings.participants:
+            self._seat(participant, on_flow)
         self._market: dict[type[Report], Callable[[Market, Report], None]] = {
             BookSnapshot: self._on_snapshot,
             BookDelta: self._on_delta,
@@ -91,6 +124,8 @@ class SimVenue:
             InstrumentStatus: self._on_status,
             OpenInterest: self._on_open_interest,
         }
+        if execution is not None:
+            self._market = parametric_market.listen(self.state, self._market)
         state = self.state
         self._command: dict[type[Command], Callable[[Command], None]] = {
             SubmitOrder: partial(entry.submit, state),
@@ -121,9 +156,55 @@ class SimVenue:
         def fill(order: VenueOrder, ticks: int, lots: int, liquidity: Liquidity, reason: FillReason) -> None:
             booking.fill_order(state, market, order, ticks, lots, liquidity, reason)
 
-        index = self.core.index(spec.id)
-        matcher = Matcher(self.core, index, fill, lambda order: booking.expire(state, market, order))
-        market = state.markets[spec.id] = Market(spec, matcher)
+        def expire(order: VenueOrder) -> None:
+            booking.expire(state, market, order)
+
+        def traded() -> None:
+            parametric_market.shrink_reducing(state, market)
+
+        market = state.markets[spec.id] = Market(
+            spec,
+            Matcher(self.core, self.core.index(spec.id), fill, expire)
+            if self.execution is None
+            else make_matcher(state, spec, self.execution, (fill, expire, traded), self.on_slippage),
+        )
+        self._control(market)
+
+    def _control(self, market: Market) -> None:
+        settings, spec = self.state.settings, market.spec
+        if spec.kind is InstrumentKind.QUARTERLY and spec.expiry_ns is not None:
+            market.index_mean = IndexMean(spec.expiry_ns)
+        if settings.calendar:
+            try:
+                market.product = parse_contract(spec.symbol).product
+            except RuleError as error:
+                raise VenueSetupError(f"calendar: {error}") from None
+        rules = settings.controls.get(spec.id)
+        if rules is not None:
+            try:
+                market.controls = PriceControls(spec, rules, market.product)
+            except BadValueError as error:
+                raise VenueSetupError(f"controls.{spec.symbol}.{error}") from None
+
+    def _seat(self, participant: Participant, on_flow: FlowHook | None) -> None:
+        state, account = self.state, participant.account
+        if account.id in state.accounts or account.id == FUND:
+            raise VenueSetupError(f"participants: {account.id} is the name of another account")
+        state.participants.add(account.id)
+        seated = state.accounts[account.id] = SimAccount(
+            evolve(account, balances=dict(account.balances), leverage=dict(account.leverage)), on_flow=on_flow
+        )
+        for stake in participant.stakes:
+            market = state.markets.get(stake.instrument)
+            if market is None or market.spec.is_spot:
+                raise VenueSetupError(f"participants: {account.id} holds {stake.instrument}, no contract listed here")
+            if (stake.position_side is PositionSide.BOTH) is not (account.position_mode is PositionMode.ONE_WAY):
+                raise VenueSetupError(f"participants: {account.id} cannot hold a {stake.position_side} position")
+            side = Side.BUY if stake.qty > ZERO else Side.SELL
+            leverage = Decimal(state.leverage(seated, market.spec))
+            size, price = abs(stake.qty), stake.entry_price
+            seated.book_contract(0, market.spec, stake.position_side, side, size, price, ZERO, leverage)
+            market.matcher.hold(account.id, stake.position_side, int(stake.qty / market.spec.lot_size))
 
     # The face
 
@@ -135,14 +216,15 @@ class SimVenue:
         market = self.state.markets.get(report.instrument)  # type: ignore[attr-defined]
         if market is None:
             return []
-        self.state.now = now
+        self.at(now)
         handler(market, report)
         return self._flush()
 
     def on_command(self, now: int, command: Command) -> list[Report]:
         """Take one command as it arrives. Raises VenueSetupError for an account that is not at this venue."""
-        self.state.now = now
-        if command.account not in self.state.accounts and not isinstance(command, Query):
+        self.at(now)
+        is_client = command.account in self.state.accounts and command.account not in self.state.participants
+        if not is_client and not isinstance(command, Query):
             raise VenueSetupError(f"{command.account} is not an account of {self.name}")
         handler = self._command.get(type(command))
         if handler is not None:
@@ -150,9 +232,10 @@ class SimVenue:
         return self._flush()
 
     def on_time(self, now: int) -> list[Report]:
-        """Do what is due: orders that expire, dead-man timers that nobody refreshed."""
+        """Do what is due: markets that change, orders that expire, dead-man timers that nobody refreshed."""
         state = self.state
-        state.now = now
+        self.at(now)
+        sessions.run_due(state)
         entry.expire_due(state)
         for key, at in list(state.dead_man.items()):
             if at <= now:
@@ -167,19 +250,43 @@ class SimVenue:
 
     def settle(self, now: int, instrument: str, price: Decimal, final: bool = False) -> list[Report]:
         """Publish a settlement price: variation margin for futures; `final` closes positions and ends the contract."""
-        self.state.now = now
-        market = self.state.markets[instrument]
-        booking.settle(self.state, market, price, final)
-        liquidation.check(self.state, market)
+        self.at(now)
+        sessions.settle(self.state, self.state.markets[instrument], price, final)
         return self._flush()
 
     def at(self, now: int) -> None:
-        """Let it be `now` for what a compiled run has made happen."""
+        """Let it be `now`; a compiled run calls it for what it has made happen."""
         self.state.now = now
+        if not self.state.has_begun:
+            self.state.has_begun = True
+            sessions.begin(self.state)
 
     def take_reports(self) -> list[Report]:
         """Return what the venue has said since it was last asked."""
         return self._flush()
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether `store` tells everything: venues on bars, price controls and running delivery means it does not."""
+        markets = self.state.markets.values()
+        return all(
+            isinstance(market.matcher, Matcher) and market.controls is None and market.index_mean is None
+            for market in markets
+        )
+
+    def store(self) -> StoredVenue:
+        """Return what is to be known to go on from here, shared with this venue: write it down before the next call.
+
+        Raises ValueError for a venue that is not storable.
+        """
+        if not self.is_storable:
+            raise ValueError(f"{self.name}: what it is made of is not stored")
+        return store_venue(self.state, self.core.store())
+
+    def restore(self, found: StoredVenue) -> None:
+        """Go on from there; this venue is fresh and of the same configuration. Raises StoredStateError."""
+        load_venue(self.state, found)
+        self.core.load(found.core, self.state.live.values())
 
     def _flush(self) -> list[Report]:
         out, self.state.out = self.state.out, []
@@ -199,22 +306,31 @@ class SimVenue:
 
     def _on_trade(self, market: Market, report: Report) -> None:
         assert isinstance(report, Trade)
+        if market.controls is not None and not sessions.watch(self.state, market, market.controls, report.price):
+            return
+        if market.window is not None:
+            sessions.count(self.state, market, report.price, report.lots)
         market.last_trade = report.price
         market.latest = market.spec.price(report.price)
         market.matcher.on_trade(report.price, report.lots, report.aggressor)
-        entry.check_triggers(self.state, market, on_mark=False)
+        if ns := entry.check_triggers(self.state, market, on_mark=False):
+            sessions.pause(self.state, market, ns, "stop logic")
 
     def _on_mark(self, market: Market, report: Report) -> None:
         assert isinstance(report, MarkPrice)
         market.mark = market.latest = report.mark
-        liquidation.check(self.state, market)
+        if report.index is not None:
+            market.index = report.index
+            if market.index_mean is not None:
+                market.index_mean.take(self.state.now, report.index)
+        liquidation.look(self.state, market)
         entry.check_triggers(self.state, market, on_mark=True)
 
     def _on_funding(self, market: Market, report: Report) -> None:
         assert isinstance(report, FundingRate)
         booking.pay_funding(self.state, market, report.rate, report.mark)
         if market.mark is not None:
-            liquidation.check(self.state, market)
+            liquidation.look(self.state, market)
 
     def _on_open_interest(self, market: Market, report: Report) -> None:
         assert isinstance(report, OpenInterest)
@@ -222,21 +338,12 @@ class SimVenue:
 
     def _on_status(self, market: Market, report: Report) -> None:
         assert isinstance(report, InstrumentStatus)
-        before, market.state = market.state, report.state
-        market.matcher.is_open = report.state is InstrumentState.OPEN
-        if report.state is InstrumentState.CLOSE:
-            entry.end_day(self.state, market)
-        if not market.matcher.is_open:
-            return
-        if before is InstrumentState.PRE_OPEN:
-            reference = market.settlement
-            ticks = market.last_trade if reference is None else int(reference / market.spec.tick_size)
-            auction.uncross(market.matcher, ticks)
-        market.matcher.match_crossed()
+        sessions.enter(self.state, market, report.state)
+        self.state.find_deadline()
 
     def _query(self, command: Command) -> None:
         assert isinstance(command, Query)
-        self.state.say(queries.answer(self.state, command))
+        self.state.out.append(queries.answer(self.state, command))
 
     # Settings. The port has no refusal for them: the position or account report says what holds.
 

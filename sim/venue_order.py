@@ -19,7 +19,8 @@ class VenueOrder:
 
     `ticks` is the limit price, None while the order has none. `slot` is its place in the compiled venue while it takes
     or rests, `sequence` its age among the orders accepted. `armed` means a conditional order that has not triggered.
-    `best` is a trailing stop's extreme since its activation. `forced` marks the venue's own orders (liquidation).
+    `best` is a trailing stop's extreme since its activation. `arrived_ns` is when it came, or took its place.
+    `last_ticks` is the price of its last fill. `forced` marks the venue's own orders (liquidation).
     """
 
     command: SubmitOrder
@@ -31,6 +32,7 @@ class VenueOrder:
     status: OrderStatus = OrderStatus.SENT
     filled: int = 0
     filled_cost: int = 0
+    last_ticks: int | None = None
     cut: int = 0
     slot: int = -1
     sequence: int = 0
@@ -44,6 +46,7 @@ class VenueOrder:
     active: bool = False
     best: Decimal | None = None
     expire_ns: int | None = None
+    arrived_ns: int = 0
     stp: SelfTrade = SelfTrade.TRADE
 
     @property

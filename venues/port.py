@@ -85,6 +85,8 @@ class RejectReason(StrEnum):
     ABOVE_MAX_QTY = "above_max_qty"
     BELOW_MIN_NOTIONAL = "below_min_notional"
     BAD_PRICE = "bad_price"
+    PRICE_BAND = "price_band"
+    PRICE_LIMIT = "price_limit"
     INSUFFICIENT_MARGIN = "insufficient_margin"
     INSUFFICIENT_BALANCE = "insufficient_balance"
     WOULD_TAKE = "would_take"

@@ -94,7 +94,8 @@ class Engine:
     def _perform(self, now: int, cause: Message | None) -> list[Message]:
         """Write down and do what is staged; return what the guardian must learn of it."""
         effects = _once(self._staged)
-        self._timers.set(self._staged_timers)
+        for staged in self._staged_timers:
+            self._timers.set(*staged)
         why = self._host.commit(now, cause, effects)
         if why:
             news: list[Message] = [JournalFailed(now, why)]

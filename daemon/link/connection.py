@@ -67,6 +67,7 @@ class Connection:
     def receive_ready(self) -> list[Message]:
         """Return the messages that can be had without waiting; none when the connection is lost meanwhile."""
         messages: list[Message] = []
+        feed = self._lines.feed
         size = 0
         while size < _READ_BYTES_MAX:
             try:
@@ -79,10 +80,11 @@ class Connection:
             if not data:
                 self._lose("the peer closed the connection")
                 break
-            size += len(data)
-            messages += [decode(line) for line in self._lines.feed(data)]
+            for line in feed(data):
+                messages.append(decode(line))  # noqa: PERF401
             if len(data) < _RECV_BYTES:
                 break
+            size += len(data)
         return messages
 
     def send(self, *messages: Message) -> None:

@@ -75,7 +75,7 @@ class LiveCell:
             return
         self._is_pumping = True
         try:
-            self._pump(now, is_timer_due=is_timer_due)
+            self._pump(now, is_timer_due)
         except LogWriteError as error:
             self.edges.note_commit_failed()
             self.fail(f"the journal failed: {error}")
@@ -87,34 +87,47 @@ class LiveCell:
             self._is_pumping = False
         self._settle()
 
-    def _pump(self, now: int, *, is_timer_due: bool) -> None:
+    def _pump(self, now: int, is_timer_due: bool) -> None:
         cell = self.cell
+        counters = cell.dispatcher.counters
         now = max(now, cell.dispatcher.now)
-        if is_timer_due:
+        # Nobody sets a timer between two pumps.
+        if is_timer_due and self._timer_ns is not None and self._timer_ns <= now:
             cell.offer_due(now)
         began = perf_counter_ns()
-        before = cell.dispatcher.counters.inputs
+        before = counters.inputs
         intents = cell.run(now, SLICE_INPUTS)
-        taken = cell.dispatcher.counters.inputs - before
-        self.edges.note_dispatch(perf_counter_ns() - began, taken)
+        spent, taken = perf_counter_ns() - began, counters.inputs - before
         self._flush(now, intents)
+        self.edges.note_dispatch(spent, taken)
         if not cell.dispatcher.is_idle:
             self._more.set()
 
     def _flush(self, now: int, intents: Sequence[Intent]) -> None:
+        if not intents:
+            self.log.commit()
+            return
         began = perf_counter_ns()
-        if intents:
-            self.log.intents(intents)
+        self.log.intents(intents)
         self.log.commit()
-        if intents:
-            self.edges.note_commit(perf_counter_ns() - began)
-            self._send(now, [intent.command for intent in intents])
+        spent = perf_counter_ns() - began
+        self._send(now, [intent.command for intent in intents])
+        self.edges.note_commit(spent)
 
     def _send(self, now: int, commands: Sequence[Command]) -> None:
         """Send in order, in as few writes as the venues allow."""
         if self.why_failed:
             return
         why = self.lease()
+        if len(commands) == 1 and not why:
+            back = self._senders[commands[0].account](commands)
+        else:
+            back = self._send_all(now, commands, why)
+        if back:
+            self.offer(*back)
+            self._more.set()
+
+    def _send_all(self, now: int, commands: Sequence[Command], why: str) -> list[Report]:
         by_sender: dict[Send, list[Command]] = {}
         back: list[Report] = []
         for command in commands:
@@ -124,9 +137,7 @@ class LiveCell:
                 by_sender.setdefault(self._senders[command.account], []).append(command)
         for send, batch in by_sender.items():
             back += send(batch)
-        if back:
-            self.offer(*back)
-            self._more.set()
+        return back
 
     def _settle(self) -> None:
         """Look at what a pump left: a halt, an earlier timer, and whoever wants to know."""

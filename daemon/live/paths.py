@@ -42,6 +42,10 @@ class StatePaths:
         return self.state / "venue" / "venue.sqlite"
 
     @property
+    def venue_snapshots(self) -> Path:
+        return self.state / "venue" / "snapshots"
+
+    @property
     def guard_log(self) -> Path:
         return self.state / "guard" / "guard.log"
 

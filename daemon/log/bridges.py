@@ -41,10 +41,11 @@ class BridgePacker:
     def pack(self, first: int, lines: Sequence[bytes]) -> BridgeRow:
         """Return the row of `lines`, before which there are `first` market inputs."""
         stored = raw = b"\n".join(lines)
-        if len(raw) >= COMPRESSED_BYTES_MIN:
+        count, size = len(lines), len(raw)
+        if size >= COMPRESSED_BYTES_MIN:
             compressed = self._compressor.compress(raw)
             stored = min(raw, compressed, key=len)
-        return first, len(lines), len(raw), _crc(first, len(lines), len(raw), stored), stored
+        return first, count, size, zlib.crc32(stored, zlib.crc32(_HEAD.pack(first, count, size))), stored
 
 
 def unpack(row: tuple[object, ...]) -> Bridge:

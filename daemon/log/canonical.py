@@ -80,13 +80,15 @@ def input_line(seq: int, now: int, is_held: bool, message: Message) -> bytes:
 
 def intent_line(intent: Intent) -> bytes:
     """Return the line of an intent. Raises UnreadableRecordError as `input_line` does."""
-    kind = intent.command.__class__
+    command = intent.command
+    kind = command.__class__
+    name, holds_decimals = _NAMES.get(kind) or _name(kind)
     try:
-        line: bytes = _ENCODER.encode(_Intent(intent.cause, kind.__name__, intent.command, intent.root, intent.seq))
+        line: bytes = _ENCODER.encode(_Intent(intent.cause, name, command, intent.root, intent.seq))
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnreadableRecordError(f"{kind.__name__} at seq {intent.seq} has no canonical form: {error}") from error
-    if _holds_decimals(kind.__name__):
-        _refuse_not_finite(line, intent.command)
+        raise UnreadableRecordError(f"{name} at seq {intent.seq} has no canonical form: {error}") from error
+    if holds_decimals:
+        _refuse_not_finite(line, command)
     return line
 
 

@@ -26,6 +26,18 @@ def write_whole(path: Path, data: bytes) -> tuple[int, str]:
     return len(data), sha256(data).hexdigest()
 
 
+def sync_file(path: Path) -> None:
+    """Bring a file to the disk; one that is not there needs none. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the folder's entries to the disk. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -34,15 +34,17 @@ class JournalWriter:
         self._is_closed = False
         synchronous, wal_bytes = ("FULL", WAL_BYTES) if is_durable else ("OFF", 0)
         self._connection = open_database(self.path, APPLICATION_ID, STEPS, synchronous=synchronous, wal_bytes=wal_bytes)
+        # One for all commits: each statement of the connection itself would make its own.
+        self._cursor = self._connection.cursor()
 
     def write(self, rows: Sequence[Row], bridge: BridgeRow | None = None, *, drops_bridges: bool = False) -> None:
         """Write rows and a bridge in one transaction; on return they are as durable as the log promises.
 
         `drops_bridges`: what the bridges until now hold is on the disk elsewhere.
         """
-        run = self._connection.execute
+        run = self._cursor.execute
         run("BEGIN IMMEDIATE")
-        self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        self._cursor.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
         if drops_bridges:
             run("DELETE FROM bridges")
         if bridge is not None:

@@ -187,14 +187,14 @@ class RunLog:
         """Note what is about to be sent: everything that followed from the inputs since the last commit."""
         if self._unusable:
             self._refuse(0)
-        for intent in intents:
-            try:
-                line = intent_line(intent)
-            except UnreadableRecordError as error:
-                self._fail(error)
-            self._raw_bytes += len(line)
-            self._note_row(intent.seq, line)
-            self._last_seq = max(self._last_seq, intent.seq)
+        try:
+            for intent in intents:
+                seq, line = intent.seq, intent_line(intent)
+                self._raw_bytes += len(line)
+                self._note_row(seq, line)
+                self._last_seq = max(self._last_seq, seq)
+        except UnreadableRecordError as error:
+            self._fail(error)
         self.intents_count += len(intents)
 
     def commit(self) -> None:
@@ -286,7 +286,10 @@ class RunLog:
 
     def _note_row(self, seq: int, line: bytes) -> None:
         assert self._segments is not None
-        market = self._segments.written + bisect_left(self._market_seqs, seq)
+        seqs = self._market_seqs
+        # As a rule all of them: what is noted came last.
+        before = len(seqs) if not seqs or seqs[-1] < seq else bisect_left(seqs, seq)
+        market = self._segments.written + before
         self._rows.append((seq, market, checksum(line, market), line.decode()))
         self._others.append((seq, line))
 
@@ -329,21 +332,21 @@ class RunLog:
         return ends
 
     def _write_rows(self) -> None:
-        if not self._rows:
+        rows, lines, bridged = self._rows, self._market_lines, self._bridged
+        if not rows:
             return
         assert self._journal is not None
-        assert self._segments is not None
         bridge = None
-        if self.is_durable and len(self._market_lines) > self._bridged:
-            lines = self._market_lines[self._bridged :]
-            bridge = self._packer.pack(self._segments.written + self._bridged, lines)
-            self._bridged = len(self._market_lines)
+        if self.is_durable and len(lines) > bridged:
+            assert self._segments is not None
+            bridge = self._packer.pack(self._segments.written + bridged, lines[bridged:])
+            self._bridged = len(lines)
         try:
-            self._journal.write(self._rows, bridge, drops_bridges=self._has_stale_bridges)
+            self._journal.write(rows, bridge, drops_bridges=self._has_stale_bridges)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
         self._has_stale_bridges = False
-        self._rows.clear()
+        rows.clear()
 
     def _hash(self) -> None:
         lines = self._market_lines

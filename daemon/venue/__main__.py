@@ -1,91 +1,37 @@
 """The process that plays the venues: `python -m daemon.venue CONFIG --state DIR`."""
 
 import argparse
-import signal
-import socket
-import sqlite3
 import sys
 from collections.abc import Sequence
-
-import trio
 
 from daemon.config import ConfigErrors, load
 from daemon.kinds import KINDS
 from daemon.live.clock import parse_speed
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
-from daemon.live.sockets import SocketInUseError, listen
+from daemon.live.sockets import SocketInUseError
 from daemon.logs import configure, get_logger
-from daemon.venue.engine import VenueEngine
-from daemon.venue.journal import OtherSessionError, Session, VenueJournal
-from daemon.venue.server import Log, VenueServer
-from sim.market import NoFramesError
-from sim.recording.errors import RecordingError
-from venues.model.money import desk_arithmetic
-
-_LINGER_CHECK_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM, or until nobody was connected for a while; 0 also when another process serves already."""
     parsed = _parser().parse_args(arguments)
     configure("venue")
-    log = get_logger("venue").info
+    log = get_logger("venue")
     try:
         config = load(parsed.config, KINDS)
         paths = StatePaths.of(config.run.name, parsed.state)
         lock(paths.venue_journal.parent / "lock")
-        listener = listen(paths.venue_socket)
+        # Only now: one that comes second ends before another could be missed because of it.
+        from daemon.venue.process import play  # noqa: PLC0415 - imports numba
+
+        return play(config, paths, parsed.speed, parsed.for_ns, parsed.linger)
     except ConfigErrors as error:
-        get_logger("venue").error("configuration", why=str(error))
+        log.error("configuration", why=str(error))
         return 2
     except (FolderInUseError, SocketInUseError) as error:
-        log(f"not started: {error}")
+        log.info(f"not started: {error}")
         return 0
-    session = Session(config.sha256, config.run.seed, parsed.for_ns, "granted" if parsed.speed is None else "paced")
-    try:
-        journal = VenueJournal(paths.venue_journal, session)
-        with desk_arithmetic():
-            engine = VenueEngine(config, parsed.for_ns, lambda *_: None)
-            _replay(engine, journal, log)
-            server = VenueServer(engine, journal, parsed.speed, log)
-            trio.run(_serve, server, listener, parsed.linger)
-    except (OtherSessionError, RecordingError, NoFramesError, sqlite3.Error, OSError) as error:
-        get_logger("venue").error(f"stopped: {error}")
-        return 1
-    finally:
-        listener.close()
-        paths.venue_socket.unlink(missing_ok=True)
-    journal.close()
-    return 0
-
-
-def _replay(engine: VenueEngine, journal: VenueJournal, log: Log) -> None:
-    """Bring the venues to where they were: the same commands at the same times on the same market."""
-    count = 0
-    for steps, now, command in journal.commands():
-        engine.repeat(steps)
-        engine.command(command, 0, now)
-        count += 1
-    engine.advance(max(engine.now, journal.latest_ns()))
-    if count:
-        log(f"recovered: {count} commands, the market stands at {engine.now}")
-
-
-async def _serve(server: VenueServer, listener: socket.socket, linger_s: float | None) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.run, listener)
-        if linger_s is not None:
-            nursery.start_soon(_leave_when_alone, server, linger_s, nursery.cancel_scope)
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            await anext(aiter(signals))
-        nursery.cancel_scope.cancel()
-
-
-async def _leave_when_alone(server: VenueServer, linger_s: float, scope: trio.CancelScope) -> None:
-    while server.idle_since is None or trio.current_time() - server.idle_since < linger_s:
-        await trio.sleep(_LINGER_CHECK_S)
-    scope.cancel()
 
 
 def _parser() -> argparse.ArgumentParser:

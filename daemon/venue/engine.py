@@ -2,17 +2,34 @@
 
 from collections.abc import Callable, Iterator
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
-from daemon.app import build_seats, markets
 from daemon.config_schema import RunConfig
-from daemon.market import open_market
-from sim.clocks import ClockStatistics, Tick, two_clocks
-from sim.exchange import ALL, NEVER, Exchange
+from daemon.market import Market, open_market
+from daemon.seats import build_seats, markets
+from sim.clocks import ClockStatistics, StoredClocks, Tick, TwoClocks
+from sim.exchange import ALL, NEVER, Exchange, Seat, StoredExchange
+from sim.stored import StoredMessage, StoredStateError, stored
+from sim.synthetic import StoredSynthetic
+from sim.venue import SimVenue
+from sim.venue_stored import StoredVenue
 from venues.port import Command, Message
 
 Deliver = Callable[[int, Message, int, bool], None]
 """When, what, to which client (ALL or its number), and whether it is market data."""
+
+
+@frozen
+class StoredEngine:
+    """The venues of a session between two steps. `tick` is the market's next one: (ns, whether local, message)."""
+
+    now: int
+    steps: int
+    tick: tuple[int, bool, StoredMessage] | None
+    clocks: StoredClocks
+    made: StoredSynthetic | None
+    exchange: StoredExchange
+    venues: list[StoredVenue]
 
 
 @define
@@ -20,8 +37,8 @@ class VenueEngine:
     """The venues of `config`, on a market that ends `for_ns` after its start (None: with its data, or never).
 
     Time is given from outside and never goes back. The same ticks and the same commands between the same steps give
-    the same deliveries: that is how a killed venue comes back. Questions and their answers are no steps: they are not
-    written down and change nothing.
+    the same deliveries: that is how a killed venue comes back, from its start or from where it was stored. Questions
+    and their answers are no steps: they are not written down and change nothing.
     """
 
     config: RunConfig
@@ -31,12 +48,14 @@ class VenueEngine:
     end_ns: int | None = field(init=False, default=None)
     steps: int = field(init=False, default=0)
     exchange: Exchange = field(init=False)
+    _market: Market = field(init=False)
+    _clocks: TwoClocks = field(init=False)
     _ticks: Iterator[Tick] = field(init=False)
     _tick: Tick | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         run = evolve(self.config.run, duration_ns=self.for_ns)
-        market = open_market(evolve(self.config, run=run), lambda _: None)
+        self._market = market = open_market(evolve(self.config, run=run), lambda _: None)
         seats = build_seats(self.config)
         self.now = market.start_ns
         self.end_ns = market.end_ns
@@ -45,7 +64,8 @@ class VenueEngine:
             markets(self.config, seats),
         )
         self.exchange.find_deadline()
-        self._ticks = two_clocks(market.arrivals, ClockStatistics())
+        self._clocks = TwoClocks(market.arrivals, ClockStatistics())
+        self._ticks = iter(self._clocks)
         self._tick = next(self._ticks, None)
 
     @property
@@ -97,9 +117,47 @@ class VenueEngine:
         while self.steps < steps:
             self.step()
 
+    @property
+    def is_storable(self) -> bool:
+        """Whether all that the venues are made of can be stored."""
+        return all(_simulated(seat).is_storable for seat in self.exchange.seats)
+
+    def store(self) -> StoredEngine:
+        """Return what is to be known to go on from here, partly shared: write it down before the next step."""
+        tick = self._tick
+        return StoredEngine(
+            self.now,
+            self.steps,
+            None if tick is None else (tick.ns, tick.is_local, stored(tick.message)),
+            self._clocks.store(),
+            None if self._market.made is None else self._market.made.store(),
+            self.exchange.store(),
+            [_simulated(seat).store() for seat in self.exchange.seats],
+        )
+
+    def restore(self, found: StoredEngine) -> None:
+        """Go on from there; this engine is fresh and of the same configuration. Raises StoredStateError."""
+        seats = self.exchange.seats
+        if len(found.venues) != len(seats):
+            raise StoredStateError(f"{len(found.venues)} venues were stored, not {len(seats)}")
+        for seat, venue in zip(seats, found.venues, strict=True):
+            _simulated(seat).restore(venue)
+        self.exchange.restore(found.exchange)
+        # The first arrivals of a recorded market are read already.
+        self._market.go_on(found.clocks.arrivals - self._clocks.statistics.arrivals, found.made)
+        self._clocks.restore(found.clocks)
+        self._ticks = iter(self._clocks)
+        self._tick = None if found.tick is None else Tick(found.tick[0], found.tick[1], found.tick[2].message())
+        self.now, self.steps = found.now, found.steps
+
     def command(self, command: Command, client: int, sent_ns: int | None = None) -> None:
         """Put a command on its way, now or as sent at `sent_ns`, which must not be too long ago (`lookahead_ns`).
 
         Raises KeyError for an account that is at none of the venues.
         """
         self.exchange.send(self.now if sent_ns is None else sent_ns, command, client)
+
+
+def _simulated(seat: Seat) -> SimVenue:
+    assert isinstance(seat.venue, SimVenue)
+    return seat.venue

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from attrs import frozen
 
 from daemon.link.wire import decode, encode
+from daemon.log.disk import sync_file
 from daemon.log.schema import open_database
 from venues.port import Command
 
@@ -45,13 +47,24 @@ class Session:
     mode: str
 
 
+@frozen
+class Mark:
+    """A place in the journal: after the command of this number, with the SHA-256 of its row; 0 is its begin."""
+
+    number: int
+    digest: str
+
+
 class VenueJournal:
     """Commands in the order the venues took them. A killed process loses none; a power failure may cost the last ones.
+
+    None is ever dropped: they are the way back when no snapshot can be used.
 
     Raises sqlite3.Error, OtherSessionError.
     """
 
     def __init__(self, path: Path, session: Session) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._connection = open_database(path, _APPLICATION_ID, _STEPS, synchronous="NORMAL")
         found = self._connection.execute("SELECT config_sha256, seed, for_ns, mode FROM session").fetchone()
@@ -84,12 +97,33 @@ class VenueJournal:
         with self._transaction():
             self._connection.execute("UPDATE clock SET now = ?", (now,))
 
-    def commands(self) -> Iterator[tuple[int, int, Command]]:
-        """Yield every command with the steps before it and its time, oldest first."""
-        for steps, now, line in self._connection.execute("SELECT steps, now, line FROM commands ORDER BY number"):
+    def commands(self, after: int = 0) -> Iterator[tuple[int, int, Command]]:
+        """Yield every command after number `after` with the steps before it and its time, oldest first."""
+        for steps, now, line in self._connection.execute(
+            "SELECT steps, now, line FROM commands WHERE number > ? ORDER BY number", (after,)
+        ):
             command = decode(line.encode())
             assert isinstance(command, Command)
             yield steps, now, command
+
+    def mark(self) -> Mark:
+        """Return where the journal ends."""
+        (number,) = self._connection.execute("SELECT coalesce(max(number), 0) FROM commands").fetchone()
+        return Mark(number, self.digest(number) or "")
+
+    def digest(self, number: int) -> str | None:
+        """Return the SHA-256 of a command's row, None when there is none; before the first command it is empty."""
+        row = self._connection.execute(
+            "SELECT number, steps, now, client, line FROM commands WHERE number = ?", (number,)
+        ).fetchone()
+        if row is None:
+            return None if number else ""
+        return sha256(repr(row).encode()).hexdigest()
+
+    def sync(self) -> None:
+        """Bring what was noted to the disk, from this process or a copy of it. Raises OSError."""
+        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+            sync_file(path)
 
     def latest_ns(self) -> int:
         """Return how far the market's time had come for certain."""

@@ -15,6 +15,7 @@ from daemon.link.wire import encode
 from daemon.live.clock import MarketClock
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import VenueJournal
+from daemon.venue.snapshot_writer import SnapshotWriter
 from sim.exchange import ALL, NEVER
 from venues.port import Command, Message, Query
 
@@ -50,15 +51,26 @@ class _Client:
 class VenueServer:
     """Serves one engine. `speed` None: time is granted to the desk step by step, as fast as it answers.
 
-    Time begins with the first client and never runs behind what any client has seen.
+    Time begins with the first client and never runs behind what any client has seen. With `snapshots` the venues are
+    written down every `snapshot_s` seconds of the wall clock.
     """
 
-    def __init__(self, engine: VenueEngine, journal: VenueJournal, speed: Fraction | None, log: Log) -> None:
+    def __init__(
+        self,
+        engine: VenueEngine,
+        journal: VenueJournal,
+        speed: Fraction | None,
+        log: Log,
+        snapshots: SnapshotWriter | None = None,
+        snapshot_s: float = 0.0,
+    ) -> None:
         self.engine = engine
         self.idle_since: float | None = None
         self._journal = journal
         self._speed = speed
         self._log = log
+        self._snapshots = snapshots
+        self._snapshot_s = snapshot_s
         self._clock: MarketClock | None = None
         self._clients: dict[int, _Client] = {}
         self._count = 0
@@ -73,6 +85,8 @@ class VenueServer:
             nursery.start_soon(self._granted if self._speed is None else self._paced)
             nursery.start_soon(self._note_time)
             nursery.start_soon(self._beat)
+            if self._snapshots is not None:
+                nursery.start_soon(self._snapshots.keep_writing, self._snapshot_s)
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:

@@ -9,7 +9,7 @@ from sim.kernel.host import begin_snapshot, end_snapshot
 from sim.kernel.layout import Array, Kernel
 from sim.kernel.matching import match_crossed, on_trade
 from sim.kernel.queues import requeue_level
-from sim.rows import BUY, CLEAR, DEPTH, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
+from sim.rows import BUY, CLEAR, DEPTH, ESTIMATE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
 
 GOES_ON = -1
 
@@ -52,7 +52,7 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
     elif kind in (CLEAR, GAP):
         # After a gap the book is unknown until the next whole one.
         begin_snapshot(k, instrument)
-    elif kind not in (QUOTE, OPEN_INTEREST):
+    elif kind not in (QUOTE, OPEN_INTEREST, ESTIMATE):
         return FOR_HOST
     return GOES_ON
 

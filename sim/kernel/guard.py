@@ -70,9 +70,11 @@ def is_surely_affordable(k: Kernel, d: Desk, instrument: int, side: int, ticks: 
             limit = max(price, float(best) if is_level(best) else 0.0)
             if abs(ticks) < NO_LIMIT:
                 limit = max(limit, float(ticks))
+            if limit <= 0.0:
+                return False
             reach += limit * lots
         value = reach * g.unit
-        if (k.positions[at] != 0 or at == instrument) and price <= 0.0:
+        if k.positions[at] != 0 and price <= 0.0:
             return False
         if value > 0.0:
             if g.leverage <= 0.0 or value * SAFETY > g.cap:

@@ -1,33 +1,38 @@
 """What the compiled venue does for one call from outside: levels, trades, entries, all of one event at a time."""
 
-from typing import Any
-
 from sim.kernel.books import add_page, clear_book, lots_at, set_lots
 from sim.kernel.compiled import compiled
-from sim.kernel.layout import Kernel
+from sim.kernel.layout import Array, Kernel
 from sim.kernel.matching import fill_resting, match_crossed, shrink_reducing
 from sim.kernel.queues import front_after, requeue_level, show
 
 
 @compiled
-def find_room(k: Kernel, instrument: int, ticks: Any, split: int) -> bool:
-    """Whether every price has room on the venue's side; those before `split` are bids."""
+def _find_room(k: Kernel, instrument: int, levels: Array, count: int, split: int) -> bool:
     found = True
-    for at in range(len(ticks)):
-        found = found and add_page(k, 4 * instrument + (0 if at < split else 1), ticks[at]) >= 0
+    for at in range(count):
+        found = found and add_page(k, 4 * instrument + (0 if at < split else 1), levels[at, 0]) >= 0
     return found
 
 
 @compiled
-def apply_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) -> None:
-    """Set absolute quantities for which there is room; whatever trades and own orders took from them is replaced."""
-    for at in range(len(ticks)):
+def apply_levels(k: Kernel, instrument: int, levels: Array, count: int, split: int) -> int:
+    """Set absolute quantities; whatever trades and own orders took from them is replaced.
+
+    The first `count` rows of `levels` are (ticks, lots), those before `split` bids. Returns how many events wait; -1,
+    having done nothing, when a price has no room.
+    """
+    if not _find_room(k, instrument, levels, count, split):
+        return -1
+    for at in range(count):
         side = 0 if at < split else 1
         book, queue = 4 * instrument + side, 2 * instrument + side
+        ticks, lots = levels[at, 0], levels[at, 1]
         if k.resting[queue] > 0:
-            requeue_level(k, queue, ticks[at], lots_at(k, book, ticks[at]), lots[at])
-        set_lots(k, book, ticks[at], lots[at])
+            requeue_level(k, queue, ticks, lots_at(k, book, ticks), lots)
+        set_lots(k, book, ticks, lots)
     match_crossed(k, instrument)
+    return k.registers[0].events
 
 
 @compiled
@@ -54,14 +59,20 @@ def end_snapshot(k: Kernel, instrument: int) -> None:
 
 
 @compiled
-def load_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) -> None:
-    """Replace the whole book. An empty one is unknown: the own orders keep their places."""
+def load_levels(k: Kernel, instrument: int, levels: Array, count: int, split: int) -> int:
+    """Replace the whole book; arguments and result as of `apply_levels`.
+
+    An empty book is unknown: the own orders keep their places.
+    """
+    if not _find_room(k, instrument, levels, count, split):
+        return -1
     begin_snapshot(k, instrument)
-    for at in range(len(ticks)):
-        set_lots(k, 4 * instrument + (0 if at < split else 1), ticks[at], lots[at])
-    if len(ticks) > 0:
+    for at in range(count):
+        set_lots(k, 4 * instrument + (0 if at < split else 1), levels[at, 0], levels[at, 1])
+    if count > 0:
         end_snapshot(k, instrument)
     match_crossed(k, instrument)
+    return k.registers[0].events
 
 
 @compiled

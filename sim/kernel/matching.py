@@ -179,12 +179,13 @@ def _take_level(k: Kernel, order: int, other: int, ticks: int) -> None:
     key = key_of(other, ticks)
     place = first_at(k, queue, key)
     taken = 0
-    while is_at(k, queue, place, key):
+    # Self-trade prevention may end the order when it meets one of several.
+    while not o.killed and is_at(k, queue, place, key):
         own = k.queue[queue, place]
         ahead = min(shown, ceil(k.orders[own].front)) - taken
         if ahead > 0:
             taken += _take_market(k, order, ticks, ahead)
-        if o.lots - o.cut - o.filled <= 0 or o.killed:
+        if o.lots - o.cut - o.filled <= 0:
             break
         if k.orders[own].state == RESTING:
             _meet(k, order, own, ticks)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from sim.kernel.bus import pop, push
-from sim.kernel.compiled import compiled
+from sim.kernel.compiled import compiled, inlined
 from sim.kernel.desk import (
     ASKS_HOST,
     AT_TIME,
@@ -286,7 +286,7 @@ def announce(k: Kernel, d: Desk, kind: int, order: int, lots: int) -> None:
     clock.to_desk += 1
 
 
-@compiled
+@inlined
 def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
     """Let a row happen at the venue unless it is one for the host. Returns GOES_ON or why it has not happened."""
     kind, instrument = feed.kind[row], int(feed.instrument[row])

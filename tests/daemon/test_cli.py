@@ -47,6 +47,21 @@ def test_help_imports_nothing_heavy():
     assert not set(HEAVY) & set(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "daemon.live.main",
+        "daemon.guard.__main__, daemon.guard.process",
+        "daemon.ctl.main, daemon.ctl.top, daemon.ctl.tables",
+        "daemon.check, daemon.graph, daemon.replay, daemon.history",
+    ],
+)
+def test_who_plays_no_venue_imports_no_compiler(modules):
+    script = f"import sys, {modules}\nprint(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"numba", "llvmlite", "sim.kernel", "sim.venue"} & set(done.stdout.split())
+
+
 def test_every_command_is_where_the_table_says():
     for name, where in cli.COMMANDS.items():
         module, _, function = where.partition(":")

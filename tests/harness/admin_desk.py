@@ -18,11 +18,12 @@ from actors.messages import ArmCommand, KillCommand, KillLevel
 from daemon.admin.calls import RefusedError, Role
 from daemon.admin.methods import DeskMethods
 from daemon.admin.server import AdminServer, Limits
-from daemon.app import build_actors, build_seats, markets
+from daemon.app import build_actors
 from daemon.config import load
 from daemon.config_schema import RunConfig, Synthetic
 from daemon.kinds import KINDS
 from daemon.live.sockets import connect, listen
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, two_clocks
 from sim.driver import Driver
 from sim.synthetic import SyntheticMarket

@@ -15,12 +15,13 @@ from attrs import define, field
 from actors.base import Actor
 from actors.cell import Cell
 from actors.dispatcher import Intent
-from daemon.app import build_actors, build_seats, markets
+from daemon.app import build_actors
 from daemon.config import load
 from daemon.config_schema import RunConfig, Synthetic
 from daemon.kinds import KINDS
 from daemon.log import RunLog
 from daemon.log.canonical import intent_line
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, two_clocks
 from sim.driver import Driver, IntentLog
 from sim.synthetic import SyntheticMarket

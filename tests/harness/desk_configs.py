@@ -26,6 +26,7 @@ daily_loss_hard = "2000000"
 
 [daemon]
 snapshot = "2s"
+venue_snapshot = "200ms"
 """
 
 

@@ -8,13 +8,14 @@ from attrs import frozen
 
 from actors.cell import Cell
 from actors.dispatcher import Intent
-from daemon.app import build_cell, build_seats, markets
+from daemon.app import build_cell
 from daemon.config import parse
 from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
 from daemon.market import open_market
 from daemon.metrics.collector import DeskCollector
 from daemon.metrics.edges import EdgeStats
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, two_clocks
 from sim.driver import Driver
 

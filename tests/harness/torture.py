@@ -40,10 +40,11 @@ from actors.order_manager import OrderManager
 from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.snapshot import to_plain
-from daemon.app import build_actors, build_seats, markets
+from daemon.app import build_actors
 from daemon.config import load
 from daemon.config_schema import RunConfig, Synthetic
 from daemon.kinds import KINDS
+from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, Tick, two_clocks
 from sim.driver import Driver, DriverResult
 from sim.exchange import Seat

@@ -47,6 +47,24 @@ def test_a_message_survives_the_wire(message: Message) -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        b'{"kind":"CancelAll","message":{"ts":3,"instrument":null,"account":"futures"}}',
+        b' { "kind" : "CancelAll" , "message" : {"account":"futures","ts":3} } ',
+        b'{"kind":"CancelAll","message":{"account":"futures","ts":3} }',
+        b'{"kind":"CancelAll","message":{"account":"futures","ts":3}}  ',
+        b'{"message":{"account":"futures","ts":3},"kind":"CancelAll"}',
+        b'{"kind":"CancelAll","message":{"account":"spot","ts":4},"message":{"account":"futures","ts":3}}',
+        b'{"kind":"Cancel\\u0041ll","message":{"account":"futures","ts":3}}',
+    ],
+)
+def test_a_message_written_otherwise_is_the_same_message(line: bytes) -> None:
+    asked = CancelAll(3, "futures")
+    assert decode(encode(asked)[:-1]) == asked
+    assert decode(line) == asked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
         b"",
         b"{}",
         b"[]",

@@ -1,9 +1,14 @@
 """Two clocks: every event once on each, in order, the venue's before the desk's."""
 
+from itertools import islice
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.clocks import Arrival, ClockStatistics, merge_arrivals, two_clocks
+from sim import clocks
+from sim.clocks import Arrival, ClockStatistics, StoredClocks, TwoClocks, merge_arrivals, two_clocks
+from sim.stored import from_bytes, to_bytes
 from venues.port import VenueUp
 
 
@@ -49,3 +54,24 @@ def test_merging_keeps_each_stream_and_the_order_of_time(streams):
     for stream in streams:
         kept = [a for a in merged if any(a is b for b in stream)]
         assert kept == stream
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches():
+    """Let a few arrivals fill a batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clocks, "_BATCH", 16)
+        yield
+
+
+@given(arrivals, st.integers(0, 130))
+def test_stored_clocks_go_on_with_the_arrivals_that_follow(given_arrivals, taken):
+    """As a recorded market does: what was read is read past."""
+    whole = list(two_clocks(given_arrivals, ClockStatistics(), lookahead_ns=100))
+    first, statistics = TwoClocks(iter(given_arrivals), ClockStatistics(), 100), ClockStatistics()
+    before = list(islice(iter(first), taken))
+    found = from_bytes(to_bytes(first.store()), StoredClocks)
+    second = TwoClocks(islice(given_arrivals, found.arrivals, None), statistics, 100)
+    second.restore(found)
+    assert before + list(second) == whole
+    assert statistics.arrivals == len(given_arrivals)

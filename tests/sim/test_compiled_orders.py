@@ -200,7 +200,9 @@ def test_a_desk_without_free_slots_is_told_so() -> None:
 
 
 def test_more_events_at_one_instant_than_can_be_told_end_the_run() -> None:
-    rows = written(*OPENING, (12 * MS, kinds.TRADE, 0, 0, 990, 1), (13 * MS, kinds.DEPTH, 0, 0, 2_000, 1))
+    # A mark lets the guard decide without the exact rules.
+    marked = (11, kinds.MARK, 0, 0, 0, 100 * kinds.PRICE_SCALE)
+    rows = written(*OPENING, marked, (12 * MS, kinds.TRADE, 0, 0, 990, 1), (13 * MS, kinds.DEPTH, 0, 0, 2_000, 1))
     for slots, is_told in ((4_000, True), (4_200, False)):
         spec = attrs.evolve(SPEC, brackets=(attrs.evolve(BRACKETS[0], cap=Decimal("1e12"), max_leverage=125),))
         run = CompiledRun([spec], account(Decimal("1e9")), FEES, flood, np.zeros(3, np.int64), start_ns=MS,

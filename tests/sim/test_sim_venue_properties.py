@@ -7,118 +7,19 @@ from itertools import pairwise
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
+from venue_steps import FEES, PERP, SPECS, play, sides, steps
 
 from sim.account import CashFlow, FlowType
+from sim.fund import FUND
 from sim.venue import SimVenue
-from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.fill import FillReason, Liquidity
-from venues.model.instrument import Bracket, Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import OrderType, PositionSide, Side, TimeInForce
-from venues.port import (
-    AdjustIsolatedMargin,
-    BookDelta,
-    BookSnapshot,
-    CancelAll,
-    CancelOrder,
-    Command,
-    FundingRate,
-    MarkPrice,
-    Message,
-    ModifyOrder,
-    OrderFilled,
-    Report,
-    SubmitOrder,
-    Trade,
-)
+from venues.model.order import PositionSide, Side
+from venues.port import BookDelta, BookSnapshot, OrderFilled, Report, SubmitOrder, Trade
 
 D = Decimal
-BRACKETS = (Bracket(D(0), D(50_000), D("0.01"), D(0), 50), Bracket(D(50_000), D(10**9), D("0.05"), D(2000), 20))
-PERP = Instrument(
-    "V", "PERP", InstrumentKind.PERPETUAL, "P", "USDT", D("0.1"), D("0.1"), max_leverage=50, brackets=BRACKETS
-)
-FUTURE = Instrument(
-    "V",
-    "FUT",
-    InstrumentKind.FUTURE,
-    "F",
-    "USDT",
-    D("0.25"),
-    D(1),
-    multiplier=D(5),
-    initial_margin=D(60),
-    maintenance_margin=D(50),
-)
-SPOT = Instrument("V", "SPOT", InstrumentKind.SPOT, "P", "USDT", D("0.1"), D("0.1"))
-SPECS = {spec.id: spec for spec in (PERP, FUTURE, SPOT)}
 START = {"USDT": D(2_000), "P": D(3)}
-FEES = FeeTable(
-    FeeSchedule(D("-0.0001"), D("0.0005")), {FUTURE.id: FeeSchedule(D("0.5"), D("1.5"), FeeBasis.PER_CONTRACT)}
-)
-
-instruments = st.sampled_from(sorted(SPECS))
-ticks = st.integers(990, 1010)
-lots = st.integers(0, 40)
-sides = st.sampled_from(list(Side))
-levels = st.lists(st.tuples(ticks, lots), max_size=6, unique_by=lambda level: level[0])
-
-
-@st.composite
-def books(draw: st.DrawFn) -> BookSnapshot:
-    mid = draw(st.integers(992, 1008))
-    bids = [(mid - 1 - i, draw(lots)) for i in range(3)]
-    asks = [(mid + 1 + i, draw(lots)) for i in range(3)]
-    return BookSnapshot(0, draw(instruments), 1, bids, asks)
-
-
-@st.composite
-def submits(draw: st.DrawFn, hedge: bool) -> SubmitOrder:
-    spec = SPECS[draw(instruments)]
-    kind = draw(st.sampled_from([*[OrderType.LIMIT] * 4, *[OrderType.MARKET] * 2, OrderType.STOP_MARKET]))
-    contract = not spec.is_spot
-    sides_allowed = [PositionSide.LONG, PositionSide.SHORT] if hedge and contract else [PositionSide.BOTH]
-    return SubmitOrder(
-        0,
-        "me",
-        spec.id,
-        draw(st.sampled_from("abcdefghij")),
-        draw(sides),
-        spec.qty(draw(st.integers(1, 60))),
-        kind,
-        spec.price(draw(ticks)) if kind is OrderType.LIMIT else None,
-        draw(st.sampled_from([*[TimeInForce.GTC] * 4, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTX])),
-        draw(st.sampled_from(sides_allowed)),
-        contract and not hedge and draw(st.integers(0, 4)) == 0,
-        trigger_price=spec.price(draw(ticks)) if kind is OrderType.STOP_MARKET else None,
-        display_qty=spec.qty(draw(st.integers(1, 5))) if draw(st.integers(0, 5)) == 0 else None,
-    )
-
-
-def steps(hedge: bool) -> st.SearchStrategy[Message]:
-    spec_price = st.builds(lambda i, t: (i, SPECS[i].price(t)), instruments, st.integers(940, 1060))
-    names = st.sampled_from("abcdefghij")
-    position = PositionSide.LONG if hedge else PositionSide.BOTH
-    return st.one_of(
-        books(),
-        st.builds(lambda i, b, a: BookDelta(0, i, 1, 1, 0, b, a), instruments, levels, levels),
-        st.builds(lambda i, p, q, s: Trade(0, i, 1, p, q + 1, s), instruments, ticks, lots, sides),
-        st.builds(lambda ip: MarkPrice(0, ip[0], ip[1]), spec_price),
-        st.builds(lambda p, r: FundingRate(0, PERP.id, D(r) / 10_000, PERP.price(p)), ticks, st.integers(-50, 50)),
-        submits(hedge),
-        submits(hedge),
-        submits(hedge),
-        st.builds(lambda i, n: CancelOrder(0, "me", i, n), instruments, names),
-        st.builds(
-            lambda i, n, q, p: ModifyOrder(0, "me", i, n, SPECS[i].qty(q + 1), SPECS[i].price(p)),
-            instruments,
-            names,
-            lots,
-            ticks,
-        ),
-        st.builds(lambda a: AdjustIsolatedMargin(0, "me", PERP.id, D(a), position), st.integers(-50, 50)),
-        st.just(CancelAll(0, "me")),
-    )
 
 
 @define
@@ -140,13 +41,6 @@ class Ledger:
                 self.positions[report.instrument, report.position_side] += signed
 
 
-def play(venue: SimVenue, now: int, step: Message) -> list[Report]:
-    if isinstance(step, Command):
-        return venue.on_command(now, step)
-    assert isinstance(step, Report)
-    return venue.on_market(now, step)
-
-
 def make(margin: MarginMode, mode: PositionMode, model: str, flows: list[CashFlow]) -> SimVenue:
     account = Account("me", "V", dict(START), margin, mode, {PERP.id: 10})
     return SimVenue("V", SPECS.values(), [account], FEES, queue_model=model, on_flow=flows.append)
@@ -166,13 +60,16 @@ def test_money_and_positions_are_conserved(data: st.DataObject, mode: PositionMo
 def check_conserved(venue: SimVenue, ledger: Ledger) -> None:
     account = venue.state.accounts["me"]
     for asset in ("USDT", "P"):
-        moved = sum((flow.amount for flow in ledger.flows if flow.asset == asset), START[asset])
+        moved = sum(
+            (flow.amount for flow in ledger.flows if flow.asset == asset and flow.account == "me"), START[asset]
+        )
         assert account.account.balance(asset) == moved
     assert account.account.balance("P") == START["P"] + ledger.spot
     assert account.account.balance("P") >= 0
     held = {key: each.qty for key, each in account.holdings.items() if each.qty}
     assert held == {key: qty for key, qty in ledger.positions.items() if qty}
-    realized = sum((flow.amount for flow in ledger.flows if flow.type is FlowType.REALIZED_PNL), D(0))
+    mine = [flow for flow in ledger.flows if flow.account == "me"]
+    realized = sum((flow.amount for flow in mine if flow.type is FlowType.REALIZED_PNL), D(0))
     assert realized == sum((each.position.realized_pnl for each in account.holdings.values()), D(0))
     for each in account.holdings.values():
         if not each.qty:
@@ -181,7 +78,8 @@ def check_conserved(venue: SimVenue, ledger: Ledger) -> None:
     funds = sum(venue.state.insurance.values(), D(0)) - len(venue.state.insurance) * 1_000_000
     funds -= sum(venue.state.uncovered.values(), D(0))
     handed = (FlowType.INSURANCE, FlowType.LIQUIDATION_FEE)
-    assert funds == -sum((flow.amount for flow in ledger.flows if flow.type in handed), D(0))
+    own = sum((flow.amount for flow in ledger.flows if flow.account == FUND and flow.type not in handed), D(0))
+    assert funds - own == -sum((flow.amount for flow in mine if flow.type in handed), D(0))
 
 
 @given(st.data(), st.sampled_from(["risk_averse", "power_2", "log"]))

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -157,16 +158,40 @@ def test_risk_aversion_hurries(aversion, kappa, holdings, cost, deviation):
     assert float(found.cost_stdev) == pytest.approx(deviation, abs=0.006)
 
 
-# DROP library, AlmgrenChriss.html: mean and variance in 1e6 and 1e12, half-life 1/kappa.
+# DROP library, AlmgrenChriss.html: mean and variance in 1e6 and 1e12, half-life 1/kappa; facts/simulation.md T8 has the
+# penalties mean + aversion x variance of the first and the last.
 @pytest.mark.parametrize(
-    ("aversion", "mean", "variance", "half_life"),
-    [(1e-9, 0.6625, 1.0812, 51.30), (5e-9, 0.6625, 1.0740, 22.94), (9e-9, 0.6626, 1.0669, 17.10)],
+    ("aversion", "mean", "variance", "half_life", "penalty"),
+    [(1e-9, 0.6625, 1.0812, 51.30, 0.6636), (5e-9, 0.6625, 1.0740, 22.94, None), (9e-9, 0.6626, 1.0669, 17.10, 0.6722)],
 )
-def test_an_independent_library_agrees(aversion, mean, variance, half_life):
+def test_an_independent_library_agrees(aversion, mean, variance, half_life, penalty):
     found = trajectory(aversion)
+    if penalty is not None:
+        objective = float(found.expected_cost) + aversion * float(found.cost_stdev) ** 2
+        assert round(objective / 1e6, 4) == penalty
     assert round(float(found.expected_cost) / 1e6, 4) == mean
     assert round(float(found.cost_stdev) ** 2 / 1e12, 4) == variance
     assert round(1 / float(found.kappa), 2) == half_life
+
+
+# facts/simulation.md T8, from its formulas for cost and variance alone.
+@pytest.mark.parametrize("aversion", [0.0, 1e-9, 9e-9, 1e-6, 2e-6])
+def test_no_other_trajectory_costs_less(aversion):
+    tau, sigma, eps, gamma, eta = 1.0, 0.95, 0.0625, 2.5e-7, 2.5e-6
+    x = [float(held) for held in trajectory(aversion).holdings]
+
+    def penalty(held):
+        sold = [before - after for before, after in pairwise(held)]
+        cost = 0.5 * gamma * held[0] ** 2 + eps * held[0] + (eta - gamma * tau / 2) / tau * sum(n * n for n in sold)
+        return cost + aversion * sigma**2 * tau * sum(each**2 for each in held[1:])
+
+    best = penalty(x)
+    for at in range(1, 5):
+        for shares in (-1000.0, 1000.0):
+            assert penalty([*x[:at], x[at] + shares, *x[at + 1 :]]) > best
+            # The first-order condition: moving a share either way changes nothing.
+        slope = penalty([*x[:at], x[at] + 1.0, *x[at + 1 :]]) - penalty([*x[:at], x[at] - 1.0, *x[at + 1 :]])
+        assert abs(slope) < 1e-6
 
 
 @given(st.floats(0.0, 1e-3), st.integers(1, 40), steps)
@@ -236,6 +261,8 @@ def test_a_refilling_book_is_traded_in_blocks_at_both_ends():
     block, rate = continuous(1000.0, 0.5, 10.0)
     assert block == pytest.approx(142.857, abs=5e-4)
     assert rate == pytest.approx(71.4286, abs=5e-5)
+    # The whole costs kappa X times the block, kappa = 0.002; costs of schedules are in tests/venues/test_costs.py.
+    assert 0.002 * 1000.0 * block == pytest.approx(285.714, abs=5e-4)
     shares = optimal_shares(0.5, 10.0, 1001)
     assert sum(shares) == pytest.approx(1.0)
     assert shares[0] == shares[-1] == pytest.approx(0.142857, abs=1e-3)

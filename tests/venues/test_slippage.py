@@ -1,6 +1,7 @@
 """Parametric slippage: crypto by crowd, cascade and open interest; CME by session and settlement."""
 
 from math import inf, nan, sqrt
+from statistics import median, stdev
 
 import pytest
 from attrs import evolve
@@ -88,6 +89,12 @@ def test_the_regime_compares_the_last_bars_with_the_usual_ones():
         volatility_regime(calm)
     with pytest.raises(BadValueError, match="did not move"):
         volatility_regime([0.0] * 300)
+
+
+def test_the_regime_is_the_ratio_of_sample_deviations() -> None:
+    returns = [((index * 7919) % 101 - 50) * 1e-4 for index in range(271)]
+    deviations = [stdev(returns[at : at + 20]) for at in range(252)]
+    assert volatility_regime(returns) == pytest.approx(deviations[-1] / median(deviations), rel=1e-12)
 
 
 def test_a_market_without_volume_has_no_ratio():

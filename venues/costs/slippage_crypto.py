@@ -5,8 +5,8 @@ The funding rate is a share (0.001 is 0.1 %) and enters as such: multiplied by 1
 """
 
 from collections.abc import Sequence
-from math import inf, sqrt
-from statistics import median, stdev
+from math import fsum, inf, sqrt
+from statistics import median
 
 from attrs import Attribute, define, field, frozen
 
@@ -160,8 +160,16 @@ def volatility_regime(returns: Sequence[float], config: CryptoSlippageConfig = D
     if len(returns) < needed:
         raise BadValueError("returns", f"the regime needs {needed} bars, got {len(returns)}")
     latest = [float_checks.finite(value, "returns") for value in returns[-needed:]]
-    deviations = [stdev(latest[at : at + _RECENT]) for at in range(_USUAL)]
+    deviations = [_deviation(latest[at : at + _RECENT]) for at in range(_USUAL)]
     usual = median(deviations)
     if not usual:
         raise BadValueError("returns", "the price did not move in the usual bar")
     return min(config.regime_most, max(config.regime_least, deviations[-1] / usual))
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Return the sample deviation; `statistics.stdev` reckons in fractions and takes thirty times as long."""
+    if max(values) == min(values):
+        return 0.0
+    mean = fsum(values) / len(values)
+    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

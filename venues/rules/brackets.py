@@ -70,6 +70,11 @@ def bracket_number(brackets: Sequence[Bracket], notional: Decimal) -> int:
 
 def bracket_for(brackets: Sequence[Bracket], notional: Decimal) -> Bracket:
     """Return the bracket with floor < |notional| <= cap. Raises as `bracket_number` does."""
+    if notional.is_finite():
+        size = abs(notional)
+        for row in brackets:
+            if size <= row.cap:
+                return row
     return brackets[bracket_number(brackets, notional) - 1]
 
 

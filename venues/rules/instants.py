@@ -1,7 +1,7 @@
 """Decides which row of a table with effective instants is in force."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from venues.rules.errors import OutsideTableError
@@ -16,6 +16,11 @@ def instant_ns(at: datetime) -> int:
     """Return the aware instant `at` as UTC nanoseconds, exactly."""
     past = at - _EPOCH
     return ((past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds) * 1_000
+
+
+def instant_of(ns: int) -> datetime:
+    """Return UTC nanoseconds as an aware instant, what is below a microsecond cut off."""
+    return _EPOCH + timedelta(microseconds=ns // 1_000)
 
 
 def in_force(rows: Sequence[tuple[datetime, Row]], at_ns: int, field: str) -> Row:

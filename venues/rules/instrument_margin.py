@@ -12,9 +12,12 @@ from venues.rules import brackets
 
 def initial_margin(spec: Instrument, qty: Decimal, price: Decimal, leverage: int | Decimal) -> Decimal:
     """Return the initial margin of |qty| at `price`; `leverage` is the chosen one, at least 1."""
-    if spec.initial_margin is not None:
-        return abs(qty) * spec.initial_margin
-    return spec.notional(qty, price) / leverage
+    return initial_margin_of_value(spec, qty, spec.notional(qty, price), leverage)
+
+
+def initial_margin_of_value(spec: Instrument, qty: Decimal, value: Decimal, leverage: int | Decimal) -> Decimal:
+    """Return `initial_margin` of |qty| whose notional is known to be `value`."""
+    return value / leverage if spec.initial_margin is None else abs(qty) * spec.initial_margin
 
 
 def maintenance_margin(spec: Instrument, qty: Decimal, price: Decimal) -> Decimal:

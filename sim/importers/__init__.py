@@ -1,0 +1,1 @@
+"""Other people's files as rows, one module per format."""
