@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from hft_process import BUY, CANCEL, FOK, GTC, GTX, IOC, MARKET, MODIFY, Action, Settings
+from hft_process import BUY, CANCEL, FOK, GTC, GTX, IOC, MARKET, MODIFY, SUBMIT, Action, Settings
 from named_differences import Fill
+from order_scripts import Ask, follow, script_of, with_rows
 from tape import messages
 
+from sim.compiled_run import CompiledRun
 from sim.exchange import NEVER, Exchange, Seat
+from sim.fill_records import fill_records
+from sim.kernel import layout
+from sim.latency import Latencies
 from sim.rows import CLEAR, DEPTH, SNAPSHOT, TRADE, Rows
 from sim.venue import SimVenue
 from sim.venue_rules import VenueRules
@@ -107,3 +112,36 @@ def _messages(rows: Rows, instrument: str) -> Iterator[tuple[int, Report]]:
             yield ns, BookSnapshot(ns, instrument, number, *sides)
         else:
             yield ns, BookDelta(ns, instrument, number, number, number - 1, *sides)
+
+
+def compiled_ours(rows: Rows, settings: Settings, script: Sequence[Action]) -> list[Fill]:
+    """Return the fills of `script` in the compiled run, which keeps a crossed tape's book where `ours` loses it."""
+    spec = _instrument(settings)
+    fees = FeeTable(FeeSchedule(Decimal(str(settings.maker_fee)), Decimal(str(settings.taker_fee))))
+    rules = VenueRules("hftbacktest", keeps_place_on_decrease=True)
+    account = Account(ME, "SIM", {"USDT": Decimal("1e15")}, leverage={spec.id: 1})
+    latencies = Latencies.constant(settings.entry_ns, settings.response_ns)
+    state = script_of([_ask(action) for action in script])
+    run = CompiledRun([spec], account, fees, follow, state, rules, latencies=latencies, start_ns=0)
+    told = fill_records(run.run([with_rows(rows, [])]), [spec], fees)
+    return [
+        Fill(
+            fill.tag,
+            fill.ns,
+            int(fill.price / spec.tick_size),
+            int(fill.qty / spec.lot_size),
+            fill.liquidity is Liquidity.MAKER,
+            fill.reason.value,
+            float(fill.fee),
+        )
+        for fill in told
+    ]
+
+
+def _ask(action: Action) -> Ask:
+    side = layout.BUY_SIDE if action.side == BUY else layout.SELL_SIDE
+    flags = {GTC: 0, GTX: layout.POST_ONLY, FOK: layout.FILL_OR_KILL, IOC: layout.IMMEDIATE}[action.tif]
+    ticks = action.ticks
+    if action.action == SUBMIT and action.type == MARKET:
+        ticks, flags = action.side * layout.NO_LIMIT, layout.IMMEDIATE
+    return Ask(action.local_ns, action.action, action.id, side, ticks, action.lots, flags)

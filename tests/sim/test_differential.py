@@ -36,7 +36,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from long_rows import long_rows
 from named_differences import Difference, Fill, differences, names
-from our_fills import ours
+from our_fills import compiled_ours, ours
 from tape import Tape, messages
 from unkind_rows import Unkindness, small_rows
 
@@ -219,6 +219,22 @@ def test_every_difference_has_a_name(
             assert found, (seed, difference.mine, difference.theirs, difference.actions)
             met.update(found)
     assert met == expected | BETWEEN_OWN | ({"whole fill"} if lots > 1 else set())
+
+
+@pytest.mark.parametrize("how", [case[1] for case in UNKIND if not case[1].crosses])
+@pytest.mark.parametrize("lots", [1, 4])
+def test_the_compiled_run_fills_what_the_venues_objects_fill(how: Unkindness, lots: int) -> None:
+    """So that what holds above of one holds of the other. On a crossed tape the feed's book is taken for unknown
+    there; the compiled run plays the rows it is given, and quotes that reach own orders fill them."""
+    fills = 0
+    for seed in range(40):
+        rows = small_rows(seed, how)
+        settings = Settings(entry_ns=seed % 3 * 1_000_000, response_ns=500_000)
+        script = script_of(seed, rows, settings, takers=True, changes=True, lots=lots)
+        expected = ours(rows, settings, script)
+        assert compiled_ours(rows, settings, script) == expected, seed
+        fills += len(expected)
+    assert fills > 200
 
 
 @examples(max_examples=80)
