@@ -237,6 +237,19 @@ def test_the_compiled_run_fills_what_the_venues_objects_fill(how: Unkindness, lo
     assert fills > 200
 
 
+@pytest.mark.parametrize("lots", [1, 4])
+def test_on_a_crossed_tape_the_compiled_runs_differences_have_names_too(
+    reference: Reference, folder: Path, lots: int
+) -> None:
+    for seed in range(40):
+        rows = small_rows(seed, Unkindness(snapshots=True, crosses=True))
+        settings = Settings(entry_ns=seed % 3 * 1_000_000, response_ns=500_000)
+        script = script_of(seed, rows, settings, takers=True, changes=True, lots=lots)
+        mine, other = compiled_ours(rows, settings, script), theirs(reference, folder, rows, settings, script)
+        for difference in differences(rows, settings, script, mine, other):
+            assert names(difference), (seed, difference.mine, difference.theirs, difference.actions)
+
+
 @examples(max_examples=80)
 @given(
     st.builds(
