@@ -39,7 +39,7 @@ from sim.kernel.compiled import compiled
 from sim.kernel.desk import DONE, OPEN, Desk
 from sim.kernel.feed import Feed, play_books
 from sim.kernel.layout import IMMEDIATE, NO_LIMIT, POST_ONLY, Kernel, make_kernel, with_pages, with_prices
-from sim.kernel.run import ask_cancel, release, submit
+from sim.kernel.requests import ask_cancel, release, submit
 from sim.latency import Latencies
 from sim.queue_models import make_queue_model
 from sim.rows import BUY, COLUMNS, DEPTH, Rows

@@ -205,7 +205,8 @@ def check_funds(
     if market.spec.is_spot:
         _check_cash(state, market, order)
     elif not order.reduces:
-        working = before if before is not None else margin.working(state, market, order.account)
+        # A stop that has just triggered is live, but has claimed nothing so far.
+        working = before if before is not None else margin.working(state, market, order.account, without=order)
         _check_margin(state, market, order, price, working)
 
 

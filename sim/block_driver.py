@@ -36,6 +36,7 @@ from sim.rows import (
     SETTLEMENT,
     STATUS,
     STATUSES,
+    TRADE,
     Rows,
 )
 from sim.venue import SimVenue
@@ -53,6 +54,7 @@ from venues.port import (
     OpenInterest,
     OrderFilled,
     Report,
+    Trade,
     VenueUp,
 )
 
@@ -254,13 +256,16 @@ class BlockDriver:
             seat = self.markets[name]
             assert isinstance(seat.venue, SimVenue)
             market = seat.venue.state.markets[name]
-            last = int(self.core.kernel.instruments["last_trade"][index])
-            if last not in (layout.NO_BID, market.last_trade):
-                market.last_trade, market.latest = last, market.spec.price(last)
-            raw = int(self._desk.guard["raw_mark"][index])
-            if raw:
-                market.mark = Decimal(raw) / PRICE_SCALE
-                self._desk.guard["raw_mark"][index] = 0
+            last, guard = int(self.core.kernel.instruments["last_trade"][index]), self._desk.guard[index]
+            if last != layout.NO_BID:
+                market.last_trade = last
+            if guard["raw_mark"]:
+                market.mark = Decimal(int(guard["raw_mark"])) / PRICE_SCALE
+            if guard["latest"] == codes.BY_TRADE:
+                market.latest = market.spec.price(last)
+            elif guard["latest"] == codes.BY_MARK:
+                market.latest = market.mark
+            guard["raw_mark"], guard["latest"] = 0, codes.NOTHING_YET
 
     def _set_stops(self) -> None:
         """Tell the loop at which marks and trades the venue itself has to look."""
@@ -373,9 +378,12 @@ class BlockDriver:
 
 
 def _report(rows: Rows, row: int, now: int, market: Market) -> Report | None:
-    """Return a rare row as the port's message."""
+    """Return a row that is not of a book as the port's message."""
     kind, lots, instrument = int(rows.kind[row]), int(rows.lots[row]), market.spec.id
     other = Decimal(int(rows.ticks[row])) / PRICE_SCALE if rows.ticks[row] else None
+    if kind == TRADE:
+        aggressor = Side.BUY if rows.flags[row] & BUY_FLAG else Side.SELL
+        return Trade(now, instrument, 0, int(rows.ticks[row]), lots, aggressor)
     if kind == MARK:
         return MarkPrice(now, instrument, Decimal(lots) / PRICE_SCALE, other)
     if kind == FUNDING:

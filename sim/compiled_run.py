@@ -7,6 +7,7 @@ so far is booked, the venue decides, and the loop goes on.
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from sim.core import KernelError
 from sim.kernel import desk as codes
 from sim.kernel import layout
 from sim.kernel.desk import Desk, make_desk
+from sim.kernel.entry import limit_of
 from sim.kernel.feed import Feed
 from sim.kernel.latency import CONSTANT, CUBIC, EXPONENTIAL, LATENCY, RECORDED
-from sim.kernel.run import NEVER, announce, make_run
+from sim.kernel.run import NEVER, announce, make_run, trigger
+from sim.kernel.triggers import disarm
 from sim.latency import Latencies, Latency, LatencyModel
 from sim.rows import BUY as BUY_FLAG
 from sim.rows import COLUMNS, FUNDING, MARK, PRICE_SCALE, RATE_SCALE, SETTLEMENT, Rows
@@ -35,7 +38,7 @@ from venues.model.fill import FillReason
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO, desk_arithmetic
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side
-from venues.port import FundingRate, MarkPrice, Report, SubmitOrder
+from venues.port import FundingRate, InstrumentState, MarkPrice, Report, SubmitOrder
 
 _MODELS = {
     LatencyModel.CONSTANT: CONSTANT,
@@ -127,8 +130,11 @@ class CompiledRun:
         )  # fmt: skip
         self._desk = set_latencies(desk, self.latencies)
         clock = self._desk.clock[0]
-        clock["seed"], clock["keeps_place"] = self.seed, venue.state.rules.keeps_place_on_decrease
-        clock["wakes_on"] = 0
+        conventions = venue.state.rules
+        clock["seed"], clock["wakes_on"] = self.seed, 0
+        clock["keeps_place"] = conventions.keeps_place_on_decrease
+        clock["changes_armed"] = conventions.modifies_conditional
+        core.kernel.instruments["protection"] = conventions.protection_ticks
         self._refresh_guard()
 
     def _markets(self) -> list[Market]:
@@ -205,69 +211,64 @@ class CompiledRun:
         """Let the exact venue take a row, with its account as it is at this instant."""
         rows, clock = self._window, self._desk.clock[0]
         row = int(clock["venue_row"])
-        now, kind, lots = int(rows.venue_ns[row]), int(rows.kind[row]), int(rows.lots[row])
-        market = self._markets()[int(rows.instrument[row])]
+        index, now, kind, lots = int(rows.instrument[row]), int(rows.venue_ns[row]), int(rows.kind[row]), rows.lots[row]
+        market, guard = self._markets()[index], self._desk.guard[index]
         self._book()
         adopted = self._adopt()
         before = self._venue.core.kernel.positions.copy()
+        exact = Decimal(int(lots)) / PRICE_SCALE
         if kind == MARK:
-            self._desk.guard["raw_mark"][int(rows.instrument[row])] = lots
-            said = self._venue.on_market(now, MarkPrice(now, market.spec.id, Decimal(lots) / PRICE_SCALE))
+            guard["raw_mark"], guard["latest"] = lots, codes.BY_MARK
+            said = self._venue.on_market(now, MarkPrice(now, market.spec.id, exact))
         elif kind == FUNDING:
             mark = Decimal(int(rows.ticks[row])) / PRICE_SCALE if rows.ticks[row] else None
-            rate = Decimal(lots) / RATE_SCALE
-            said = self._venue.on_market(now, FundingRate(now, market.spec.id, rate, mark))
+            said = self._venue.on_market(now, FundingRate(now, market.spec.id, Decimal(int(lots)) / RATE_SCALE, mark))
         elif kind == SETTLEMENT:
-            final = bool(rows.flags[row] & BUY_FLAG)
-            said = self._venue.settle(now, market.spec.id, Decimal(lots) / PRICE_SCALE, final)
+            guard["latest"], final = codes.BY_SETTLEMENT, bool(rows.flags[row] & BUY_FLAG)
+            said = self._venue.settle(now, market.spec.id, exact, final)
+            if final:
+                guard["has_ended"], self._venue.core.kernel.instruments["is_open"][index] = 1, 0
         else:
-            said = []
+            raise KernelError(f"row {row} of the block has kind {kind}, which a compiled run does not know")
         self._reports += said
         self._give_back(now, adopted)
         self._tell_positions(before)
         clock["venue_row"] += 1
         clock["venue_rows"] += 1
         self._refresh_guard()
+        if kind == MARK:
+            trigger(self._venue.core.kernel, self._desk, index, int(lots), True)
 
     def _judge(self) -> None:
-        """Let the exact rules say whether the next message to the venue is affordable."""
-        core, desk = self._venue.core, self._desk
+        """Let the exact rules say whether the next message to the venue is one the account can carry."""
+        core, desk, state = self._venue.core, self._desk, self._venue.state
         message = desk.to_venue[0]
-        slot = int(message["order"])
-        core.kernel.registers["now"] = message["at"]
+        slot, kind = int(message["order"]), int(message["kind"])
+        core.kernel.registers["now"] = state.now = int(message["at"])
         self._book()
         adopted = self._adopt()
-        state = self._venue.state
-        state.now = int(message["at"])
         order = self._order(slot)
         market = state.markets[order.instrument]
         claims = margin.working(state, market, order.account)
         before = state.live.pop((order.account, order.id), None)
-        order.lots, order.ticks = int(message["lots"]), _limit(int(message["ticks"]))
-        is_change = int(message["kind"]) == codes.TO_MODIFY
-        refused = False
-        if not (is_change and self._only_ends(market, order, before)):
-            price = None if order.ticks is None else market.spec.price(order.ticks)
-            if price is None and (best := market.matcher.best(order.side.opposite)) is not None:
-                price = market.spec.price(best)
-            try:
-                if not is_change:
-                    check_size(market.spec, order, market)
+        limit = limit_of(core.kernel, slot, int(message["ticks"]), kind == codes.TO_MODIFY)
+        order.lots, order.ticks = int(message["lots"]), _limit(int(limit))
+        price = None if order.ticks is None else market.spec.price(order.ticks)
+        if price is None and (best := market.matcher.best(order.side.opposite)) is not None:
+            price = market.spec.price(best)
+        try:
+            if kind == codes.TO_SUBMIT:
+                check_size(market.spec, order, market)
+            if kind != codes.TO_SUBMIT or not core.kernel.orders["trigger"][slot]:
                 check_funds(state, market, order, price, claims)
-            except RefusedError:
-                refused = True
+            refused = False
+        except RefusedError:
+            refused = True
         if before is not None:
             state.live[before.account, before.id] = before
         self._give_back(state.now, adopted)
         desk.clock["judged"], desk.clock["refused"] = message["number"], refused
         self._refresh_guard()
-
-    def _only_ends(self, market: Market, changed: VenueOrder, resting: VenueOrder | None) -> bool:
-        """Whether a change needs no money: what it changes has ended, or ends by it (sim.kernel.entry.modify)."""
-        if resting is None or changed.lots <= changed.filled or changed.ticks is None:
-            return True
-        is_post_only = bool(self._venue.core.kernel.orders["flags"][resting.slot] & layout.POST_ONLY)
-        return is_post_only and market.matcher.would_take(changed.side, changed.ticks)
 
     # The exact account
 
@@ -276,11 +277,15 @@ class CompiledRun:
         desk, state = self._desk, self._venue.state
         markets = self._markets()
         for market, kept, guard in zip(markets, self._venue.core.kernel.instruments, desk.guard, strict=True):
+            market.state = InstrumentState.OPEN if kept["is_open"] else InstrumentState.HALT
             if kept["last_trade"] != layout.NO_BID:
                 market.last_trade = int(kept["last_trade"])
-                market.latest = market.spec.price(market.last_trade)
             if guard["raw_mark"]:
-                market.mark = market.latest = Decimal(int(guard["raw_mark"])) / PRICE_SCALE
+                market.mark = Decimal(int(guard["raw_mark"])) / PRICE_SCALE
+            if guard["latest"] == codes.BY_TRADE:
+                market.latest = market.spec.price(int(kept["last_trade"]))
+            elif guard["latest"] == codes.BY_MARK:
+                market.latest = market.mark
         count = int(desk.clock["logged"][0])
         if not count:
             return
@@ -311,25 +316,33 @@ class CompiledRun:
         return order
 
     def _adopt(self) -> dict[int, VenueOrder]:
-        """Show the exact venue the loop's resting orders, by slot."""
+        """Show the exact venue the loop's resting and waiting orders, by slot, in the order they came."""
         core, adopted = self._venue.core, {}
-        for slot in np.flatnonzero(core.kernel.orders["state"] == layout.RESTING).tolist():
+        orders = core.kernel.orders
+        found = np.flatnonzero((orders["state"] == layout.RESTING) | (orders["state"] == layout.ARMED))
+        for slot in found[np.argsort(orders["sequence"][found])].tolist():
             order = self._order(slot)
-            order.resting = True
+            order.armed = bool(orders["state"][slot] == layout.ARMED)
+            order.resting = not order.armed
             adopted[slot] = order
             core.orders[slot] = order
             self._venue.state.live[order.account, order.id] = order
         return adopted
 
     def _give_back(self, now: int, adopted: dict[int, VenueOrder]) -> None:
-        """Take the orders back; tell the desk of those the venue canceled and of positions it moved."""
+        """Take the orders back; tell the desk of those the venue canceled."""
         core, state = self._venue.core, self._venue.state
         core.kernel.registers["now"] = now
+        if len(core.kernel.orders) > len(self._desk.sent):
+            # The venue's own orders needed slots.
+            more = np.zeros(len(core.kernel.orders) - len(self._desk.sent), self._desk.sent.dtype)
+            self._desk = self._desk._replace(sent=np.concatenate([self._desk.sent, more]))
         for slot, order in adopted.items():
             core.orders[slot] = None
-            state.live.pop((order.account, order.id), None)
             state.done.pop((order.account, order.id), None)
-            if not order.resting:
+            if state.live.pop((order.account, order.id), None) is None:
+                if core.kernel.orders["state"][slot] == layout.ARMED:
+                    disarm(core.kernel, slot)
                 announce(core.kernel, self._desk, layout.CANCELED, slot, 0)
 
     def _tell_positions(self, before: Any) -> None:
@@ -356,15 +369,16 @@ class CompiledRun:
             guard["unit"] = float(spec.tick_size * spec.lot_size * spec.multiplier)
             guard["tick"] = float(spec.tick_size)
             guard["mark"] = float(market.mark / spec.tick_size) if market.mark is not None else 0.0
-            is_rated = bool(spec.brackets) and schedule.basis is FeeBasis.NOTIONAL and not state.rules.fee_to_close
-            # Without rates nothing is sure: everything goes to the exact rules.
+            # Without rates, or with more than rates to it, nothing is sure: everything goes to the exact rules.
+            is_rated = bool(spec.brackets) and schedule.basis is FeeBasis.NOTIONAL
+            is_rated = is_rated and not (state.rules.fee_to_close or state.rules.margin_call)
             guard["leverage"] = float(leverage) if is_rated else 0.0
-            guard["mmr"] = max((float(row.mmr) for row in spec.brackets), default=1.0)
+            guard["mmr"] = float(max(row.mmr for row in spec.brackets)) if is_rated else float("inf")
             guard["fee"] = float(max(schedule.maker, schedule.taker, ZERO)) if is_rated else 1.0
             caps = [float(row.cap) for row in spec.brackets if row.max_leverage >= leverage]
             guard["cap"] = max(caps, default=0.0)
             guard["value_min"] = float(spec.min_notional)
-            guard["lots_min"] = max(1, int(spec.min_qty / spec.lot_size))
+            guard["lots_min"] = max(1, ceil(spec.min_qty / spec.lot_size))
             guard["lots_max"] = int(spec.max_qty / spec.lot_size) if spec.max_qty is not None else 1 << 53
             guard["cash"], guard["paid"] = ledger["cash"], ledger["maker"] + ledger["taker"]
         desk.clock["base"] = float(base)

@@ -13,6 +13,11 @@ SUBMIT_LATENCY, CANCEL_LATENCY, MODIFY_LATENCY, RESPONSE_LATENCY = range(4)
 # What a run stopped for
 AT_TIME, DECIDE, NEED_ROWS, NEED_ROOM, NEED_DESK_ROOM, FOR_HOST, LOG_FULL, FAILED, ASKS_HOST, HAS_EVENTS = range(10)
 
+# Which of an instrument's prices came last
+NOTHING_YET, BY_TRADE, BY_MARK, BY_SETTLEMENT = range(4)
+
+NOT_JUDGED = -1
+
 # What wakes a strategy besides the clock
 WAKE_ON_REPORTS, WAKE_ON_FEED = 1, 2
 
@@ -35,6 +40,7 @@ CLOCK = np.dtype(
         ("logged", np.int64),
         ("seed", np.int64),
         ("keeps_place", np.int64),
+        ("changes_armed", np.int64),
         ("orders", np.int64),
         ("venue_rows", np.int64),
         ("local_rows", np.int64),
@@ -45,8 +51,9 @@ CLOCK = np.dtype(
         ("base", np.float64),
     ]
 )
-"""`is_hosted`: orders are the host's, who books each event at once. `judged` is the message the host has judged (else
--1), `refused` whether it refused it. `base` is wallet less open cost in quote money when the host last looked."""
+"""`keeps_place`: a change to less keeps its place; `changes_armed`: a waiting stop-limit may be changed. `is_hosted`:
+orders are the host's, who books each event at once. `judged` is the message the host has judged (else NOT_JUDGED),
+`refused` whether it refused it. `base` is wallet less open cost in quote money when the host last looked."""
 
 LEDGER = np.dtype(
     [
@@ -56,10 +63,11 @@ LEDGER = np.dtype(
         ("traded", np.int64),
         ("fills", np.int64),
         ("open", np.int64),
+        ("open_value", np.int64),
     ]
 )
 """One instrument's money so far, exact, in ticks x lots: `cash` received less paid, `maker` and `taker` notional, and
-what live orders still want to trade (`open`, lots)."""
+what live orders still want to trade (`open`, lots; `open_value` at their own prices)."""
 
 SENDER = np.dtype(
     [
@@ -70,10 +78,12 @@ SENDER = np.dtype(
         ("end", np.int64),
         ("under_way", np.int64),
         ("counted", np.int64),
+        ("value", np.int64),
     ]
 )
 """What the sender has heard of its order: status, total lots, what reduce-only cut away, lots filled, how it ended (an
-event kind). `under_way` counts messages about it in both directions, `counted` is the venue's part of `open`."""
+event kind). `under_way` counts messages about it in both directions, `counted` and `value`
+are the venue's: its parts of `open` and `open_value`."""
 
 GUARD = np.dtype(
     [
@@ -90,6 +100,8 @@ GUARD = np.dtype(
         ("paid", np.int64),
         ("mark", np.float64),
         ("raw_mark", np.int64),
+        ("latest", np.int64),
+        ("has_ended", np.int64),
         ("watches_mark", np.int64),
         ("trigger_low", np.int64),
         ("trigger_high", np.int64),
@@ -97,7 +109,8 @@ GUARD = np.dtype(
 )
 """What lets an instrument's orders and marks pass without the host: quote money per tick x lot, tick size, leverage,
 the highest maintenance rate, the dearer fee rate, the largest notional at this leverage, filters. `cash` and `paid` are
-the ledger's when the host last looked, `mark` in ticks (0 unknown). A hosted run stops at each mark when
+the ledger's when the host last looked, `mark` in ticks (0 unknown). `latest` is which price came last. A contract that
+`has_ended` has settled for good. A hosted run stops at each mark when
 `watches_mark`, and at trades at or beyond the triggers."""
 
 
@@ -125,7 +138,7 @@ def _open_guard(instruments: int) -> Array:
 def make_desk(instruments: int, orders: int, positions: int, messages: int, log: Array) -> Desk:
     """Return a desk that has sent nothing; `orders` are the slots of its kernel, `messages` the room each way."""
     clock = np.zeros(1, CLOCK)
-    clock["judged"] = -1
+    clock["judged"] = NOT_JUDGED
     return Desk(
         clock,
         np.zeros(messages, MESSAGE),

@@ -6,8 +6,9 @@ who asks the venue's exact rules. Instrument i's position is number i.
 
 from sim.kernel.books import is_level
 from sim.kernel.compiled import compiled
-from sim.kernel.desk import Desk
-from sim.kernel.layout import NO_LIMIT, RESTING, Kernel
+from sim.kernel.desk import BY_MARK, Desk
+from sim.kernel.entry import WHOLE_POSITION
+from sim.kernel.layout import NO_LIMIT, REDUCES, RESTING, Kernel
 from sim.rows import PRICE_SCALE
 
 SAFETY = 1.05
@@ -37,29 +38,44 @@ def equity(k: Kernel, d: Desk) -> float:
 
 
 @compiled
+def is_surely_sized(k: Kernel, d: Desk, instrument: int, side: int, flags: int, ticks: int, lots: int) -> bool:
+    """Whether an order of a quantity passes the venue's filters beyond doubt; reducing ones have no least value."""
+    g = d.guard[instrument]
+    if flags & REDUCES and lots == WHOLE_POSITION:
+        return True
+    if not (g.lots_min <= lots <= g.lots_max):
+        return False
+    if flags & REDUCES or g.value_min <= 0.0:
+        return True
+    lowest = float(ticks)
+    if abs(ticks) == NO_LIMIT:
+        lowest = value_ticks(k, d, instrument)
+        best = k.best[4 * instrument + 1 - side]
+        if is_level(best):
+            lowest = min(lowest, float(best))
+    return lowest * lots * g.unit > g.value_min * SAFETY
+
+
+@compiled
 def is_surely_affordable(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int) -> bool:
-    """Whether so much more passes every exact check of size, bracket and initial margin beyond doubt."""
+    """Whether so much more passes every exact check of bracket and initial margin beyond doubt."""
     needed = 0.0
     for at in range(len(d.guard)):
         g = d.guard[at]
-        reach = abs(k.positions[at]) + d.ledger[at].open
         price = value_ticks(k, d, at)
+        # Live orders claim margin at their own prices, which may be far above the market's.
+        reach = abs(k.positions[at]) * price + d.ledger[at].open_value
         if at == instrument:
-            if not (g.lots_min <= lots <= g.lots_max):
-                return False
-            reach += lots
             best = k.best[4 * at + 1 - side]
-            price = max(price, float(best) if is_level(best) else 0.0)
-            lowest = price
+            limit = max(price, float(best) if is_level(best) else 0.0)
             if abs(ticks) < NO_LIMIT:
-                price, lowest = max(price, float(ticks)), min(price, float(ticks))
-            if lowest <= 0.0 or g.leverage <= 0.0 or lowest * lots * g.unit < g.value_min * SAFETY:
-                return False
-        value = reach * price * g.unit
-        if value * SAFETY > g.cap:
+                limit = max(limit, float(ticks))
+            reach += limit * lots
+        value = reach * g.unit
+        if (k.positions[at] != 0 or at == instrument) and price <= 0.0:
             return False
-        if reach > 0:
-            if price <= 0.0 or g.leverage <= 0.0:
+        if value > 0.0:
+            if g.leverage <= 0.0 or value * SAFETY > g.cap:
                 return False
             needed += value / g.leverage
     return needed * SAFETY < equity(k, d)
@@ -71,22 +87,25 @@ def takes_mark(k: Kernel, d: Desk, instrument: int, mark: int) -> bool:
     g = d.guard[instrument]
     before = g.mark
     g.mark = mark / PRICE_SCALE / g.tick
-    needed, holds = 0.0, False
+    needed, is_sure = 0.0, True
     for at in range(len(d.guard)):
         if k.positions[at] != 0:
-            holds = True
-            needed += abs(k.positions[at]) * value_ticks(k, d, at) * d.guard[at].unit * d.guard[at].mmr
-    if holds and needed * SAFETY >= equity(k, d):
+            value = value_ticks(k, d, at)
+            is_sure = is_sure and value > 0.0 and d.guard[at].mmr > 0.0
+            needed += abs(k.positions[at]) * value * d.guard[at].unit * d.guard[at].mmr
+    if not is_sure or (needed > 0.0 and needed * SAFETY >= equity(k, d)):
         g.mark = before
         return False
-    g.raw_mark = mark
+    g.raw_mark, g.latest = mark, BY_MARK
     return True
 
 
 @compiled
 def count_open(k: Kernel, d: Desk, order: int) -> None:
-    """Keep the sum of what live orders of an instrument still want to trade."""
+    """Keep the sums of what live orders of an instrument still want to trade."""
     o, s = k.orders[order], d.sent[order]
     leaves = o.lots - o.cut - o.filled if o.state == RESTING else 0
-    d.ledger[o.instrument].open += leaves - s.counted
-    s.counted = leaves
+    ledger, value = d.ledger[o.instrument], leaves * o.ticks
+    ledger.open += leaves - s.counted
+    ledger.open_value += value - s.value
+    s.counted, s.value = leaves, value

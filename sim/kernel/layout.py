@@ -74,10 +74,11 @@ INSTRUMENT = np.dtype(
         ("last_trade", np.int64),
         ("tick_raw", np.int64),
         ("protection", np.int64),
+        ("floor", np.int64),
     ]
 )
 """`lot` is the lot size in base units, `tick_raw` the tick size x 1e8 (0 when that is not whole), `protection` how
-many ticks behind the best price a protected order may trade."""
+many ticks behind the best price a protected order may trade, `floor` the lowest price of an order in ticks."""
 
 ORDER = np.dtype(
     [
@@ -183,7 +184,7 @@ def make_kernel(instruments: int, orders: int = 64, pages: int = 8, events: int 
     )
     kernel.best[0::2] = NO_BID
     kernel.best[1::2] = NO_ASK
-    kernel.instruments["is_open"] = 1
+    kernel.instruments["is_open"] = kernel.instruments["floor"] = 1
     kernel.instruments["last_trade"] = NO_BID
     kernel.registers["free"] = orders
     return kernel

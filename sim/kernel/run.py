@@ -13,33 +13,42 @@ from sim.kernel.compiled import compiled, inlined
 from sim.kernel.desk import (
     ASKS_HOST,
     AT_TIME,
-    CANCEL_LATENCY,
+    BY_MARK,
+    BY_TRADE,
     DECIDE,
     DONE,
     FAILED,
     FOR_HOST,
     HAS_EVENTS,
     LOG_FULL,
-    MODIFY_LATENCY,
     NEED_DESK_ROOM,
     NEED_ROWS,
+    NOT_JUDGED,
     OPEN,
     RESPONSE_LATENCY,
     SENT,
-    SUBMIT_LATENCY,
     TO_CANCEL,
     TO_EXPIRE,
     TO_MODIFY,
     TO_SUBMIT,
     TO_TRIGGER,
-    UNSENT,
     WAKE_ON_FEED,
     WAKE_ON_REPORTS,
     Desk,
 )
-from sim.kernel.entry import UNAFFORDABLE, WHOLE_POSITION, arrive, cancel, modify
+from sim.kernel.entry import (
+    UNAFFORDABLE,
+    WHOLE_POSITION,
+    arrive,
+    cancel,
+    ends_by_change,
+    fire,
+    is_malformed,
+    limit_of,
+    modify,
+)
 from sim.kernel.feed import GOES_ON, Feed, at_desk, at_venue
-from sim.kernel.guard import count_open, is_surely_affordable, takes_mark
+from sim.kernel.guard import count_open, is_surely_affordable, is_surely_sized, takes_mark
 from sim.kernel.latency import delay_ns
 from sim.kernel.layout import (
     ACCEPTED,
@@ -49,19 +58,14 @@ from sim.kernel.layout import (
     CUT,
     EXPIRED,
     FILLED,
-    FREE,
-    IDLE,
     MAKER,
     MODIFIED,
     MODIFY_REJECTED,
     MOVED,
     NO_LIQUIDITY,
-    NOT_CONDITIONAL,
-    PRICED,
     REDUCES,
     REJECTED,
     RESTING,
-    STP_TRADE,
     TRIGGERED,
     Kernel,
 )
@@ -71,83 +75,6 @@ from sim.rows import LAST, LOCAL, MARK, STATUS, STATUSES, TRADE, VENUE
 
 NEVER = 1 << 62
 STATUSES_OPEN = STATUSES.index("open")
-
-
-# What a strategy does
-
-
-@compiled
-def submit(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, tag: int) -> int:
-    """Send an order and return its slot, -1 when there is no slot free. `tag` is the sender's own number, 0 and up.
-
-    A market order has the price NO_LIMIT (a sell its negative) and the flag IMMEDIATE.
-    """
-    order = new_order(k, d, instrument, side, ticks, lots, flags, tag)
-    if order >= 0:
-        send(k, d, order)
-    return order
-
-
-@compiled
-def send(k: Kernel, d: Desk, order: int) -> None:
-    """Send an order that has been prepared."""
-    o = k.orders[order]
-    d.clock[0].orders += 1
-    d.sent[order].status = SENT
-    _to_venue(d, SUBMIT_LATENCY, TO_SUBMIT, order, o.ticks, o.lots)
-
-
-@compiled
-def new_order(k: Kernel, d: Desk, instrument: int, side: int, ticks: int, lots: int, flags: int, tag: int) -> int:
-    """Prepare an order and return its slot, -1 when there is no slot free; `send` sends it.
-
-    Until then its further fields may be set in `k.orders[slot]`: `display` (iceberg), `min_lots`, `stp`, `expire` (good
-    till, ns), `pricing` (PROTECTED, TO_LIMIT), `trigger`, `stop`, `watches_mark`, `callback_bps`. A reduce-only order
-    of WHOLE_POSITION closes the position as it is when it arrives.
-    """
-    registers, clock = k.registers[0], d.clock[0]
-    if registers.free == 0 or clock.to_venue >= len(d.to_venue) - 1:
-        return -1
-    registers.free -= 1
-    order = k.free[registers.free]
-    o, s = k.orders[order], d.sent[order]
-    o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, instrument
-    o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, STP_TRADE, ticks, lots, 0, 0, 0
-    o.expire, o.pricing, o.trigger, o.watches_mark, o.stop, o.callback_bps = 0, PRICED, NOT_CONDITIONAL, 0, 0, 0
-    o.is_active, o.extreme = 0, 0
-    o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
-    registers.sequence += 1
-    o.sequence = registers.sequence
-    s.status, s.lots, s.cut, s.filled, s.end, s.under_way, s.counted = UNSENT, lots, 0, 0, -1, 0, 0
-    return order
-
-
-@compiled
-def ask_cancel(d: Desk, order: int) -> bool:
-    """Send a cancel of an order that was sent; False when there is no room for it on the way."""
-    return _to_venue(d, CANCEL_LATENCY, TO_CANCEL, order, 0, 0)
-
-
-@compiled
-def ask_modify(d: Desk, order: int, ticks: int, lots: int) -> bool:
-    """Send a change of an order's price and total quantity; False when there is no room for it on the way."""
-    return _to_venue(d, MODIFY_LATENCY, TO_MODIFY, order, ticks, lots)
-
-
-@compiled
-def _to_venue(d: Desk, latency: int, kind: int, order: int, ticks: int, lots: int) -> bool:
-    clock = d.clock[0]
-    if clock.to_venue == len(d.to_venue):
-        return False
-    clock.messages += 1
-    message = d.to_venue[clock.to_venue]
-    message.at = clock.now + delay_ns(d.latencies, d.recorded, latency, clock.now, clock.seed, clock.messages)
-    message.number, message.kind, message.order = clock.messages, kind, order
-    message.ticks, message.lots = ticks, lots
-    push(d.to_venue, clock.to_venue)
-    clock.to_venue += 1
-    d.sent[order].under_way += 1
-    return True
 
 
 # What the venue says
@@ -203,76 +130,97 @@ def _expect_end(k: Kernel, d: Desk, order: int) -> None:
     """Let an order that has just arrived end when its time is over."""
     o = k.orders[order]
     if o.expire and o.state in (RESTING, ARMED):
-        _at_venue(k, d, TO_EXPIRE, order, max(o.expire, k.registers[0].now), o.sequence)
+        _at_venue(k, d, TO_EXPIRE, order, o.expire, 0, o.sequence)
 
 
 @compiled
-def _at_venue(k: Kernel, d: Desk, kind: int, order: int, at: int, lots: int) -> None:
-    """Let the venue remember something for itself; what it has no room for is counted as lost."""
+def _at_venue(k: Kernel, d: Desk, kind: int, order: int, at: int, ticks: int, lots: int) -> None:
+    """Let the venue remember something for itself: at that instant what triggers is first, then what expires."""
     clock = d.clock[0]
     if clock.to_venue == len(d.to_venue):
         k.registers[0].lost += 1
         return
     clock.messages += 1
     message = d.to_venue[clock.to_venue]
-    message.at, message.number, message.kind, message.order, message.lots = at, clock.messages, kind, order, lots
+    message.at, message.kind, message.order, message.ticks, message.lots = at, kind, order, ticks, lots
+    message.number = clock.messages - (NEVER if kind == TO_TRIGGER else NEVER >> 1)
     push(d.to_venue, clock.to_venue)
     clock.to_venue += 1
 
 
 @compiled
-def _trigger(k: Kernel, d: Desk, instrument: int, price: int, on_mark: bool) -> None:
-    """Let every armed order that a price triggers enter before anything else happens."""
+def trigger(k: Kernel, d: Desk, instrument: int, price: int, on_mark: bool) -> None:
+    """Let every armed order that a price (1e-8) triggers enter before anything else happens."""
     if not k.resting[armed_row(k, instrument)] or not k.instruments[instrument].is_open:
         return
     place = next_triggered(k, instrument, price, on_mark, 0)
     while place >= 0:
         order = k.queue[armed_row(k, instrument), place]
-        _at_venue(k, d, TO_TRIGGER, order, k.registers[0].now, k.orders[order].lots)
+        o = k.orders[order]
+        _at_venue(k, d, TO_TRIGGER, order, k.registers[0].now, o.ticks, o.lots)
         place = next_triggered(k, instrument, price, on_mark, place + 1)
+
+
+@compiled
+def _needs_host(k: Kernel, d: Desk) -> bool:
+    """Whether only the host can say if the venue takes the next message."""
+    first = d.to_venue[0]
+    if first.kind not in (TO_SUBMIT, TO_MODIFY, TO_TRIGGER) or d.clock[0].judged == first.number:
+        return False
+    o = k.orders[first.order]
+    is_change = first.kind == TO_MODIFY
+    if first.kind != TO_TRIGGER and is_malformed(k, first.order, first.ticks, first.lots, is_change):
+        return False
+    ticks = limit_of(k, first.order, first.ticks, is_change)
+    if first.kind == TO_SUBMIT:
+        if not is_surely_sized(k, d, o.instrument, o.side, o.flags, ticks, first.lots):
+            return True
+        if o.trigger:
+            # It is checked for margin when it triggers.
+            return False
+    elif first.kind == TO_MODIFY:
+        if o.state != RESTING or ends_by_change(k, first.order, ticks, first.lots):
+            return False
+    elif o.state != ARMED:
+        return False
+    if o.flags & REDUCES:
+        return False
+    return not is_surely_affordable(k, d, o.instrument, o.side, ticks, first.lots)
 
 
 @compiled
 def _arrive_at_venue(k: Kernel, d: Desk) -> bool:
     """Let the next message arrive at the venue; False when the host has to judge it first."""
     clock = d.clock[0]
-    first = d.to_venue[0]
-    is_refused = False
-    if first.kind in (TO_SUBMIT, TO_MODIFY, TO_TRIGGER) and not (
-        first.kind == TO_SUBMIT and k.orders[first.order].trigger
-    ):
-        o = k.orders[first.order]
-        if clock.judged == first.number:
-            clock.judged, is_refused = -1, clock.refused != 0
-        elif not o.flags & REDUCES and not is_surely_affordable(k, d, o.instrument, o.side, first.ticks, first.lots):
-            return False
+    if _needs_host(k, d):
+        return False
+    is_refused = clock.judged == d.to_venue[0].number and clock.refused != 0
+    clock.judged = NOT_JUDGED
     pop(d.to_venue, clock.to_venue)
     clock.to_venue -= 1
     message = d.to_venue[clock.to_venue]
-    if message.kind not in (TO_EXPIRE, TO_TRIGGER):
-        d.sent[message.order].under_way -= 1
+    order, o = message.order, k.orders[message.order]
     k.registers[0].now = message.at
-    if is_refused:
-        if message.kind == TO_TRIGGER:
-            disarm(k, message.order)
-        kind = MODIFY_REJECTED if message.kind == TO_MODIFY else REJECTED
-        tell(k, kind, message.order, 0, 0, NO_LIQUIDITY, UNAFFORDABLE)
-    elif message.kind == TO_SUBMIT or (message.kind == TO_TRIGGER and k.orders[message.order].state == ARMED):
-        arrive(k, message.order, d.guard[k.orders[message.order].instrument].raw_mark)
-        _expect_end(k, d, message.order)
+    if message.kind in (TO_SUBMIT, TO_CANCEL, TO_MODIFY):
+        d.sent[order].under_way -= 1
+    if message.kind == TO_TRIGGER:
+        if o.state == ARMED:
+            fire(k, order, is_refused)
     elif message.kind == TO_EXPIRE:
-        o = k.orders[message.order]
         # The slot may be another order's by now.
-        if o.expire == message.at and o.sequence == message.lots and o.state in (RESTING, ARMED):
+        if o.sequence == message.lots and o.state in (RESTING, ARMED):
             if o.state == ARMED:
-                disarm(k, message.order)
-            expire(k, message.order)
-    elif message.kind == TO_TRIGGER:
-        pass
+                disarm(k, order)
+            expire(k, order)
     elif message.kind == TO_CANCEL:
-        cancel(k, message.order)
+        cancel(k, order)
+    elif is_refused:
+        tell(k, MODIFY_REJECTED if message.kind == TO_MODIFY else REJECTED, order, 0, 0, NO_LIQUIDITY, UNAFFORDABLE)
+    elif message.kind == TO_MODIFY:
+        modify(k, order, message.ticks, message.lots, clock.keeps_place != 0, clock.changes_armed != 0)
     else:
-        modify(k, message.order, message.ticks, message.lots, clock.keeps_place != 0)
+        arrive(k, order, d.guard[o.instrument].raw_mark)
+        _expect_end(k, d, order)
     _report(k, d)
     return True
 
@@ -290,10 +238,11 @@ def _arrive_at_desk(k: Kernel, d: Desk) -> None:
     o, s = k.orders[message.order], d.sent[message.order]
     s.under_way -= 1
     end = message.kind
-    if end in (ACCEPTED, TRIGGERED) and s.lots == WHOLE_POSITION:
-        s.lots = o.lots
-    if end == ACCEPTED and s.status == SENT:
-        s.status = OPEN
+    if end in (ACCEPTED, TRIGGERED):
+        if s.status == SENT:
+            s.status = OPEN
+        if s.lots == WHOLE_POSITION:
+            s.lots = message.lots
     elif end == CUT:
         s.cut += message.lots
     elif end == MODIFIED:
@@ -312,23 +261,6 @@ def _arrive_at_desk(k: Kernel, d: Desk) -> None:
         end = EXPIRED if s.cut > 0 else FILLED
     if s.status != DONE:
         s.status, s.end = DONE, end
-
-
-@compiled
-def release(k: Kernel, d: Desk, order: int) -> bool:
-    """Give up an order that is done and of which nothing more will come; its slot is free again.
-
-    Returns False, having done nothing, while anything about it is under way: a late cancel must not meet the slot's
-    next order.
-    """
-    registers = k.registers[0]
-    if d.sent[order].status != DONE or d.sent[order].under_way > 0 or k.orders[order].state == FREE:
-        return False
-    d.sent[order].status = UNSENT
-    k.orders[order].state = FREE
-    k.free[registers.free] = order
-    registers.free += 1
-    return True
 
 
 # The clocks
@@ -357,31 +289,34 @@ def announce(k: Kernel, d: Desk, kind: int, order: int, lots: int) -> None:
 @inlined
 def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
     """Let a row happen at the venue unless it is one for the host. Returns GOES_ON or why it has not happened."""
-    kind = feed.kind[row]
+    kind, instrument = feed.kind[row], int(feed.instrument[row])
     if kind > TRADE:
+        g = d.guard[instrument]
         if kind == MARK:
-            g = d.guard[feed.instrument[row]]
             if not d.clock[0].is_hosted:
-                if not takes_mark(k, d, feed.instrument[row], feed.lots[row]):
+                if not takes_mark(k, d, instrument, feed.lots[row]):
                     return FOR_HOST
-                _trigger(k, d, feed.instrument[row], feed.lots[row], True)
+                trigger(k, d, instrument, feed.lots[row], True)
                 return GOES_ON
             if g.watches_mark:
                 return FOR_HOST
-            g.raw_mark = feed.lots[row]
+            g.raw_mark, g.latest = feed.lots[row], BY_MARK
             return GOES_ON
         if kind == STATUS and not d.clock[0].is_hosted:
-            k.instruments[feed.instrument[row]].is_open = feed.lots[row] == STATUSES_OPEN
-            match_crossed(k, feed.instrument[row])
+            k.instruments[instrument].is_open = feed.lots[row] == STATUSES_OPEN and not g.has_ended
+            match_crossed(k, instrument)
             return GOES_ON
-    elif kind == TRADE and not d.clock[0].is_hosted:
-        why = at_venue(k, feed, row)
-        _trigger(k, d, feed.instrument[row], feed.ticks[row] * k.instruments[feed.instrument[row]].tick_raw, False)
-        return why
     elif kind == TRADE:
-        g = d.guard[feed.instrument[row]]
-        if feed.ticks[row] <= g.trigger_low or feed.ticks[row] >= g.trigger_high:
-            return FOR_HOST
+        g = d.guard[instrument]
+        if d.clock[0].is_hosted:
+            if feed.ticks[row] <= g.trigger_low or feed.ticks[row] >= g.trigger_high:
+                return FOR_HOST
+            g.latest = BY_TRADE
+            return at_venue(k, feed, row)
+        g.latest = BY_TRADE
+        why = at_venue(k, feed, row)
+        trigger(k, d, instrument, feed.ticks[row] * k.instruments[instrument].tick_raw, False)
+        return why
     return at_venue(k, feed, row)
 
 

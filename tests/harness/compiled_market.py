@@ -13,7 +13,7 @@ from sim.kernel import layout
 from sim.kernel.compiled import compiled
 from sim.kernel.desk import Desk
 from sim.kernel.layout import Kernel
-from sim.kernel.run import ask_cancel, ask_modify, submit
+from sim.kernel.requests import ask_cancel, ask_modify, submit
 from sim.rows import (
     BUY,
     CLEAR,

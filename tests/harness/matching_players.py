@@ -14,7 +14,7 @@ from sim.kernel.feed import Feed, play_books
 from sim.matching import Matcher
 from sim.queue_models import QueueModel
 from sim.rows import BUY as BUY_FLAG
-from sim.rows import CLEAR, DEPTH, LAST, LOCAL, SNAPSHOT, TRADE, VENUE, Rows
+from sim.rows import CLEAR, DEPTH, LAST, LOCAL, SNAPSHOT, TICKS_MAX, TRADE, VENUE, Rows
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
 from venues.model.fill import FillReason, Liquidity
@@ -185,6 +185,8 @@ class KernelPlayer:
 
     def __init__(self, model: QueueModel) -> None:
         self.core = Core.make([(SPEC, model)])
+        # The book itself knows no sign; what may be asked for is the venue's business.
+        self.core.kernel.instruments["floor"] = -TICKS_MAX
         self.names: dict[int, str] = {}
         self.slots: dict[str, int] = {}
         self.events: list[Fill | End] = []
@@ -245,7 +247,7 @@ class KernelPlayer:
 
     def modify(self, name: str, ticks: int, lots: int, keeps_place: bool) -> None:
         if name in self.slots:
-            entry.modify(self.k, self.slots[name], ticks, lots, keeps_place)
+            entry.modify(self.k, self.slots[name], ticks, lots, keeps_place, False)
             self._read()
 
     def cancel(self, name: str) -> None:

@@ -13,7 +13,7 @@ from sim.kernel.books import is_level
 from sim.kernel.compiled import compiled
 from sim.kernel.desk import DONE, Desk
 from sim.kernel.layout import POST_ONLY, Kernel
-from sim.kernel.run import ask_cancel, release, submit
+from sim.kernel.requests import ask_cancel, release, submit
 from sim.latency import Latencies
 from sim.rows import Rows
 from venues.model.account import Account

@@ -24,7 +24,8 @@ from sim.kernel.desk import (
     make_desk,
 )
 from sim.kernel.feed import Feed
-from sim.kernel.run import NEVER, ask_cancel, ask_modify, play, release, submit
+from sim.kernel.requests import ask_cancel, ask_modify, release, submit
+from sim.kernel.run import NEVER, play
 from sim.latency import Latencies, Latency, LatencyModel
 from sim.rows import BUY, DEPTH, LAST
 from venues.model.account import Account
@@ -48,6 +49,7 @@ class Bench:
         for name in ("leverage", "cap"):
             self.d.guard[name] = 1e18
         self.d.guard["unit"] = self.d.guard["lots_min"] = 1
+        self.d.guard["mark"] = 100.0
         self.d.guard["lots_max"] = 1 << 40
         self.d.clock["base"] = 1e18
         levels = [(DEPTH, BUY, 0, 0, ticks, 1) for ticks in range(95, 100)]
