@@ -11,7 +11,7 @@ from attrs import Attribute, field, frozen
 from actors.config_checks import positive
 from daemon.config_account import AccountConfig, is_id
 from daemon.config_structure import did_you_mean
-from sim.queue_models import make_queue_model
+from sim.queue_models import QueueModelError, make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
 from sim.venue_rules import RULES
 from venues.model.instrument import Instrument
@@ -38,7 +38,8 @@ def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 
 def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
-    make_queue_model(value)
+    if make_queue_model(value).name == "l3_fifo":
+        raise QueueModelError("l3_fifo needs a book that is told order by order, which no feed of a desk is")
 
 
 @frozen

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from attrs import define, field
 
-from sim.kernel import layout
+from sim.kernel import layout, market_orders
 from sim.kernel.layout import Kernel, make_kernel
 from sim.queue_models import QueueModel
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
 from venues.model.instrument import Instrument
 
-_MODELS = {"risk_averse": layout.RISK_AVERSE, "power": layout.POWER, "log": layout.LOG}
+_MODELS = {"risk_averse": layout.RISK_AVERSE, "power": layout.POWER, "log": layout.LOG, "l3_fifo": layout.L3_FIFO}
 _EVENTS_MAX = 65_536
+_MARKET_ORDERS_MIN = 1024
 
 
 class KernelError(RuntimeError):
@@ -39,12 +40,17 @@ class Core:
     _positions: int = 0
 
     @classmethod
-    def make(cls, instruments: Sequence[tuple[Instrument, QueueModel]]) -> "Core":
-        """Return a venue with empty books; an instrument's index is its place in `instruments`."""
+    def make(cls, instruments: Sequence[tuple[Instrument, QueueModel]], keeps_place: bool = True) -> "Core":
+        """Return a venue with empty books; an instrument's index is its place in `instruments`.
+
+        With `keeps_place` an order of the market whose quantity falls keeps its place in the queue.
+        """
         kernel = make_kernel(len(instruments), events=_EVENTS_MAX)
         for market, (spec, model) in zip(kernel.instruments, instruments, strict=True):
             market["model"], market["exponent"] = _MODELS[model.name], model.exponent
             market["lot"] = float(spec.lot_size)
+            market["keeps_place"] = keeps_place
+            market["by_order"] = market["model"] == layout.L3_FIFO
         return cls(kernel, [None] * len(kernel.orders))
 
     def new_position(self) -> int:
@@ -72,7 +78,7 @@ class Core:
         kernel.orders[slot] = (
             layout.IDLE, instrument, side, account, position, flags, _SELF_TRADE[order.stp], ticks, order.lots,
             order.cut, order.filled, order.filled_cost, 0, order.display_lots, order.min_lots, order.sequence, 0, 0,
-            0.0, -1,
+            0.0, -1, 0,
         )  # fmt: skip
         self.orders[slot] = order
         return slot
@@ -93,6 +99,13 @@ class Core:
                 low, high = int(prices.min()), int(prices.max())
                 self.kernel = layout.with_prices(self.kernel, 4 * instrument + side, low, high)
         self.kernel = layout.with_pages(self.kernel, len(self.kernel.used) + len(np.unique(ticks >> layout.PAGE_BITS)))
+
+    def make_room_for_orders(self, count: int) -> None:
+        """See to it that `count` more orders of the market have a place."""
+        kernel = self.kernel
+        needed = int(kernel.registers["market"][0]) + count
+        if needed > len(kernel.market):
+            self.kernel = market_orders.grown(kernel, max(_MARKET_ORDERS_MIN, 2 * needed))
 
     def take_events(self) -> list[tuple[Any, ...]]:
         """Return what happened since it was last asked, in order. Raises KernelError when some of it was lost."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import define, evolve, field
 
 from sim.account import CashFlow
+from sim.book_order import BookOrder
 from sim.booking import NoReferencePriceError
 from sim.scenario_events import Connection, Settlement, TimedEvent
 from sim.scenario_fields import ScenarioError, load
@@ -94,6 +95,8 @@ class Scenario:
             on_flow=flows.append,
             on_note=notes.append,
         )
+        for instrument, are_traded in d.by_order.items():
+            venue.state.markets[instrument].matcher.follow_orders(trades_move=not are_traded)
         played = Played(d, venue, [], flows, notes, outages=_outages(d.events))
         with localcontext(_EXACT):
             _play(played)
@@ -173,6 +176,8 @@ def _happen(played: Played, event: TimedEvent) -> None:
     try:
         if isinstance(what, Settlement):
             reports = played.venue.settle(now, what.instrument, what.price, what.final)
+        elif isinstance(what, BookOrder):
+            reports = played.venue.on_book_order(now, what)
         else:
             reports = played.venue.on_market(now, what)
             if event.is_status:

@@ -6,9 +6,11 @@ from functools import partial
 
 from sim import auction, booking, entry, liquidation, margin, queries
 from sim.account import FlowHook, SimAccount
+from sim.book_order import BookOrder
 from sim.core import Core
 from sim.matching import Matcher
 from sim.queue_models import make_queue_model
+from sim.rows import EXECUTE
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
 from sim.venue_state import Market, NoteHook, VenueState
@@ -73,7 +75,7 @@ class SimVenue:
         self.seed = seed
         self.state = VenueState(name, _rules(rules), fees, on_note=on_note)
         specs, model = tuple(instruments), make_queue_model(queue_model)
-        core = Core.make([(spec, model) for spec in specs])
+        core = Core.make([(spec, model) for spec in specs], self.state.rules.keeps_place_on_decrease)
         for index, spec in enumerate(specs):
             self._list(spec, core, index)
         for account in accounts:
@@ -134,6 +136,20 @@ class SimVenue:
             return []
         self.state.now = now
         handler(market, report)
+        return self._flush()
+
+    def on_book_order(self, now: int, change: BookOrder) -> list[Report]:
+        """Take one change of a book that is told order by order; what is wrong about it is a note `bad_feed`."""
+        self.state.now = now
+        market = self.state.markets[change.instrument]
+        wrong = market.matcher.on_order(change.kind, change.number, change.side, change.ticks, change.lots)
+        for anomaly in wrong:
+            self.state.note("bad_feed", "", change.instrument, f"{anomaly}: {change.name}")
+        traded = market.matcher.last_trade
+        if change.kind == EXECUTE and traded is not None:
+            market.last_trade = traded
+            market.latest = market.spec.price(traded)
+            entry.check_triggers(self.state, market, on_mark=False)
         return self._flush()
 
     def on_command(self, now: int, command: Command) -> list[Report]:

@@ -4,7 +4,8 @@ from typing import Any
 
 from sim.kernel.books import add_page, clear_book, lots_at, set_lots
 from sim.kernel.compiled import compiled
-from sim.kernel.layout import Kernel
+from sim.kernel.layout import L3_FIFO, Kernel
+from sim.kernel.market_orders import forget_orders, recount
 from sim.kernel.matching import fill_resting, match_crossed, shrink_reducing
 from sim.kernel.queues import front_after, requeue_level, show
 
@@ -33,6 +34,9 @@ def apply_levels(k: Kernel, instrument: int, ticks: Any, lots: Any, split: int) 
 @compiled
 def begin_snapshot(k: Kernel, instrument: int) -> None:
     """Forget the venue's book and remember what stood at the own orders' prices."""
+    k.instruments[instrument].is_loading = 1
+    if k.instruments[instrument].by_order:
+        forget_orders(k, 2 * instrument)
     for side in range(2):
         book, queue = 4 * instrument + side, 2 * instrument + side
         for place in range(k.resting[queue]):
@@ -45,10 +49,14 @@ def begin_snapshot(k: Kernel, instrument: int) -> None:
 def end_snapshot(k: Kernel, instrument: int) -> None:
     """Judge where the own orders stand in the new book."""
     market = k.instruments[instrument]
+    market.is_loading = 0
     for side in range(2):
         book, queue = 4 * instrument + side, 2 * instrument + side
         for place in range(k.resting[queue]):
             o = k.orders[k.queue[queue, place]]
+            if market.by_order and market.model == L3_FIFO:
+                recount(k, queue, o.ticks)
+                continue
             now = lots_at(k, book, o.ticks)
             o.front = front_after(market.model, market.exponent, market.lot, o.front, o.shown, now)
 

@@ -67,7 +67,7 @@ def submit(
     o, s = k.orders[order], d.sent[order]
     o.state, o.instrument, o.side, o.account, o.position = IDLE, instrument, side, 0, position
     o.flags, o.stp, o.ticks, o.lots, o.cut, o.filled, o.cost = flags, 0, ticks, lots, 0, 0, 0
-    o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag = 0, 0, 0, 0, 0, 0.0, tag
+    o.visible, o.display, o.min_lots, o.killed, o.shown, o.front, o.tag, o.joined = 0, 0, 0, 0, 0, 0.0, tag, 0
     registers.sequence += 1
     o.sequence = registers.sequence
     s.status, s.filled, s.end = SENT, 0, -1
