@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sim.kernel.books import add_page, lots_at, set_lots
-from sim.kernel.compiled import compiled
+from sim.kernel.compiled import compiled, inlined
 from sim.kernel.host import begin_snapshot, end_snapshot
 from sim.kernel.layout import (
     BAD_ORDER,
@@ -67,7 +67,7 @@ def change_order(
     return True
 
 
-@compiled
+@inlined
 def _state(k: Kernel, kind: int, place: int, order_id: Any, book: int, ticks: int, lots: int) -> None:
     """An order is now at a price with a quantity; a changed one keeps its place or goes to the back."""
     instrument = book >> 2
@@ -104,7 +104,7 @@ def _state(k: Kernel, kind: int, place: int, order_id: Any, book: int, ticks: in
         _move(k, slot, book, ticks, lots)
 
 
-@compiled
+@inlined
 def _arrive(k: Kernel, slot: int) -> None:
     order = k.market[slot]
     join(k, slot)
@@ -113,13 +113,19 @@ def _arrive(k: Kernel, slot: int) -> None:
     _requeue(k, order.book, order.ticks, order.joined, before, before + order.left)
 
 
-@compiled
+@inlined
 def _requeue(k: Kernel, book: int, ticks: int, joined: int, before: int, after: int) -> None:
+    if k.resting[2 * (book >> 2) + (book & 1)] > 0:
+        _requeue_own(k, book, ticks, joined, before, after)
+
+
+@compiled
+def _requeue_own(k: Kernel, book: int, ticks: int, joined: int, before: int, after: int) -> None:
     """Judge where own orders stand after a level changed by an order that had `joined`."""
     instrument, side = book >> 2, book & 1
     queue = 2 * instrument + side
     market = k.instruments[instrument]
-    if k.resting[queue] == 0 or market.is_loading:
+    if market.is_loading:
         return
     if market.model != L3_FIFO:
         requeue_level(k, queue, ticks, before, after)
@@ -133,7 +139,7 @@ def _requeue(k: Kernel, book: int, ticks: int, joined: int, before: int, after: 
             place += 1
 
 
-@compiled
+@inlined
 def _lower(k: Kernel, slot: int, lots: int) -> None:
     """Lower an order's quantity: what own orders took of it is made up for first."""
     order = k.market[slot]
@@ -146,7 +152,7 @@ def _lower(k: Kernel, slot: int, lots: int) -> None:
         _requeue(k, order.book, order.ticks, order.joined, before, after)
 
 
-@compiled
+@inlined
 def _end(k: Kernel, place: int) -> None:
     slot = k.places[place] - 1
     if k.market[slot].lots > 0:

@@ -27,7 +27,7 @@ def _home(k: Kernel, owner: int, order_id: Any) -> int:
     return np.int64(mixed >> _HIGH) & (len(k.places) - 1)  # type: ignore[return-value]
 
 
-@compiled
+@inlined
 def place_of(k: Kernel, owner: int, order_id: Any) -> int:
     """Return where in the hash table an order is, or would be put: the entry there is 0."""
     last = len(k.places) - 1
@@ -40,14 +40,14 @@ def place_of(k: Kernel, owner: int, order_id: Any) -> int:
     return place
 
 
-@compiled
+@inlined
 def has_slot(k: Kernel) -> bool:
     """Whether there is room for one more order."""
     registers = k.registers[0]
     return registers.spare > 0 or registers.market < len(k.market)
 
 
-@compiled
+@inlined
 def add_order(k: Kernel, place: int, order_id: Any, book: int, ticks: int, lots: int) -> int:
     """Enter an order at a free place of the table, for which there is a slot; return the slot."""
     registers = k.registers[0]
@@ -63,7 +63,7 @@ def add_order(k: Kernel, place: int, order_id: Any, book: int, ticks: int, lots:
     return slot
 
 
-@compiled
+@inlined
 def drop_order(k: Kernel, place: int) -> None:
     """Forget the order at a place of the table. Those behind move up, so that no search ends too early."""
     slot, last = k.places[place] - 1, len(k.places) - 1
@@ -81,7 +81,7 @@ def drop_order(k: Kernel, place: int) -> None:
     k.places[hole] = 0
 
 
-@compiled
+@inlined
 def join(k: Kernel, slot: int) -> None:
     """Put an order behind all others at its price, which has a page. One that has no `joined` yet joins now."""
     order, registers = k.market[slot], k.registers[0]
@@ -98,7 +98,7 @@ def join(k: Kernel, slot: int) -> None:
     k.ends[page, at, 1] = slot + 1
 
 
-@compiled
+@inlined
 def part(k: Kernel, slot: int) -> None:
     """Take an order out from between its neighbours."""
     order = k.market[slot]

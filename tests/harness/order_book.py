@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from attrs import define, field
 
-from sim.kernel import by_order, entry, layout, market_orders
+from sim.kernel import by_order, entry, host, layout, market_orders
 from sim.kernel.books import add_page, lots_at
 from sim.kernel.layout import Kernel, make_kernel, with_pages, with_prices
 from sim.rows import ADD, DELETE, EXECUTE, MODIFY
@@ -35,6 +35,12 @@ class CompiledBook:
     def tell(self, kind: int, side: int, ticks: int, lots: int, order_id: int) -> None:
         """Let the feed tell of an order; what it tells is a message of its own."""
         assert by_order.change_order(self.kernel, kind, 0, side, ticks, lots, np.uint64(order_id), True)
+
+    def set_level(self, side: int, ticks: int, lots: int) -> None:
+        """Let the feed tell of a level instead."""
+        assert add_page(self.kernel, side, ticks) >= 0
+        told = np.array([ticks]), np.array([lots])
+        host.apply_levels(self.kernel, 0, *told, 1 - side)
 
     def submit(self, number: int, side: int, ticks: int, lots: int, display: int = 0) -> None:
         """Let an own order arrive; its slot is not given to another."""
