@@ -48,11 +48,18 @@ class CompiledBook:
         free = int(kernel.registers["free"][0]) - 1
         kernel.registers["free"] = free
         slot = int(kernel.free[free])
+        kernel.orders[slot] = np.zeros((), layout.ORDER)
         o = kernel.orders[slot]
         o["state"], o["side"], o["position"], o["ticks"], o["lots"] = layout.IDLE, side, -1, ticks, lots
         o["display"], o["tag"] = display, number
         self.slots[number] = slot
         entry.arrive(kernel, slot)
+
+    def release(self, number: int) -> None:
+        """Give the slot of an own order that has ended to another."""
+        free = int(self.kernel.registers["free"][0])
+        self.kernel.free[free] = self.slots.pop(number)
+        self.kernel.registers["free"] = free + 1
 
     def cancel(self, number: int) -> None:
         entry.cancel(self.kernel, self.slots[number])
