@@ -27,7 +27,7 @@ from sim.kernel.layout import (
 from sim.kernel.market_orders import add_order, drop_order, drop_orders, has_slot, join, part, place_of
 from sim.kernel.matching import fill_resting, match_crossed, refresh, shrink_reducing, trade_at, trade_through
 from sim.kernel.queues import clip_fronts, first_at, is_at, key_of, requeue_level
-from sim.rows import ADD, DELETE, EXECUTE, MODIFY
+from sim.rows import ADD, DELETE, EXECUTE, LOTS_MAX, MODIFY
 
 
 @compiled
@@ -41,7 +41,7 @@ def change_order(
     if kind in (ADD, MODIFY):
         if not (has_slot(k) and add_page(k, 4 * instrument + side, ticks) >= 0):
             return False
-        if order_id == 0 or lots < 0 or (kind == ADD and lots == 0):
+        if is_bad(k, kind, 4 * instrument + side, ticks, lots, order_id):
             k.anomalies[instrument, BAD_ORDER] += 1
         else:
             k.instruments[instrument].by_order = 1
@@ -65,6 +65,12 @@ def change_order(
         if k.resting[2 * instrument] + k.resting[2 * instrument + 1] > 0:
             match_crossed(k, instrument)
     return True
+
+
+@inlined
+def is_bad(k: Kernel, kind: int, book: int, ticks: int, lots: int, order_id: Any) -> bool:
+    """Whether an ADD or MODIFY says what cannot be: nobody's order, no quantity, more than a level can hold."""
+    return order_id == 0 or lots < (1 if kind == ADD else 0) or lots > LOTS_MAX - lots_at(k, book, ticks)
 
 
 @inlined
@@ -239,7 +245,7 @@ def show_order(k: Kernel, kind: int, instrument: int, side: int, ticks: int, lot
     if kind in (ADD, MODIFY):
         if not (has_slot(k) and add_page(k, book, ticks) >= 0):
             return False
-        if order_id == 0 or lots < 0 or (kind == ADD and lots == 0):
+        if is_bad(k, kind, book, ticks, lots, order_id):
             return True
         if slot >= 0:
             _hide(k, slot, 0)

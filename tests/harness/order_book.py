@@ -7,13 +7,11 @@ from attrs import define, field
 
 from sim.kernel import by_order, entry, host, layout, market_orders
 from sim.kernel.books import add_page, lots_at
-from sim.kernel.layout import Kernel, make_kernel, with_pages, with_prices
+from sim.kernel.layout import PAGE_TICKS, Kernel, make_kernel, with_pages, with_prices
 from sim.rows import ADD, DELETE, EXECUTE, MODIFY
 
 Fill = tuple[int, int, int, int]
 """Number of the own order, price in ticks, lots, reason (layout.BY_...)."""
-
-LOW, HIGH = 0, 1 << 14
 
 
 @define(eq=False)
@@ -24,12 +22,14 @@ class CompiledBook:
     slots: dict[int, int] = field(factory=dict)
 
     @classmethod
-    def make(cls, model: int = layout.L3_FIFO, market: int = 4096) -> "CompiledBook":
-        kernel = make_kernel(1, orders=256)
+    def make(
+        cls, model: int = layout.L3_FIFO, market: int = 4096, highest: int = 1 << 14, exponent: float = 1.0
+    ) -> "CompiledBook":
+        kernel = make_kernel(1, orders=1024)
         for side in range(4):
-            kernel = with_prices(kernel, side, LOW, HIGH)
-        kernel = market_orders.grown(with_pages(kernel, 32), market)
-        kernel.instruments["model"], kernel.instruments["lot"], kernel.instruments["exponent"] = model, 1.0, 1.0
+            kernel = with_prices(kernel, side, 0, highest)
+        kernel = market_orders.grown(with_pages(kernel, 4 * (1 + highest // PAGE_TICKS)), market)
+        kernel.instruments["model"], kernel.instruments["lot"], kernel.instruments["exponent"] = model, 1.0, exponent
         return cls(kernel)
 
     def tell(self, kind: int, side: int, ticks: int, lots: int, order_id: int) -> None:
