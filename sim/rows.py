@@ -20,6 +20,9 @@ A message becomes one row or several, of which the last carries LAST: what it di
 | EXECUTE | price | quantity of `order_id` that traded | it buys |
 | GAP | - | - | - ; what follows cannot be trusted until the next snapshot |
 
+Where a book is told order by order, EXECUTE moves it and a TRADE only informs; the cancel or change of an order that
+repeats an execution is left out. A snapshot is a CLEAR and the ADD of every order, oldest first, the last with LAST.
+
 Rows with VENUE happen at the venue at `venue_ns`, rows with LOCAL reach the desk at `local_ns`. Among VENUE rows
 `venue_ns` never falls, among LOCAL rows `local_ns` never falls; a row that cannot have both places is written twice,
 once with each flag.

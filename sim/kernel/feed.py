@@ -51,14 +51,14 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
         if flags & LAST:
             end_snapshot(k, instrument)
             match_crossed(k, instrument)
-    elif ADD <= kind <= EXECUTE:
-        is_last = (flags & LAST) != 0
-        if not change_order(k, int(kind), instrument, side, ticks, lots, feed.order_id[row], is_last):
-            return NEED_ROOM
     elif kind == CLEAR:
         begin_snapshot(k, instrument)
     elif kind not in (QUOTE, OPEN_INTEREST):
-        return FOR_HOST
+        if not ADD <= kind <= EXECUTE:
+            return FOR_HOST
+        is_last = (flags & LAST) != 0
+        if not change_order(k, int(kind), instrument, side, ticks, lots, feed.order_id[row], is_last):
+            return NEED_ROOM
     return GOES_ON
 
 

@@ -7,7 +7,7 @@ orders are not part of it; each remembers the market quantity ahead of it, and i
 from math import ceil, floor
 
 from sim.kernel.books import is_level, lots_at, next_level, set_lots
-from sim.kernel.compiled import compiled
+from sim.kernel.compiled import compiled, inlined
 from sim.kernel.layout import (
     BUY_SIDE,
     BY_CROSSED,
@@ -251,20 +251,30 @@ def rest(k: Kernel, order: int) -> None:
 # Being taken
 
 
-@compiled
+@inlined
 def on_trade(k: Kernel, instrument: int, ticks: int, lots: int, aggressor: int) -> None:
     """A public trade: fills own orders it went through, then those at its price behind what is ahead of them.
 
     Where the book is told order by order, EXECUTE rows say what a trade did at its price.
     """
     side = 1 - aggressor
+    market = k.instruments[instrument]
+    market.last_trade = ticks
+    if k.resting[2 * instrument + side] > 0 or market.by_order:
+        _trade_with_own(k, instrument, ticks, lots, side)
+    else:
+        book = 4 * instrument + side
+        set_lots(k, book, ticks, max(0, lots_at(k, book, ticks) - lots))
+
+
+@compiled
+def _trade_with_own(k: Kernel, instrument: int, ticks: int, lots: int, side: int) -> None:
     book, queue = 4 * instrument + side, 2 * instrument + side
     market = k.instruments[instrument]
-    key = key_of(side, ticks)
     trade_through(k, instrument, side, ticks)
     if market.by_order and not market.trades_move:
         return
-    if k.resting[queue] > 0 and k.keys[queue, 0] == key and market.is_open:
+    if k.resting[queue] > 0 and k.keys[queue, 0] == key_of(side, ticks) and market.is_open:
         trade_at(k, instrument, side, ticks, lots)
     shown = lots_at(k, book, ticks)
     if market.by_order:
