@@ -15,7 +15,7 @@ from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
 from sim.clocks import LOOKAHEAD_NS
 from sim.parametric_config import ParametricConfig
-from sim.queue_models import make_queue_model
+from sim.queue_models import QueueModelError, make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
 from sim.venue_rules import RULES
 from venues.model.instrument import Instrument
@@ -42,7 +42,8 @@ def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 
 def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
-    make_queue_model(value)
+    if make_queue_model(value).name == "l3_fifo":
+        raise QueueModelError("l3_fifo needs a book that is told order by order, which no feed of a desk is")
 
 
 def _is_zone(_: object, attribute: "Attribute[str]", value: str) -> None:

@@ -238,7 +238,7 @@ class KernelPlayer:
         ticks = one.side * layout.NO_LIMIT if one.ticks is None else one.ticks
         self.k.orders[slot] = (
             layout.IDLE, 0, side, account, account, flags, _CODES[one.stp], ticks, one.lots, 0, 0, 0, 0, one.display,
-            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots), 0, 0, 0, 0, 0, 0, 0, 0,
+            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots), 0, 0, 0, 0, 0, 0, 0, 0, 0,
         )  # fmt: skip
         self.names[slot] = one.name
         self.slots[one.name] = slot
