@@ -9,7 +9,7 @@ from sim.kernel.host import begin_snapshot, end_snapshot
 from sim.kernel.layout import Array, Kernel
 from sim.kernel.matching import match_crossed, on_trade
 from sim.kernel.queues import requeue_level
-from sim.rows import BUY, CLEAR, DEPTH, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
+from sim.rows import BUY, CLEAR, DEPTH, ESTIMATE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
 
 GOES_ON = -1
 
@@ -49,9 +49,9 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
         if flags & LAST:
             end_snapshot(k, instrument)
             match_crossed(k, instrument)
-    elif kind == CLEAR:
+    elif kind in (CLEAR, GAP):
         begin_snapshot(k, instrument)
-    elif kind not in (QUOTE, OPEN_INTEREST):
+    elif kind not in (QUOTE, OPEN_INTEREST, ESTIMATE):
         return FOR_HOST
     return GOES_ON
 
@@ -64,7 +64,7 @@ def at_desk(k: Kernel, feed: Feed, row: int) -> int:
     if kind in (DEPTH, SNAPSHOT):
         if not set_lots(k, book, feed.ticks[row], feed.lots[row]):
             return NEED_ROOM
-    elif kind == CLEAR:
+    elif kind in (CLEAR, GAP):
         clear_book(k, 4 * instrument + 2)
         clear_book(k, 4 * instrument + 3)
     return GOES_ON

@@ -64,7 +64,7 @@ from sim.kernel.layout import (
 )
 from sim.kernel.matching import expire, match_crossed, tell
 from sim.kernel.triggers import armed_row, disarm, next_triggered
-from sim.rows import LAST, LOCAL, MARK, STATUS, STATUSES, TRADE, VENUE
+from sim.rows import LAST, LOCAL, MARK, OPEN_INTEREST, STATUS, STATUSES, TRADE, VENUE
 
 NEVER = 1 << 62
 STATUSES_OPEN = STATUSES.index("open")
@@ -336,6 +336,8 @@ def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
                 return FOR_HOST
             g.raw_mark = feed.lots[row]
             return GOES_ON
+        if kind == OPEN_INTEREST and d.clock[0].is_hosted:
+            return FOR_HOST
         if kind == STATUS and not d.clock[0].is_hosted:
             k.instruments[feed.instrument[row]].is_open = feed.lots[row] == STATUSES_OPEN
             match_crossed(k, feed.instrument[row])
