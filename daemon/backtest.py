@@ -1,6 +1,5 @@
 """What a backtest does: play a market through venues and desk, log everything, and account for it."""
 
-import gc
 import json
 import sys
 from argparse import Namespace
@@ -20,6 +19,7 @@ from daemon.app import build_cell, build_core, build_seats, markets
 from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
+from daemon.collector import rare_collections
 from daemon.config import load
 from daemon.config_schema import RunConfig, Stored
 from daemon.exits import FAILED, ExitError
@@ -168,10 +168,9 @@ def main(arguments: Namespace) -> int:
     printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
     with printed, StopSignals() as stop, Progress(sys.stderr, "playing the market") as shown:
         backtest = Backtest(load_or_exit(arguments.config))
-        # What is loaded by now stays: looking through it again and again costs a tenth of the run.
-        gc.freeze()
         try:
-            outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
+            with rare_collections():
+                outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
         except RunStoppedError as error:
             raise stop.exit(f"the log holds the run up to there: {error}") from error
         except (*_UNUSABLE, LogWriteError, DispatchError) as error:

@@ -110,8 +110,10 @@ class BlockDriver:
                 is_over = False
                 continue
             now = due
-            self._advance(now)
-            self._tell(now)
+            if self._exchange.next_ns() <= now or self._timer_ns <= now:
+                self._advance(now)
+            if self._told.next_ns() <= now:
+                self._tell(now)
             if sample == now:
                 self._sample(now)
                 sample += self.sample_ns

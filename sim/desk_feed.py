@@ -57,15 +57,15 @@ class DeskFeed:
     _unknown: dict[int, int] = field(init=False)
     _shown: Any = field(init=False)
     _changes: Any = field(init=False)
-    _counts: Any = field(init=False)
+    _names: list[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         count = len(self.instruments)
         self._update_ids = [0] * count
         self._unknown = dict.fromkeys(range(count), -1)
         self._shown = np.zeros((2 * count, self.depth, 2), np.int64)
-        self._changes = np.zeros((2 * count, 2 * self.depth, 2), np.int64)
-        self._counts = np.zeros(2 * count, np.int64)
+        self._changes = np.zeros(count * (3 + 8 * self.depth), np.int64)
+        self._names = [one.id for one in self.instruments]
 
     def take(self, rows: Rows, known: int) -> None:
         """Know these rows from now on: `known` of before that have not been played to the end, and all behind them."""
@@ -95,6 +95,7 @@ class DeskFeed:
             spec = self.instruments[index]
             if kind in (GAP, CLEAR):
                 self._unknown[index] = arrived_ns
+                self._shown[2 * index : 2 * index + 2] = 0
                 yield FeedGap(int(rows.venue_ns[row]), spec.id, "the data has a gap")
                 continue
             report = report_of(rows, row, spec)
@@ -114,44 +115,33 @@ class DeskFeed:
     def sample(self, now: int, kernel: Array) -> list[Report]:
         """Return what has become of trades and books since last time, before `now`; `kernel` is a handle."""
         told: list[Report] = self._summed_trades(now) if self.has_trades else []
-        changed = look(kernel, self._shown, self._changes, self._counts)
-        if self._unknown:
-            self._find_books(now, told)
-        if not changed:
+        end = look(kernel, self._shown, self._changes)
+        if not end:
             return told
-        counts, changes = self._counts.tolist(), self._changes
-        for index, spec in enumerate(self.instruments):
-            at = 2 * index
-            bids, asks = counts[at], counts[at + 1]
-            if not (bids or asks) or index in self._unknown:
+        changed: list[int] = self._changes[:end].tolist()
+        at = 0
+        while at < end:
+            index, middle = changed[at], at + 3 + 2 * changed[at + 1]
+            start, at = at + 3, middle + 2 * changed[at + 2]
+            if index in self._unknown:
+                self._find_book(index, now, told)
                 continue
             before = self._update_ids[index]
-            if not before:
-                continue
             self._update_ids[index] = following = before + 1
-            told.append(
-                BookDelta(
-                    now,
-                    spec.id,
-                    following,
-                    following,
-                    before,
-                    list(map(tuple, changes[at, :bids].tolist())),
-                    list(map(tuple, changes[at + 1, :asks].tolist())),
-                )
-            )
+            bids = list(zip(changed[start:middle:2], changed[start + 1 : middle : 2], strict=True))
+            asks = list(zip(changed[middle:at:2], changed[middle + 1 : at : 2], strict=True))
+            told.append(BookDelta(now, self._names[index], following, following, before, bids, asks))
         return told
 
-    def _find_books(self, now: int, told: list[Report]) -> None:
-        """Tell every book that is known again, and an update that joins it to those to come."""
-        for index, since_ns in list(self._unknown.items()):
-            bids, asks = self._levels(2 * index), self._levels(2 * index + 1)
-            # What is shown at the instant of a gap is the book from before it.
-            if now <= since_ns or not (bids or asks):
-                continue
+    def _find_book(self, index: int, now: int, told: list[Report]) -> None:
+        """Tell a book that is known again, and an update that joins it to those to come."""
+        bids, asks = self._levels(2 * index), self._levels(2 * index + 1)
+        if now <= self._unknown[index]:
+            # The instant of the gap: this is the book from before it.
+            self._shown[2 * index : 2 * index + 2] = 0
+        elif bids or asks:
             del self._unknown[index]
-            self._counts[2 * index : 2 * index + 2] = 0
-            name, first = self.instruments[index].id, self._update_ids[index] + 1
+            name, first = self._names[index], self._update_ids[index] + 1
             self._update_ids[index] = first + 1
             told.append(BookSnapshot(now, name, first, bids, asks))
             told.append(BookDelta(now, name, first + 1, first + 1, first, [], []))
