@@ -1,5 +1,6 @@
 """A run on stores: from an import to fills and a replay, several files as one market, and each mistake by its name."""
 
+import gc
 import json
 import os
 import re
@@ -17,13 +18,15 @@ import pytest
 
 from daemon.backtest import Backtest
 from daemon.cli import main
+from daemon.collector import rare_collections
 from daemon.config import ConfigErrors, load
 from daemon.config_schema import Synthetic
 from daemon.kinds import KINDS
 from daemon.log import open_log
 from daemon.replay import main as replay_main
 from sim.row_builder import RowBuilder
-from sim.rows import DEPTH, GAP, LOCAL, VENUE, Rows
+from sim.rows import DEPTH, GAP, LOCAL, TICKS_MAX, TRADE, VENUE, Rows
+from sim.store.errors import StoreError
 from sim.store.reader import Store
 from sim.store.writer import StoreWriter
 from sim.stored_file import StoredFile
@@ -280,8 +283,17 @@ def test_a_signal_leaves_a_log_that_can_be_replayed(
     assert replay(tmp_path / "out") == 0
 
 
-def test_a_merge_keeps_both_orders_and_every_row(folder: Path) -> None:
+@pytest.mark.parametrize("size", [101, 5_000, 1 << 20])
+def test_a_merge_keeps_both_orders_and_every_row(folder: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Rows of two files, whatever their batches: each instrument's as they were, and no clock going back."""
+    whole = Store.blocks
+
+    def in_pieces(store: Store) -> Iterator[Rows]:
+        for rows in whole(store):
+            for at in range(0, len(rows), size):
+                yield rows.slice(at, min(at + size, len(rows)))
+
+    monkeypatch.setattr(Store, "blocks", in_pieces)
     both = StoredMarket([StoredFile(folder / "both.rows")], specs_of(folder))
     apart = StoredMarket([StoredFile(folder / f"{name}.rows") for name in ("spot", "usdm")], specs_of(folder))
     found = [Rows.join(list(market.blocks())) for market in (both, apart)]
@@ -292,6 +304,41 @@ def test_a_merge_keeps_both_orders_and_every_row(folder: Path) -> None:
             own = [rows.at(rows.instrument == number) for rows in sides]
             for column in ("kind", "venue_ns", "local_ns", "ticks", "lots"):
                 assert (getattr(own[0], column) == getattr(own[1], column)).all()
+
+
+def test_a_price_that_no_book_can_hold_names_the_file(folder: Path, tmp_path: Path) -> None:
+    source = Store.open(folder / "usdm.rows")
+    rows = next(source.blocks())
+    far = rows.at(np.arange(len(rows)))
+    far.ticks[np.flatnonzero(far.kind == DEPTH)[0]] = TICKS_MAX + 1
+    with StoreWriter(tmp_path / "far.rows", source.instruments, "a test") as writer:
+        writer.append(far)
+        writer.close()
+    market = StoredMarket([StoredFile(tmp_path / "far.rows")], {one.id: one for one in source.instruments})
+    with pytest.raises(StoreError, match=r"far.rows: holds a price beyond"):
+        list(market.blocks())
+
+
+def test_rows_that_never_reach_the_desk_are_not_lost_in_a_merge(folder: Path, tmp_path: Path) -> None:
+    source = Store.open(folder / "usdm.rows")
+    rows = next(source.blocks())
+    silent = rows.at(np.arange(len(rows)))
+    silent.flags[silent.kind == TRADE] &= ~np.uint8(LOCAL)
+    with StoreWriter(tmp_path / "silent.rows", source.instruments, "a test") as writer:
+        writer.append(silent)
+        writer.close()
+    files = [StoredFile(tmp_path / "silent.rows"), StoredFile(folder / "spot.rows")]
+    with pytest.raises(StoreError, match=r"silent.rows: \d+ rows happen, \d+ reach the desk"):
+        list(StoredMarket(files, specs_of(folder)).blocks())
+    alone = StoredMarket(files[:1], {one.id: one for one in source.instruments})
+    assert sum(map(len, alone.blocks())) == len(silent)
+
+
+def test_garbage_is_looked_for_as_before_when_the_run_is_over() -> None:
+    before = gc.get_threshold()
+    with rare_collections():
+        assert gc.get_threshold()[0] > before[0]
+    assert gc.get_threshold() == before
 
 
 def specs_of(folder: Path) -> dict[str, Any]:
