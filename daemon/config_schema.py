@@ -24,6 +24,7 @@ from venues.model.money import ONE
 _T = TypeVar("_T")
 
 _SIGNED = {"signed": True}
+_DEPTH_MAX = 1_000
 
 
 def _is_fraction(_: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
@@ -54,6 +55,11 @@ def _is_zone(_: object, attribute: "Attribute[str]", value: str) -> None:
 def _is_feed_latency(_: object, attribute: "Attribute[int]", value: int) -> None:
     if not 0 < value <= LOOKAHEAD_NS:
         raise ValueError(f"must be above 0 and at most {LOOKAHEAD_NS // 1_000_000_000} s: a bar is known after its end")
+
+
+def _is_depth(_: object, attribute: "Attribute[int]", value: int) -> None:
+    if not 1 <= value <= _DEPTH_MAX:
+        raise ValueError(f"must be between 1 and {_DEPTH_MAX}")
 
 
 @frozen
@@ -149,6 +155,27 @@ class Bars:
 
 
 @frozen
+class StoredRows:
+    """One store of rows, made by `basisd import`. `venue`: only that venue's instruments are played; None: all."""
+
+    file: str
+    venue: str | None = None
+
+
+@frozen
+class Stored:
+    """A market of stores. The desk hears of books, `depth` levels a side, every `sample_ns`.
+
+    `trades`: it hears of public trades, too, summed by price and side over a sample.
+    """
+
+    stores: tuple[StoredRows, ...] = field(validator=_is_filled)
+    sample_ns: int = field(default=100_000_000, validator=positive)
+    depth: int = field(default=20, validator=_is_depth)
+    trades: bool = False
+
+
+@frozen
 class Fees:
     """Fractions of the value traded; a negative maker fee is a rebate."""
 
@@ -222,7 +249,7 @@ class RunConfig:
     """
 
     run: Run
-    market: Synthetic | Recorded | Bars
+    market: Synthetic | Recorded | Bars | Stored
     venues: Mapping[str, Venue]
     instruments: Mapping[str, Instrument]
     accounts: Mapping[str, AccountConfig]

@@ -105,6 +105,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def at(self, places: Column) -> "Rows":
+        """Return the rows at these places, or where a mask is true; a copy."""
+        return Rows(**{name: getattr(self, name)[places] for name in COLUMNS})
+
     def slice(self, start: int, stop: int) -> "Rows":
         """Return a view of the rows from `start` to before `stop`."""
         return Rows(**{name: getattr(self, name)[start:stop] for name in COLUMNS})

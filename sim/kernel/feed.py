@@ -11,7 +11,7 @@ from sim.kernel.layout import Array, Kernel
 from sim.kernel.market_orders import drop_orders
 from sim.kernel.matching import match_crossed, on_trade
 from sim.kernel.queues import requeue_level
-from sim.rows import ADD, BUY, CLEAR, DEPTH, EXECUTE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
+from sim.rows import ADD, BUY, CLEAR, DEPTH, ESTIMATE, EXECUTE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
 
 GOES_ON = -1
 
@@ -54,7 +54,7 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
     elif kind in (CLEAR, GAP):
         # After a gap the book is unknown until the next whole one.
         begin_snapshot(k, instrument)
-    elif kind not in (QUOTE, OPEN_INTEREST):
+    elif kind not in (QUOTE, OPEN_INTEREST, ESTIMATE):
         if not ADD <= kind <= EXECUTE:
             return FOR_HOST
         is_last = (flags & LAST) != 0
