@@ -28,6 +28,7 @@ from actors.cell import Cell
 from actors.messages import OrderRequest
 from actors.strategies.base import Strategy, StrategyState
 from daemon.app import build_actors
+from daemon.collector import rare_collections
 from daemon.config import parse
 from daemon.kinds import KINDS
 from daemon.log import RunLog
@@ -54,6 +55,7 @@ _BLOCK = 1 << 17
 _FAR_TICKS = 200
 _INTERVAL_NS = 100_000_000
 _LATENCY_NS = 1_000_000
+_DEPTH = 5
 _SPEC = Instrument(
     "sim", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", Decimal("0.1"), Decimal("0.001"), max_leverage=125,
     brackets=(Bracket(Decimal(0), Decimal("1e12"), Decimal("0.004"), Decimal(0), 125),),
@@ -223,13 +225,13 @@ def _deciding(rows: Rows) -> tuple[float, int]:
         log = RunLog.create(Path(folder) / "log", "", "", "bench", start, durable=False)
         cell = Cell(lambda: [*build_actors(config), _Watch(specs, name="watch")], sink=log)
         accounts = {account.id: seats[account.venue] for account in config.accounts.values()}
-        driver = BlockDriver(cell, core, accounts, {name: seats[spec.venue] for name, spec in specs.items()}, log)
+        markets = {name: seats[spec.venue] for name, spec in specs.items()}
+        driver = BlockDriver(cell, core, accounts, markets, log, depth=_DEPTH)
         gc.collect()
-        gc.freeze()
-        began = perf_counter()
-        result = driver.run((rows.slice(at, at + _BLOCK) for at in range(0, len(rows), _BLOCK)), start)
-        seconds = perf_counter() - began
-        gc.unfreeze()
+        with rare_collections():
+            began = perf_counter()
+            result = driver.run((rows.slice(at, at + _BLOCK) for at in range(0, len(rows), _BLOCK)), start)
+            seconds = perf_counter() - began
         assert result.halt is None, result.halt
         log.abandon()
     return seconds, result.intents

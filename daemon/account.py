@@ -10,7 +10,7 @@ from shutil import get_terminal_size
 
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
-from daemon.config_schema import Bars, Recorded, RunConfig
+from daemon.config_schema import Bars, Recorded, RunConfig, Stored
 from daemon.log.journal_schema import JOURNAL_NAME
 from daemon.summary import Summary, short
 from sim.market import RecordingReport
@@ -32,11 +32,15 @@ def print_account(outcome: Outcome, config: RunConfig) -> None:
 def account(outcome: Outcome, config: RunConfig, width: int) -> Iterator[str]:
     """Yield the lines of the account. Money is rounded here; `summary.json` holds it exactly."""
     summary = outcome.summary
-    kinds = {Recorded: "recorded market", Bars: "market of bars"}
+    kinds = {Recorded: "recorded market", Bars: "market of bars", Stored: "market of stores"}
     kind = kinds.get(type(config.market), f"synthetic market, seed {config.run.seed}")
     yield f"{summary['run_id']}: {kind}, {summary['market_events']} market events"
     for report in outcome.recordings:
         yield from _recording(report)
+    for store in outcome.stores:
+        yield f"store        {store.path}"
+        gaps, late = len(store.gaps) or "no", store.late or "no"
+        yield f"             {store.rows} rows, {gaps} gaps, {late} late messages"
     yield ""
     yield from _trades(outcome, width)
     yield ""

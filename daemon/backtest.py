@@ -1,6 +1,5 @@
 """What a backtest does: play a market through venues and desk, log everything, and account for it."""
 
-import gc
 import json
 import sys
 from argparse import Namespace
@@ -10,42 +9,54 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 
+from actors.cell import Cell
 from actors.dispatcher import DispatchError
 from daemon.app import build_cell
 from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
+from daemon.collector import rare_collections
 from daemon.config import load
-from daemon.config_schema import RunConfig
+from daemon.config_schema import RunConfig, Stored
 from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogWriteError, RunLog
-from daemon.market import open_market
+from daemon.market import Market, open_market
 from daemon.slippage import SlippageTotals
 from daemon.stopping import RunStoppedError, StopSignals
 from daemon.summary import Summary, summarize
 from sim.bar_market import NoBarsError
 from sim.bars import BarFileError, SeriesReport
-from sim.clocks import ClockStatistics, Tick, two_clocks
-from sim.driver import Driver
+from sim.clocks import ClockStatistics, two_clocks
+from sim.driver import Driver, DriverResult
 from sim.market import NoFramesError, RecordingReport
 from sim.recording.errors import RecordingError
+from sim.store.errors import StoreError
 from venues.model.money import desk_arithmetic
+
+if TYPE_CHECKING:
+    from sim.stored_file import StoreReport
+
+
+_UNUSABLE = (RecordingError, NoFramesError, BarFileError, NoBarsError, StoreError)
+
+_Wrap = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @define
 class Outcome:
-    """A finished run: its summary, its baskets, where its log is, and what damage its recordings held."""
+    """A finished run: its summary, its baskets, where its log is, what its recordings and its stores held."""
 
     summary: Summary
     baskets: list[BasketAccount]
     folder: Path
     recordings: list[RecordingReport]
     clocks: ClockStatistics
+    stores: "list[StoreReport]" = field(factory=list)
 
 
 class Backtest:
@@ -69,19 +80,17 @@ class Backtest:
         *,
         progress: Callable[[float], None] | None = None,
         warn: Callable[[str], None] | None = None,
-        until: Callable[[Iterator[Tick]], Iterator[Tick]] | None = None,
+        until: _Wrap | None = None,
     ) -> Outcome:
         """Run to the end of the market and return what came of it; `out` gets `log/` and `summary.json`.
 
         `progress` is told the share done, `warn` each kind of damage in a recording. Without `out` a new folder is
-        made under the configured log directory. `until` may end the run early by raising RunStoppedError.
+        made under the configured log directory. `until` gets what is played (ticks, or blocks of rows) and may end the
+        run early by raising RunStoppedError.
         Raises LogWriteError for a folder in use or a failing disk, RecordingError for an unreadable recording,
-        BarFileError or NoBarsError for bars that cannot be used, RunStoppedError when the run was stopped: its log
-        then holds everything up to there.
+        BarFileError or NoBarsError for bars that cannot be used, StoreError for a store, RunStoppedError when the run
+        was stopped: its log then holds everything up to there.
         """
-        # The desk imports this module, and its venues are in another process.
-        from daemon.seats import build_seats, markets  # noqa: PLC0415 - imports numba
-
         began = perf_counter()
         config = self.config
         run_id = f"{config.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
@@ -90,22 +99,15 @@ class Backtest:
         market = open_market(config, warn or _silent)
         start_ns = market.start_ns
         slippage = SlippageTotals()
-        seats = build_seats(config, on_slippage=slippage.add)
         log = RunLog.create(
             folder / "log", config.text, config.sha256, build_id(), start_ns, durable=config.log.durable
         )
         with log:
             cell = build_cell(config, log)
-            driver = Driver(
-                cell,
-                {account.id: seats[account.venue] for account in config.accounts.values()},
-                markets(config, seats),
-                log,
-                progress=_share(progress, start_ns, market.end_ns),
-            )
-            ticks = two_clocks(market.arrivals, clocks)
+            play = self._by_rows if market.blocks is not None else self._by_messages
+            run = play(market, cell, log, _share(progress, start_ns, market.end_ns), slippage, clocks)
             try:
-                result = driver.run(ticks if until is None else until(ticks), start_ns)
+                result = run(until or iter)
             except RunStoppedError as error:
                 log.sync()
                 raise RunStoppedError(str(log.folder)) from error
@@ -114,8 +116,52 @@ class Backtest:
         summary["recordings"] = [_recording(report) for report in market.reports]
         summary["series"] = [_series(report) for report in market.series]
         summary["slippage"] = slippage.by_instrument()
+        summary["stores"] = [_store(report) for report in market.stores]
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        return Outcome(summary, baskets_of(cell), folder, market.reports, clocks)
+        return Outcome(summary, baskets_of(cell), folder, market.reports, clocks, market.stores)
+
+    def _by_messages(
+        self,
+        market: Market,
+        cell: Cell,
+        log: RunLog,
+        progress: Callable[[int], None] | None,
+        slippage: SlippageTotals,
+        clocks: ClockStatistics,
+    ) -> Callable[[_Wrap], DriverResult]:
+        # The desk imports this module, and its venues are in another process.
+        from daemon.seats import build_seats, markets  # noqa: PLC0415 - imports numba
+
+        config = self.config
+        seats = build_seats(config, on_slippage=slippage.add)
+        accounts = {account.id: seats[account.venue] for account in config.accounts.values()}
+        driver = Driver(cell, accounts, markets(config, seats), log, progress=progress)
+        ticks = two_clocks(market.arrivals, clocks)
+        return lambda until: driver.run(until(ticks), market.start_ns)
+
+    def _by_rows(
+        self, market: Market, cell: Cell, log: RunLog, progress: Callable[[int], None] | None, *_: object
+    ) -> Callable[[_Wrap], DriverResult]:
+        from daemon.seats import build_core, build_seats  # noqa: PLC0415 - imports numba
+        from sim.block_driver import BlockDriver  # noqa: PLC0415 - likewise
+
+        config, stored, blocks = self.config, self.config.market, market.blocks
+        assert isinstance(stored, Stored)
+        assert blocks is not None
+        core = build_core(config)
+        seats = build_seats(config, core)
+        driver = BlockDriver(
+            cell,
+            core,
+            {account.id: seats[account.venue] for account in config.accounts.values()},
+            {one.id: seats[one.venue] for one in config.instruments.values()},
+            log,
+            stored.sample_ns,
+            stored.depth,
+            stored.trades,
+            progress=progress,
+        )
+        return lambda until: driver.run(until(blocks), market.start_ns)
 
 
 def main(arguments: Namespace) -> int:
@@ -127,13 +173,12 @@ def main(arguments: Namespace) -> int:
     printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
     with printed, StopSignals() as stop, Progress(sys.stderr, "playing the market") as shown:
         backtest = Backtest(load_or_exit(arguments.config))
-        # What is loaded by now stays: looking through it again and again costs a tenth of the run.
-        gc.freeze()
         try:
-            outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
+            with rare_collections():
+                outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)
         except RunStoppedError as error:
             raise stop.exit(f"the log holds the run up to there: {error}") from error
-        except (LogWriteError, RecordingError, NoFramesError, BarFileError, NoBarsError, DispatchError) as error:
+        except (*_UNUSABLE, LogWriteError, DispatchError) as error:
             raise ExitError(str(error), status=FAILED) from error
     summary = outcome.summary
     for why in summary["quarantined"]:
@@ -169,6 +214,17 @@ def _series(report: SeriesReport) -> dict[str, object]:
         "bad_quotes": report.bad_quotes,
         "without_volume": report.without_volume,
         "gaps_ns": [list(span) for span in report.gaps],
+    }
+
+
+def _store(report: "StoreReport") -> dict[str, object]:
+    return {
+        "file": Path(report.path).name,
+        "instruments": list(report.instruments),
+        "rows": report.rows,
+        "late": report.late,
+        "bad": report.bad,
+        "gaps_ns": [[gap.instrument, gap.from_ns, gap.to_ns] for gap in report.gaps],
     }
 
 

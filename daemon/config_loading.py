@@ -19,11 +19,13 @@ from daemon.config_schema import (
     Log,
     Recorded,
     Run,
+    Stored,
     Strategy,
     StrategyHead,
     Synthetic,
     Venue,
 )
+from daemon.config_stored import SAME, StoreChecks, stored_mistakes
 from daemon.config_structure import ConfigError, did_you_mean, shown, take_secrets, unknown_key
 from venues.model.account import MarginMode
 from venues.model.instrument import Instrument, InstrumentKind
@@ -31,9 +33,14 @@ from venues.model.instrument import Instrument, InstrumentKind
 _T = TypeVar("_T")
 
 _TABLES = ("run", "market", "venues", "instruments", "accounts", "strategies", "log")
-_MARKETS: dict[str, type[Synthetic | Recorded | Bars]] = {"synthetic": Synthetic, "recorded": Recorded, "bars": Bars}
-_TOLD_BY = {"recordings": "recorded", "series": "bars"}
-_ROWS = ("market.instruments", "market.recordings", "market.series")
+_MARKETS: dict[str, type[Synthetic | Recorded | Bars | Stored]] = {
+    "synthetic": Synthetic,
+    "recorded": Recorded,
+    "bars": Bars,
+    "stored": Stored,
+}
+_TOLD_BY = {"recordings": "recorded", "series": "bars", "stores": "stored"}
+_ROWS = ("market.instruments", "market.recordings", "market.series", "market.stores")
 _ENVIRONMENT = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.ASCII)
 _SPOT_RULES = "binance_spot"
 _EXPIRING = frozenset({InstrumentKind.QUARTERLY, InstrumentKind.FUTURE})
@@ -74,7 +81,7 @@ class Loading:
     strategy_folders: tuple[Path, ...]
     errors: list[ConfigError] = field(factory=list)
     run: Run | None = None
-    market: Synthetic | Recorded | Bars | None = None
+    market: Synthetic | Recorded | Bars | Stored | None = None
     venues: dict[str, Venue] = field(factory=dict)
     instruments: dict[str, Instrument] = field(factory=dict)
     accounts: dict[str, AccountConfig] = field(factory=dict)
@@ -87,6 +94,7 @@ class Loading:
     _references: list[Reference] = field(init=False, factory=list)
     _excused: dict[str, set[str]] = field(init=False, factory=dict)
     _wrong_instruments: set[str] = field(init=False, factory=set)
+    _unread_stores: int = field(init=False, default=0)
 
     def read(self, document: dict[str, Any]) -> None:
         """Find every mistake; the tables are what the file says where there is none."""
@@ -111,8 +119,10 @@ class Loading:
         if isinstance(self.market, Synthetic) and not has_end:
             self._add("run.duration", "missing: a synthetic market needs an end")
         self._check_files(document.get("market"), market)
-        for path, why in bar_mistakes(market, [row.read for row in venues], self.sections):
-            self._add(path, why)
+        self._check_stores(market, instruments)
+        for mistakes in (bar_mistakes, stored_mistakes):
+            for path, why in mistakes(market, [row.read for row in venues], self.sections):
+                self._add(path, why)
         for row in venues:
             self._references += symbol_references(row.raw, row.path)
         self._check_accounts(accounts, venues, instruments)
@@ -299,7 +309,7 @@ class Loading:
 
     def _check_coverage(self, table: Any, market: Read[Any]) -> None:
         """Every instrument is in the market. What the market means but names wrongly has been told there."""
-        if market.value is None or not market.wrong.isdisjoint(_ROWS):
+        if market.value is None or not market.wrong.isdisjoint(_ROWS) or self._unread_stores:
             return
         declared = self._ids["instrument"]
         named = [one for one in self._references if one.noun == "instrument" and one.path.startswith("market.")]
@@ -393,6 +403,31 @@ class Loading:
                     if isinstance(symbol, str):
                         name = f"{row.venue}:{symbol}"
                         self._references.append(Reference("instrument", name, f"{here}.symbols[{position}]"))
+
+    def _check_stores(self, market: Read[Any], instruments: list[Row[Instrument]]) -> None:
+        if not isinstance(market.value, Stored) or "market.stores" in market.wrong:
+            return
+        checks = StoreChecks(
+            {
+                self._instrument_id(row): row.read.value
+                for row in instruments
+                if row.read.value is not None and row.is_right("venue", "symbol", *SAME)
+            }
+        )
+        for index, one in enumerate(market.value.stores):
+            here = f"market.stores[{index}]"
+            if not market.is_right(f"{here}.file"):
+                continue
+            self._check_file(one.file, f"{here}.file", is_twice=False)
+            path = self.paths.get(one.file)
+            is_known = one.venue is None or (market.is_right(f"{here}.venue") and one.venue in self._ids["venue"])
+            if path is None or not path.is_file() or not is_known:
+                self._unread_stores += 1
+                continue
+            for why in checks.take(path, one.venue):
+                self._add(f"{here}.file", why)
+            self._unread_stores += not checks.held
+            self._references += [Reference("instrument", name, f"{here}.file") for name in checks.held]
 
     def _check_file(self, name: str, here: str, *, is_twice: bool) -> None:
         if is_twice:

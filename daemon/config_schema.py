@@ -15,7 +15,7 @@ from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
 from sim.clocks import LOOKAHEAD_NS
 from sim.parametric_config import ParametricConfig
-from sim.queue_models import make_queue_model
+from sim.queue_models import QueueModelError, make_queue_model
 from sim.synthetic import SyntheticInstrument, SyntheticSettings
 from sim.venue_rules import RULES
 from venues.model.instrument import Instrument
@@ -24,6 +24,7 @@ from venues.model.money import ONE
 _T = TypeVar("_T")
 
 _SIGNED = {"signed": True}
+_DEPTH_MAX = 1_000
 
 
 def _is_fraction(_: object, attribute: "Attribute[Decimal]", value: Decimal) -> None:
@@ -42,7 +43,8 @@ def _is_rule_set(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 
 def _is_queue_model(_: object, attribute: "Attribute[str]", value: str) -> None:
-    make_queue_model(value)
+    if make_queue_model(value).name == "l3_fifo":
+        raise QueueModelError("l3_fifo needs a book that is told order by order, which no feed of a desk is")
 
 
 def _is_zone(_: object, attribute: "Attribute[str]", value: str) -> None:
@@ -53,6 +55,11 @@ def _is_zone(_: object, attribute: "Attribute[str]", value: str) -> None:
 def _is_feed_latency(_: object, attribute: "Attribute[int]", value: int) -> None:
     if not 0 < value <= LOOKAHEAD_NS:
         raise ValueError(f"must be above 0 and at most {LOOKAHEAD_NS // 1_000_000_000} s: a bar is known after its end")
+
+
+def _is_depth(_: object, attribute: "Attribute[int]", value: int) -> None:
+    if not 1 <= value <= _DEPTH_MAX:
+        raise ValueError(f"must be between 1 and {_DEPTH_MAX}")
 
 
 @frozen
@@ -148,6 +155,27 @@ class Bars:
 
 
 @frozen
+class StoredRows:
+    """One store of rows, made by `basisd import`. `venue`: only that venue's instruments are played; None: all."""
+
+    file: str
+    venue: str | None = None
+
+
+@frozen
+class Stored:
+    """A market of stores. The desk hears of books, `depth` levels a side, every `sample_ns`.
+
+    `trades`: it hears of public trades, too, summed by price and side over a sample.
+    """
+
+    stores: tuple[StoredRows, ...] = field(validator=_is_filled)
+    sample_ns: int = field(default=100_000_000, validator=positive)
+    depth: int = field(default=20, validator=_is_depth)
+    trades: bool = False
+
+
+@frozen
 class Fees:
     """Fractions of the value traded; a negative maker fee is a rebate."""
 
@@ -221,7 +249,7 @@ class RunConfig:
     """
 
     run: Run
-    market: Synthetic | Recorded | Bars
+    market: Synthetic | Recorded | Bars | Stored
     venues: Mapping[str, Venue]
     instruments: Mapping[str, Instrument]
     accounts: Mapping[str, AccountConfig]

@@ -1,27 +1,32 @@
-"""Which market a configuration means: made from its seed, recorded, or of bars; and when it begins and ends."""
+"""Which market a configuration means: made from its seed, recorded, bars or stores; and when it begins and ends."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from daemon.config_schema import Bars, Recorded, RunConfig
+from daemon.config_schema import Bars, RunConfig, Stored, Synthetic
 from sim.bar_market import BarMarket
 from sim.bars import BarSeries, SeriesReport
 from sim.clocks import Arrival
 from sim.funding_file import FundingSeries
 from sim.market import RecordedMarket, Recording, RecordingReport, with_mid_marks
+from sim.rows import Rows
 from sim.stored import StoredStateError
 from sim.synthetic import StoredSynthetic, SyntheticMarket
+
+if TYPE_CHECKING:
+    from sim.stored_file import StoreReport
 
 
 @frozen
 class Market:
-    """The arrivals, to be taken once, the reports on recordings that they fill, and those on bars.
+    """The arrivals, to be taken once, the reports on recordings that they fill, and those on bars and stores.
 
-    `start_ns` is the first instant, `end_ns` the last, None where it is not known or there is none. `made` is the
-    market made from a seed, None for a recorded one.
+    A market of stores has `blocks` of rows instead of arrivals. `start_ns` is the first instant, `end_ns` the last,
+    None where it is not known or there is none. `made` is the market made from a seed, None for any other.
     """
 
     arrivals: Iterator[Arrival]
@@ -29,6 +34,8 @@ class Market:
     start_ns: int
     end_ns: int | None
     series: list[SeriesReport] = field(factory=list)
+    stores: "list[StoreReport]" = field(factory=list)
+    blocks: Iterator[Rows] | None = None
     made: SyntheticMarket | None = None
 
     def go_on(self, taken: int, made: StoredSynthetic | None) -> None:
@@ -48,12 +55,15 @@ def open_market(config: RunConfig, warn: Callable[[str], None]) -> Market:
     """Return the market of a run; `warn` is told each kind of damage in a recording, and what to know of bars.
 
     Raises RecordingError for a recording that cannot be read, NoFramesError when none holds a usable frame,
-    BarFileError for bars that cannot be used, NoBarsError for a series without any.
+    BarFileError for bars that cannot be used, NoBarsError for a series without any, StoreError for a store that cannot
+    be read or does not fit the configuration.
     """
     specs = dict(config.instruments)
     if isinstance(config.market, Bars):
         return _bars(config, config.market, warn)
-    if not isinstance(config.market, Recorded):
+    if isinstance(config.market, Stored):
+        return _stores(config, config.market)
+    if isinstance(config.market, Synthetic):
         settings = config.market.settings(config.run)
         end_ns = None if settings.duration_ns is None else settings.start_ns + settings.duration_ns
         made = SyntheticMarket(settings, specs)
@@ -79,6 +89,16 @@ def open_market(config: RunConfig, warn: Callable[[str], None]) -> Market:
         marked = [one.id for one in specs.values() if not one.is_spot]
         arrivals = with_mid_marks(arrivals, marked, specs, config.market.mid_marks_ns)
     return Market(arrivals, market.reports, start_ns, end_ns or market.end_ns)
+
+
+def _stores(config: RunConfig, stored: Stored) -> Market:
+    # Arrow, which only stores need.
+    from sim.stored_file import StoredFile  # noqa: PLC0415
+    from sim.stored_market import StoredMarket  # noqa: PLC0415
+
+    files = [StoredFile(config.paths[one.file], one.venue) for one in stored.stores]
+    market = StoredMarket(files, config.instruments, config.run.duration_ns)
+    return Market(iter(()), [], market.start_ns, market.end_ns, stores=market.reports, blocks=market.blocks())
 
 
 def _bars(config: RunConfig, bars: Bars, warn: Callable[[str], None]) -> Market:

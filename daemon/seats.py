@@ -9,6 +9,7 @@ from daemon.app import sequence_rule
 from daemon.config_schema import RunConfig
 from sim.core import Core
 from sim.exchange import Seat
+from sim.queue_models import make_queue_model
 from sim.slippage import SlippageHook
 from sim.venue import SimVenue
 from venues.costs.fees import FeeSchedule, FeeTable
@@ -40,6 +41,13 @@ def build_seats(
         )
         seats[venue.id] = Seat(simulated, venue.latency.entry_ns, venue.latency.response_ns)
     return seats
+
+
+def build_core(config: RunConfig) -> Core:
+    """Return one compiled venue for all venues of a run; its instruments are numbered as in the configuration."""
+    return Core.make(
+        [(one, make_queue_model(config.venues[one.venue].queue_model)) for one in config.instruments.values()]
+    )
 
 
 def markets(config: RunConfig, seats: Mapping[str, Seat]) -> dict[str, tuple[Seat, SequenceRule]]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from attrs import define, field, frozen
 
-from sim.kernel import layout
+from sim.kernel import layout, market_orders
 from sim.kernel.layout import Kernel, make_kernel
 from sim.kernel.stored import StoredArray, load_kernel, store_kernel
 from sim.queue_models import QueueModel
@@ -20,10 +20,11 @@ from sim.venue_rules import SelfTrade
 from venues.model.book import Level
 from venues.model.instrument import Instrument
 
-_MODELS = {"risk_averse": layout.RISK_AVERSE, "power": layout.POWER, "log": layout.LOG}
+_MODELS = {"risk_averse": layout.RISK_AVERSE, "power": layout.POWER, "log": layout.LOG, "l3_fifo": layout.L3_FIFO}
 _EVENTS_MAX = 65_536
 _EVENTS = layout.REGISTERS.names.index("events")  # type: ignore[union-attr]
 _LEVELS = 1_024
+_MARKET_ORDERS_MIN = 1_024
 flatten = chain.from_iterable
 
 
@@ -72,14 +73,19 @@ class Core:
         self._registers = self.kernel.registers.view(np.int64)
 
     @classmethod
-    def make(cls, instruments: Sequence[tuple[Instrument, QueueModel]]) -> "Core":
-        """Return a venue with empty books; an instrument's index is its place in `instruments`."""
+    def make(cls, instruments: Sequence[tuple[Instrument, QueueModel]], keeps_place: bool = True) -> "Core":
+        """Return a venue with empty books; an instrument's index is its place in `instruments`.
+
+        With `keeps_place` an order of the market whose quantity falls keeps its place in the queue.
+        """
         kernel = make_kernel(len(instruments), events=_EVENTS_MAX)
         for market, (spec, model) in zip(kernel.instruments, instruments, strict=True):
             market["model"], market["exponent"] = _MODELS[model.name], model.exponent
             market["lot"] = float(spec.lot_size)
             raw = spec.tick_size * PRICE_SCALE
             market["tick_raw"] = int(raw) if raw == int(raw) else 0
+            market["keeps_place"] = keeps_place
+            market["by_order"] = market["model"] == layout.L3_FIFO
         return cls(kernel, [None] * len(kernel.orders), {spec.id: index for index, (spec, _) in enumerate(instruments)})
 
     def index(self, instrument: str) -> int:
@@ -114,7 +120,7 @@ class Core:
         kernel.orders[slot] = (
             layout.IDLE, instrument, side, account, position, flags, _SELF_TRADE[order.stp], ticks, order.lots,
             order.cut, order.filled, order.filled_cost, 0, order.display_lots, order.min_lots, order.sequence, 0, 0,
-            0.0, -1, 0, 0, 0, 0, 0, 0, 0, 0,
+            0.0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         )  # fmt: skip
         self.orders[slot] = order
         return slot
@@ -155,10 +161,19 @@ class Core:
             self.matchers[event[3]].book_event(event)
 
     def room_for(self, book: int, ticks: int) -> None:
-        """See to it that a book side has a place for a price."""
+        """See to it that a book side has a place for a price, and the market's orders for another."""
         self.kernel = layout.with_prices(self.kernel, book, ticks, ticks)
         if int(self.kernel.registers["pages"][0]) == len(self.kernel.used):
             self.kernel = layout.with_pages(self.kernel, 2 * len(self.kernel.used))
+        if self.kernel.instruments["by_order"].any():
+            self.make_room_for_orders(1)
+
+    def make_room_for_orders(self, count: int) -> None:
+        """See to it that `count` more orders of the market have a place."""
+        kernel = self.kernel
+        needed = int(kernel.registers["market"][0]) + count
+        if needed > len(kernel.market):
+            self.kernel = market_orders.grown(kernel, max(_MARKET_ORDERS_MIN, 2 * needed))
 
     def take_events(self) -> list[tuple[Any, ...]]:
         """Return what happened since it was last asked, in order. Raises KernelError when some of it was lost."""

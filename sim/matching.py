@@ -7,8 +7,9 @@ import numpy as np
 from attrs import define, field
 
 from sim.core import Core, KernelError
-from sim.kernel import books, host, layout, matching, queues
+from sim.kernel import books, by_order, host, layout, market_orders, matching, queues
 from sim.kernel.compiled import Direct
+from sim.rows import DELETE, LOTS_MAX, MODIFY, TICKS_MAX
 from sim.venue_order import VenueOrder
 from venues.model.book import Level
 from venues.model.fill import FillReason, Liquidity
@@ -32,6 +33,7 @@ _read_levels = Direct(books.read_levels)
 _apply_levels = Direct(host.apply_levels)
 _execute = Direct(host.execute)
 _load_levels = Direct(host.load_levels)
+_load_orders = Direct(by_order.load_orders)
 _resize = Direct(host.resize)
 _is_available = Direct(matching.is_available)
 _match_crossed = Direct(matching.match_crossed)
@@ -70,14 +72,29 @@ class Matcher:
     def is_open(self, is_open: bool) -> None:
         self.core.kernel.instruments["is_open"][self.instrument] = is_open
 
+    @property
+    def last_trade(self) -> int | None:
+        """Return the price of the last public trade in ticks."""
+        ticks = int(self.core.kernel.instruments["last_trade"][self.instrument])
+        return None if ticks == layout.NO_BID else ticks
+
     # The book
 
     def on_snapshot(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Replace the displayed book. An empty one means "unknown": the orders keep their places."""
-        self._set(_load_levels, bids, asks)
+        if self.core.kernel.instruments["by_order"][self.instrument]:
+            self.core.make_room_for_orders(len(bids) + len(asks))
+            self._set(_load_orders, bids, asks)
+        else:
+            self._set(_load_levels, bids, asks)
 
     def on_delta(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        """Set absolute quantities; whatever trades and own orders took from these levels is replaced."""
+        """Set absolute quantities; whatever trades and own orders took from these levels is replaced.
+
+        Raises KernelError for a book that is told order by order: nobody knows whose quantity changed.
+        """
+        if self.core.kernel.instruments["by_order"][self.instrument]:
+            raise KernelError("a delta cannot change a book that is told order by order")
         self._set(_apply_levels, bids, asks)
 
     def _set(self, function: Direct, bids: Sequence[Level], asks: Sequence[Level]) -> None:
@@ -91,6 +108,43 @@ class Matcher:
                 raise KernelError("there is no room for levels that room was made for")
         if waiting:
             self._book()
+
+    def follow_orders(self, trades_move: bool) -> None:
+        """Expect a book that is told order by order; trades move it when nothing will say which orders traded."""
+        market = self.core.kernel.instruments[self.instrument]
+        market["by_order"], market["trades_move"] = True, trades_move
+
+    def on_order(self, kind: int, order_id: int, side: Side | None, ticks: int | None, lots: int | None) -> list[str]:
+        """An order of the market joins, changes, leaves or trades; `kind` is one of sim.rows, where its meaning is.
+
+        What is None is as it was; a delete's `lots` are what leaves. Returns what was wrong about it (ANOMALIES).
+        """
+        kernel, number = self.core.kernel, np.uint64(order_id)
+        slot = int(kernel.places[market_orders.place_of(kernel, 2 * self.instrument, number)]) - 1
+        if slot < 0 and (side is None or ticks is None or lots is None):
+            kernel.anomalies[self.instrument, layout.UNKNOWN_MARKET_ORDER] += 1
+            return [layout.ANOMALIES[layout.UNKNOWN_MARKET_ORDER]]
+        if slot >= 0:
+            known = kernel.market[slot]
+            side = side or (Side.BUY if known["book"] & 1 == layout.BUY_SIDE else Side.SELL)
+            ticks = int(known["ticks"]) if ticks is None else ticks
+            if kind == DELETE and lots is not None and lots < known["lots"]:
+                kind, lots = MODIFY, int(known["lots"]) - lots
+            lots = int(known["lots"]) if lots is None else lots
+        assert side is not None
+        assert ticks is not None
+        assert lots is not None
+        if not (abs(ticks) <= TICKS_MAX and abs(lots) <= LOTS_MAX):
+            raise KernelError(f"an order beyond {TICKS_MAX} ticks or {LOTS_MAX} lots")
+        self.core.room_for(self._side(side), ticks)
+        self.core.make_room_for_orders(1)
+        kernel = self.core.kernel
+        before = kernel.anomalies[self.instrument].copy()
+        if not by_order.change_order(kernel, kind, self.instrument, _code(side), ticks, lots, number, True):
+            raise KernelError(f"no room was found for an order at {ticks} ticks")
+        self._book()
+        wrong = kernel.anomalies[self.instrument] > before
+        return [name for name, is_wrong in zip(layout.ANOMALIES, wrong.tolist(), strict=True) if is_wrong]
 
     def best(self, side: Side) -> int | None:
         """Return the best displayed bid (BUY) or ask (SELL) in ticks."""

@@ -23,6 +23,9 @@ A message becomes one row or several, of which the last carries LAST: what it di
 
 TRADE is the print, in an order-by-order market, too, and changes no order; the EXECUTE rows beside it do.
 
+Where a book is told order by order, EXECUTE moves it and a TRADE only informs; the cancel or change of an order that
+repeats an execution is left out. A snapshot is a CLEAR and the ADD of every order, oldest first, the last with LAST.
+
 Rows with VENUE happen at the venue at `venue_ns`, rows with LOCAL reach the desk at `local_ns`. Among VENUE rows
 `venue_ns` never falls, among LOCAL rows `local_ns` never falls; a row that cannot have both places is written twice,
 once with each flag.
@@ -101,6 +104,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def at(self, places: Column) -> "Rows":
+        """Return the rows at these places, or where a mask is true; a copy."""
+        return Rows(**{name: getattr(self, name)[places] for name in COLUMNS})
 
     def slice(self, start: int, stop: int) -> "Rows":
         """Return a view of the rows from `start` to before `stop`."""

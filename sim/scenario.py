@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import define, evolve, field
 
 from sim.account import CashFlow
+from sim.book_order import BookOrder
 from sim.booking import NoReferencePriceError
 from sim.scenario_events import Connection, Settlement, TimedEvent
 from sim.scenario_fields import ScenarioError, load
@@ -112,6 +113,8 @@ class Scenario:
                 settings=d.settings,
                 on_counterparty=others.append,
             )
+            for instrument, are_traded in d.by_order.items():
+                venue.follow_orders(instrument, trades_move=not are_traded)
             played = Played(d, venue, [], flows, notes, slippage, others, outages=_outages(d.events))
             try:
                 _play(played)
@@ -199,6 +202,8 @@ def _happen(played: Played, event: TimedEvent) -> None:
     try:
         if isinstance(what, Settlement):
             reports = played.venue.settle(now, what.instrument, what.price, what.final)
+        elif isinstance(what, BookOrder):
+            reports = played.venue.on_book_order(now, what)
         else:
             reports = played.venue.on_market(now, what)
             if event.is_status:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.book_order import CHANGES, BookOrder
 from sim.parametric_bars import BadBarError, check_bar
 from sim.rows import LOTS_MAX, TICKS_MAX
 from sim.scenario_fields import Fields, ScenarioError, array, boolean, decimal, integer, join, one_of, text
@@ -27,9 +28,7 @@ from venues.port import (
     Trade,
 )
 
-_L3 = frozenset({"order_add", "order_modify", "order_delete", "order_execute"})
-
-_BOOKS = frozenset({"book_snapshot", "book_delta"})
+_BOOKS = frozenset({"book_snapshot", "book_delta", "order_add", "order_modify", "order_delete", "order_execute"})
 _BOOKLESS = frozenset({"bar", "quote", "liquidation_print"})
 
 # Thirty years in ns: beyond it a time is a mistake.
@@ -60,7 +59,7 @@ class TimedEvent:
     """Something that happens at the venue at `t` (ns from the start)."""
 
     t: int
-    what: Report | Settlement | Connection
+    what: Report | Settlement | Connection | BookOrder
 
     @property
     def is_status(self) -> bool:
@@ -80,20 +79,19 @@ def read_events(
     Raises ScenarioError naming the first offending key.
     """
     found = []
+    numbers: dict[tuple[str, str], int] = {}
     for index, value in enumerate(values):
         fields = Fields(value, join("events", index))
         t = fields.need("t", moment)
         kind = fields.need("type", text)
-        if kind in _L3:
-            raise ScenarioError(fields.at("type"), f"{kind}: order-by-order books are not supported yet")
         reader = _READERS.get(kind)
         if reader is None:
-            raise ScenarioError(fields.at("type"), f"{kind!r} is not one of {', '.join((*_READERS, *sorted(_L3)))}")
+            raise ScenarioError(fields.at("type"), f"{kind!r} is not one of {', '.join(_READERS)}")
         if kind in (_BOOKLESS if has_books else _BOOKS):
             why = "needs venue.execution" if has_books else "means nothing with venue.execution: there is no book"
             raise ScenarioError(fields.at("type"), f"{kind} {why}")
         # The event's number is its update id: what an honest feed would count.
-        found.append(TimedEvent(t, reader(_Context(fields, epoch, epoch + t, index + 1, specs))))
+        found.append(TimedEvent(t, reader(_Context(fields, epoch, epoch + t, index + 1, specs, numbers))))
         fields.done()
     return tuple(found)
 
@@ -113,6 +111,7 @@ class _Context:
     ts: int
     number: int
     specs: dict[str, Instrument]
+    numbers: dict[tuple[str, str], int]
 
     def spec(self) -> Instrument:
         return self.fields.need("symbol", symbol_in(self.specs))
@@ -191,6 +190,34 @@ def _trade(c: _Context) -> Report:
     price = c.fields.need("price", lambda value, path: _price(spec, value, path))
     lots = c.fields.need("qty", lambda value, path: _qty(spec, value, path, 1))
     return Trade(c.ts, spec.id, c.number, price, lots, c.fields.need("aggressor", one_of(_SIDES)))
+
+
+def _order_name(value: object, path: str) -> str:
+    """Return an order's name: a text, or an integer, which is the same as its digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text(value, path)
+
+
+def _change(kind: str) -> Callable[[_Context], BookOrder]:
+    """Return a reader of one change; what it must say is what nobody else could know."""
+    is_new = kind == "order_add"
+
+    def read(c: _Context) -> BookOrder:
+        spec, fields = c.spec(), c.fields
+        name = fields.need("order_id", _order_name)
+        take = fields.need if is_new else fields.maybe
+        side = take("side", one_of(_SIDES))
+        ticks = take("price", lambda value, path: _price(spec, value, path))
+        needs_qty = is_new or kind == "order_execute"
+        least = 0 if kind == "order_modify" else 1
+        lots = (fields.need if needs_qty else fields.maybe)("qty", lambda value, path: _qty(spec, value, path, least))
+        if kind == "order_modify" and ticks is None and lots is None:
+            raise ScenarioError(fields.at("qty"), "missing, and so is price")
+        number = c.numbers.setdefault((spec.id, name), len(c.numbers) + 1)
+        return BookOrder(spec.id, CHANGES[kind], number, name, side, ticks, lots)
+
+    return read
 
 
 def _positive(value: object, path: str) -> Decimal:
@@ -282,7 +309,7 @@ def _reconnect(c: _Context) -> Connection:
     return Connection(True)
 
 
-_READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
+_READERS: dict[str, Callable[[_Context], Report | Settlement | Connection | BookOrder]] = {
     "book_snapshot": _snapshot,
     "book_delta": _delta,
     "trade": _trade,
@@ -296,4 +323,5 @@ _READERS: dict[str, Callable[[_Context], Report | Settlement | Connection]] = {
     "status": _status,
     "disconnect": _disconnect,
     "reconnect": _reconnect,
+    **{kind: _change(kind) for kind in CHANGES},
 }

@@ -6,8 +6,10 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sim.book_order import BookOrder
 from sim.parametric_config import ParametricConfig
 from sim.queue_models import QueueModelError, make_queue_model
+from sim.rows import EXECUTE
 from sim.scenario_events import T_MAX, TimedEvent, moment, read_events
 from sim.scenario_execution import read_execution
 from sim.scenario_fields import Fields, ScenarioError, array, decimal, integer, join, one_of, text
@@ -19,6 +21,7 @@ from venues.costs.fees import FeeBasis, FeeSchedule, FeeTable
 from venues.model.account import Account, MarginMode, PositionMode
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
 from venues.model.money import ONE, ZERO
+from venues.port import BookDelta
 from venues.rules.binance_margin import BracketTableError, check_brackets
 
 ACCOUNT = "account"
@@ -46,7 +49,8 @@ class Latency:
 class ScenarioDocument:
     """A scenario as read. `epoch_ns` is the instant of t = 0; events and commands are in file order.
 
-    `execution` is None where orders trade in a book.
+    `execution` is None where orders trade in a book. `by_order` has the instruments whose books are told order by
+    order, and whether events say which orders traded.
     """
 
     name: str
@@ -62,6 +66,7 @@ class ScenarioDocument:
     account: Account
     events: tuple[TimedEvent, ...]
     commands: tuple[TimedCommand, ...]
+    by_order: dict[str, bool]
     expect: dict[str, object] | None
     settings: VenueSettings
 
@@ -91,6 +96,7 @@ def read_document(document: object) -> ScenarioDocument:
     check_calendar(settings, specs, epoch, rules, venue.at("calendar"))
     mode = account.position_mode
     events = read_events(root.need("events", array), epoch, specs, has_books=execution is None)
+    by_order = {} if execution is not None else _by_order(events, specs, queue_model)
     commands = read_orders(root.need("orders", array), epoch, specs, ACCOUNT, mode)
     expect = root.maybe("expect", lambda value, path: Fields(value, path).all())
     root.done()
@@ -108,6 +114,7 @@ def read_document(document: object) -> ScenarioDocument:
         account,
         events,
         commands,
+        by_order,
         expect,
         settings,
     )
@@ -120,6 +127,19 @@ def _check_symbols(execution: ParametricConfig | None, specs: dict[str, Instrume
         for symbol in named:
             if symbol not in specs:
                 raise ScenarioError(f"venue.execution.{key}.{symbol}", "unknown symbol")
+
+
+def _by_order(events: tuple[TimedEvent, ...], specs: dict[str, Instrument], queue_model: str) -> dict[str, bool]:
+    changes = [event.what for event in events if isinstance(event.what, BookOrder)]
+    told = {change.instrument for change in changes}
+    if queue_model == "l3_fifo":
+        told.update(spec.id for spec in specs.values())
+    traded = {change.instrument for change in changes if change.kind == EXECUTE}
+    for index, event in enumerate(events):
+        if isinstance(event.what, BookDelta) and event.what.instrument in told:
+            path = join(join("events", index), "type")
+            raise ScenarioError(path, "book_delta does not say whose order it is: this book is told order by order")
+    return {instrument: instrument in traded for instrument in told}
 
 
 def _object_or_empty(fields: Fields, key: str) -> Fields:
@@ -156,8 +176,6 @@ def _latency(fields: Fields) -> Latency:
 
 def _queue_model(value: object, path: str) -> str:
     name = text(value, path)
-    if name == "l3_fifo":
-        raise ScenarioError(path, "l3_fifo needs order-by-order books, which are not supported yet")
     try:
         make_queue_model(name)
     except QueueModelError as error:

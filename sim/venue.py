@@ -8,6 +8,7 @@ from attrs import evolve
 
 from sim import booking, entry, liquidation, margin, parametric_market, queries, sessions
 from sim.account import FlowHook, SimAccount
+from sim.book_order import BookOrder
 from sim.core import Core
 from sim.fund import FUND
 from sim.index_mean import IndexMean
@@ -16,6 +17,7 @@ from sim.parametric_config import ParametricConfig
 from sim.parametric_market import make_matcher
 from sim.price_controls import PriceControls
 from sim.queue_models import make_queue_model
+from sim.rows import EXECUTE
 from sim.slippage import SlippageHook
 from sim.venue_order import VenueOrder
 from sim.venue_rules import RULES, VenueRules
@@ -103,7 +105,9 @@ class SimVenue:
             on_counterparty=on_counterparty,
         )
         specs, model = tuple(instruments), make_queue_model(queue_model)
-        self.core = core if core is not None else Core.make([(spec, model) for spec in specs])
+        if core is None:
+            core = Core.make([(spec, model) for spec in specs], self.state.rules.keeps_place_on_decrease)
+        self.core = core
         for spec in specs:
             self._list(spec)
         strange = self.state.settings.controls.keys() - self.state.markets.keys()
@@ -218,6 +222,27 @@ class SimVenue:
             return []
         self.at(now)
         handler(market, report)
+        return self._flush()
+
+    def follow_orders(self, instrument: str, trades_move: bool) -> None:
+        """Expect a book that is told order by order; trades move it when nothing will say which orders traded."""
+        matcher = self.state.markets[instrument].matcher
+        assert isinstance(matcher, Matcher)
+        matcher.follow_orders(trades_move)
+
+    def on_book_order(self, now: int, change: BookOrder) -> list[Report]:
+        """Take one change of a book that is told order by order; what is wrong about it is a note `bad_feed`."""
+        self.at(now)
+        market = self.state.markets[change.instrument]
+        assert isinstance(market.matcher, Matcher)
+        wrong = market.matcher.on_order(change.kind, change.number, change.side, change.ticks, change.lots)
+        for anomaly in wrong:
+            self.state.note("bad_feed", "", change.instrument, f"{anomaly}: {change.name}")
+        traded = market.matcher.last_trade
+        if change.kind == EXECUTE and traded is not None:
+            market.last_trade = traded
+            market.latest = market.spec.price(traded)
+            entry.check_triggers(self.state, market, on_mark=False)
         return self._flush()
 
     def on_command(self, now: int, command: Command) -> list[Report]:

@@ -17,7 +17,7 @@ from daemon.basket_account import baskets_of
 from daemon.check import load_or_exit
 from daemon.config import ConfigErrors, parse
 from daemon.config_daemon import DaemonConfig
-from daemon.config_schema import RunConfig, Synthetic
+from daemon.config_schema import RunConfig, Stored, Synthetic
 from daemon.config_structure import parse_duration
 from daemon.exits import FAILED, USAGE, ExitError
 from daemon.kinds import KINDS
@@ -46,6 +46,8 @@ def main(arguments: Namespace) -> int:
     """Run a desk until it is told to stop, its market is over, or it fails; 0 when it ended in order."""
     mode: str = arguments.command
     config = load_or_exit(arguments.config)
+    if isinstance(config.market, Stored):
+        raise ExitError(f"{arguments.config}: market.kind: a market of stores is played by basisd backtest only")
     settings = config.section("daemon", DaemonConfig)
     if arguments.metrics_port is not None:
         settings = evolve(settings, metrics_port=arguments.metrics_port)

@@ -37,6 +37,15 @@ _leading_zeros: Any = intrinsic(_leading)
 
 
 @inlined
+def page_of(k: Kernel, book: int, ticks: int) -> int:
+    """Return the page of a price, -1 when it has none."""
+    entry = (ticks >> PAGE_BITS) - k.base[book]
+    if entry < 0 or entry >= k.directory.shape[1]:
+        return -1
+    return k.directory[book, entry]
+
+
+@inlined
 def lots_at(k: Kernel, book: int, ticks: int) -> int:
     """Return the quantity displayed at a price."""
     entry = (ticks >> PAGE_BITS) - k.base[book]

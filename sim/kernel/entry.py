@@ -62,7 +62,8 @@ def is_malformed(k: Kernel, order: int, ticks: int, lots: int, is_change: bool) 
     """Whether a submit or a change is none that a venue reads: something is out of range or too late."""
     o = k.orders[order]
     limit = limit_of(k, order, ticks, is_change)
-    if not 0 < lots <= LOTS_MAX or not (0 < limit <= TICKS_MAX or limit == sign_of(o.side) * NO_LIMIT):
+    floor = k.instruments[o.instrument].floor
+    if not 0 < lots <= LOTS_MAX or not (floor <= limit <= TICKS_MAX or limit == sign_of(o.side) * NO_LIMIT):
         return True
     if is_change:
         return abs(limit) == NO_LIMIT

@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 from sim.kernel.books import clear_book, lots_at, set_lots
+from sim.kernel.by_order import change_order, show_order
 from sim.kernel.compiled import compiled, inlined
 from sim.kernel.desk import FOR_HOST, NEED_ROOM
 from sim.kernel.host import begin_snapshot, end_snapshot
 from sim.kernel.layout import Array, Kernel
+from sim.kernel.market_orders import drop_orders
 from sim.kernel.matching import match_crossed, on_trade
 from sim.kernel.queues import requeue_level
-from sim.rows import BUY, CLEAR, DEPTH, ESTIMATE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
+from sim.rows import ADD, BUY, CLEAR, DEPTH, ESTIMATE, EXECUTE, GAP, LAST, OPEN_INTEREST, QUOTE, SNAPSHOT, TRADE
 
 GOES_ON = -1
 
@@ -53,7 +55,11 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
         # After a gap the book is unknown until the next whole one.
         begin_snapshot(k, instrument)
     elif kind not in (QUOTE, OPEN_INTEREST, ESTIMATE):
-        return FOR_HOST
+        if not ADD <= kind <= EXECUTE:
+            return FOR_HOST
+        is_last = (flags & LAST) != 0
+        if not change_order(k, int(kind), instrument, side, ticks, lots, feed.order_id[row], is_last):
+            return NEED_ROOM
     return GOES_ON
 
 
@@ -65,9 +71,15 @@ def at_desk(k: Kernel, feed: Feed, row: int) -> int:
     if kind in (DEPTH, SNAPSHOT):
         if not set_lots(k, book, feed.ticks[row], feed.lots[row]):
             return NEED_ROOM
+    elif ADD <= kind <= EXECUTE:
+        side, order_id = 0 if flags & BUY else 1, feed.order_id[row]
+        if not show_order(k, int(kind), instrument, side, feed.ticks[row], feed.lots[row], order_id):
+            return NEED_ROOM
     elif kind in (CLEAR, GAP):
         clear_book(k, 4 * instrument + 2)
         clear_book(k, 4 * instrument + 3)
+        if k.registers[0].market > 0:
+            drop_orders(k, 2 * instrument + 1, False)
     return GOES_ON
 
 

@@ -2,13 +2,15 @@
 
 from sim.kernel.books import add_page, clear_book, lots_at, set_lots
 from sim.kernel.compiled import compiled
-from sim.kernel.layout import Array, Kernel
+from sim.kernel.layout import L3_FIFO, Array, Kernel
+from sim.kernel.market_orders import forget_orders, recount
 from sim.kernel.matching import fill_resting, match_crossed, shrink_reducing
 from sim.kernel.queues import front_after, requeue_level, show
 
 
 @compiled
-def _find_room(k: Kernel, instrument: int, levels: Array, count: int, split: int) -> bool:
+def find_room(k: Kernel, instrument: int, levels: Array, count: int, split: int) -> bool:
+    """Whether the venue's book has a place for every price; those before `split` are bids."""
     found = True
     for at in range(count):
         found = found and add_page(k, 4 * instrument + (0 if at < split else 1), levels[at, 0]) >= 0
@@ -22,7 +24,7 @@ def apply_levels(k: Kernel, instrument: int, levels: Array, count: int, split: i
     The first `count` rows of `levels` are (ticks, lots), those before `split` bids. Returns how many events wait; -1,
     having done nothing, when a price has no room.
     """
-    if not _find_room(k, instrument, levels, count, split):
+    if not find_room(k, instrument, levels, count, split):
         return -1
     for at in range(count):
         side = 0 if at < split else 1
@@ -38,6 +40,9 @@ def apply_levels(k: Kernel, instrument: int, levels: Array, count: int, split: i
 @compiled
 def begin_snapshot(k: Kernel, instrument: int) -> None:
     """Forget the venue's book and remember what stood at the own orders' prices."""
+    k.instruments[instrument].is_loading = 1
+    if k.instruments[instrument].by_order:
+        forget_orders(k, 2 * instrument)
     for side in range(2):
         book, queue = 4 * instrument + side, 2 * instrument + side
         for place in range(k.resting[queue]):
@@ -50,10 +55,14 @@ def begin_snapshot(k: Kernel, instrument: int) -> None:
 def end_snapshot(k: Kernel, instrument: int) -> None:
     """Judge where the own orders stand in the new book."""
     market = k.instruments[instrument]
+    market.is_loading = 0
     for side in range(2):
         book, queue = 4 * instrument + side, 2 * instrument + side
         for place in range(k.resting[queue]):
             o = k.orders[k.queue[queue, place]]
+            if market.by_order and market.model == L3_FIFO:
+                recount(k, queue, o.ticks)
+                continue
             now = lots_at(k, book, o.ticks)
             o.front = front_after(market.model, market.exponent, market.lot, o.front, o.shown, now)
 
@@ -64,7 +73,7 @@ def load_levels(k: Kernel, instrument: int, levels: Array, count: int, split: in
 
     An empty book is unknown: the own orders keep their places.
     """
-    if not _find_room(k, instrument, levels, count, split):
+    if not find_room(k, instrument, levels, count, split):
         return -1
     begin_snapshot(k, instrument)
     for at in range(count):

@@ -61,9 +61,12 @@ REGISTERS = np.dtype(
         ("free", np.int64),
         ("pages", np.int64),
         ("reducing", np.int64),
+        ("market", np.int64),
+        ("spare", np.int64),
     ]
 )
-"""`sequence` counts arrivals at queues, `events` the entries of the output, `lost` those that had no room."""
+"""`sequence` counts arrivals at queues, `events` the entries of the output, `lost` those that had no room. `market` is
+how many slots of market orders have ever been used, `spare` the first given back, plus one."""
 
 INSTRUMENT = np.dtype(
     [
@@ -74,10 +77,20 @@ INSTRUMENT = np.dtype(
         ("last_trade", np.int64),
         ("tick_raw", np.int64),
         ("protection", np.int64),
+        ("floor", np.int64),
+        ("is_loading", np.int64),
+        ("by_order", np.int64),
+        ("keeps_place", np.int64),
+        ("trades_move", np.int64),
     ]
 )
 """`lot` is the lot size in base units, `tick_raw` the tick size x 1e8 (0 when that is not whole), `protection` how
-many ticks behind the best price a protected order may trade."""
+many ticks behind the best price a protected order may trade, `floor` the lowest price of an order in ticks;
+`is_loading` is set between CLEAR and the end of the snapshot.
+
+`by_order` is set once the book is told order by order. Then `keeps_place` says whether a market order whose quantity
+falls stays where it is (Globex), and `trades_move` that trades move the book, because no EXECUTE row does.
+"""
 
 ORDER = np.dtype(
     [
@@ -109,12 +122,34 @@ ORDER = np.dtype(
         ("callback_bps", np.int64),
         ("is_active", np.int64),
         ("extreme", np.int64),
+        ("joined", np.int64),
     ]
 )
 """`lots` is the total asked for, `cut` what reduce-only took away, `front` the market lots ahead, `cost` the sum of
 ticks x lots filled, `shown` the level's quantity before a snapshot, `tag` the sender's number, -1 for the host's,
 `expire` when it ends by itself (0 never), `pricing` where its limit comes from, `trigger` and `stop` (ticks; the
-activation of a trailing stop, 0 none) what it waits for, `extreme` a trailing stop's best price (1e-8)."""
+activation of a trailing stop, 0 none) what it waits for, `extreme` a trailing stop's best price (1e-8), `joined` the
+registers' `sequence` when it joined its queue."""
+
+MARKET_ORDER = np.dtype(
+    [
+        ("id", np.uint64),
+        ("book", np.int64),
+        ("ticks", np.int64),
+        ("lots", np.int64),
+        ("left", np.int64),
+        ("joined", np.int64),
+        ("before", np.int32),
+        ("after", np.int32),
+    ]
+)
+"""An order of the market as an order-by-order feed tells it: `id` 0 is a free slot, `lots` what the feed says it has, 0
+after a CLEAR, `left` what of that own orders have not taken. `before` and `after` are its neighbours at its price in
+the venue's book, plus one; `after` links free slots."""
+
+# What an order-by-order feed may get wrong
+BAD_ORDER, DUPLICATE_ORDER, UNKNOWN_MARKET_ORDER, EXCESS_EXECUTION, MOVED_ORDER = range(5)
+ANOMALIES = ("bad_order", "duplicate_order", "unknown_order", "excess_execution", "moved_order")
 
 EVENT = np.dtype(
     [
@@ -140,6 +175,9 @@ class Kernel(NamedTuple):
     `base` is the page number of a book side's first directory entry; a directory entry is a page or -1. `queue` holds
     the resting orders of a queue, best first, oldest first at a price, `keys` their prices so that smaller is better.
     The last rows of `queue` are the armed orders by instrument.
+
+    `market` holds the market's own orders, `places` finds them: a hash table with slot numbers plus one. `ends` are the
+    first and the last of them at each price of a page, plus one. `anomalies` counts by instrument and kind (ANOMALIES).
     """
 
     registers: Array
@@ -158,6 +196,10 @@ class Kernel(NamedTuple):
     positions: Array
     events: Array
     scratch: Array
+    market: Array
+    places: Array
+    ends: Array
+    anomalies: Array
 
 
 def make_kernel(instruments: int, orders: int = 64, pages: int = 8, events: int = 4096) -> Kernel:
@@ -180,10 +222,15 @@ def make_kernel(instruments: int, orders: int = 64, pages: int = 8, events: int 
         positions=np.zeros(16, np.int64),
         events=np.zeros(events, EVENT),
         scratch=np.zeros(2 * orders, np.int32),
+        market=np.zeros(0, MARKET_ORDER),
+        places=np.zeros(1, np.int32),
+        ends=np.zeros((pages, PAGE_TICKS, 2), np.int32),
+        anomalies=np.zeros((instruments, len(ANOMALIES)), np.int64),
     )
     kernel.best[0::2] = NO_BID
     kernel.best[1::2] = NO_ASK
-    kernel.instruments["is_open"] = 1
+    for name in ("is_open", "floor", "keeps_place"):
+        kernel.instruments[name] = 1
     kernel.instruments["last_trade"] = NO_BID
     kernel.registers["free"] = orders
     return kernel
@@ -212,7 +259,10 @@ def with_pages(kernel: Kernel, pages: int) -> Kernel:
     """Return the same venue with room for `pages`, more than before."""
     extra = pages - len(kernel.used)
     return kernel._replace(
-        lots=_longer(kernel.lots, extra), bits=_longer(kernel.bits, extra), used=_longer(kernel.used, extra)
+        lots=_longer(kernel.lots, extra),
+        bits=_longer(kernel.bits, extra),
+        used=_longer(kernel.used, extra),
+        ends=_longer(kernel.ends, extra),
     )
 
 
@@ -244,6 +294,15 @@ def with_prices(kernel: Kernel, side: int, low: int, high: int) -> Kernel:
         directory[side] = moved
         kernel.base[side] = new_base
     return kernel._replace(directory=directory)
+
+
+def with_market_orders(kernel: Kernel, orders: int) -> Kernel:
+    """Return the same venue with room for so many market orders, but for `places`, which is empty and wide enough.
+
+    It is for `sim.kernel.market_orders.grown`, which fills it again.
+    """
+    width = 1 << max(1, (2 * orders - 1).bit_length())
+    return kernel._replace(market=_longer(kernel.market, orders - len(kernel.market)), places=np.zeros(width, np.int32))
 
 
 def with_events(kernel: Kernel, events: int) -> Kernel:

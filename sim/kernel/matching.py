@@ -7,7 +7,7 @@ orders are not part of it; each remembers the market quantity ahead of it, and i
 from math import ceil, floor
 
 from sim.kernel.books import is_level, lots_at, next_level, set_lots
-from sim.kernel.compiled import compiled
+from sim.kernel.compiled import compiled, inlined
 from sim.kernel.layout import (
     BUY_SIDE,
     BY_CROSSED,
@@ -19,6 +19,7 @@ from sim.kernel.layout import (
     EXPIRED,
     FILLED,
     FORCED,
+    L3_FIFO,
     MAKER,
     NO_LIQUIDITY,
     REDUCES,
@@ -30,7 +31,8 @@ from sim.kernel.layout import (
     TAKER,
     Kernel,
 )
-from sim.kernel.queues import dequeue, enqueue, first_at, is_at, key_of, own_best, show
+from sim.kernel.market_orders import consume, recount
+from sim.kernel.queues import clip_fronts, dequeue, enqueue, first_at, is_at, key_of, own_best, show
 
 
 @compiled
@@ -201,6 +203,8 @@ def shrink(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None
         return
     book, queue = 4 * instrument + side, 2 * instrument + side
     set_lots(k, book, ticks, max(0, lots_at(k, book, ticks) - lots))
+    if k.instruments[instrument].by_order:
+        consume(k, book, ticks, lots)
     key = key_of(side, ticks)
     place = first_at(k, queue, key)
     while is_at(k, queue, place, key):
@@ -248,35 +252,60 @@ def rest(k: Kernel, order: int) -> None:
 # Being taken
 
 
-@compiled
+@inlined
 def on_trade(k: Kernel, instrument: int, ticks: int, lots: int, aggressor: int) -> None:
-    """A public trade: fills own orders it went through, then those at its price behind what is ahead of them."""
+    """A public trade: fills own orders it went through, then those at its price behind what is ahead of them.
+
+    Where the book is told order by order, EXECUTE rows say what a trade did at its price.
+    """
     side = 1 - aggressor
-    book, queue = 4 * instrument + side, 2 * instrument + side
     market = k.instruments[instrument]
     market.last_trade = ticks
-    key = key_of(side, ticks)
-    if k.resting[queue] > 0 and market.is_open:
-        while k.resting[queue] > 0 and k.keys[queue, 0] < key:
-            own = k.queue[queue, 0]
-            o = k.orders[own]
-            fill_resting(k, own, o.ticks, o.lots - o.cut - o.filled, BY_THROUGH)
-            shrink_reducing(k, instrument)
-        if k.resting[queue] > 0 and k.keys[queue, 0] == key:
-            _trade_at(k, instrument, side, ticks, lots)
+    if k.resting[2 * instrument + side] > 0 or market.by_order:
+        _trade_with_own(k, instrument, ticks, lots, side)
+    else:
+        book = 4 * instrument + side
+        set_lots(k, book, ticks, max(0, lots_at(k, book, ticks) - lots))
+
+
+@compiled
+def _trade_with_own(k: Kernel, instrument: int, ticks: int, lots: int, side: int) -> None:
+    book, queue = 4 * instrument + side, 2 * instrument + side
+    market = k.instruments[instrument]
+    trade_through(k, instrument, side, ticks)
+    if market.by_order and not market.trades_move:
+        return
+    if k.resting[queue] > 0 and k.keys[queue, 0] == key_of(side, ticks) and market.is_open:
+        trade_at(k, instrument, side, ticks, lots)
     shown = lots_at(k, book, ticks)
+    if market.by_order:
+        consume(k, book, ticks, min(shown, lots))
     if shown:
         left = max(0, shown - lots)
         set_lots(k, book, ticks, left)
-        place = first_at(k, queue, key)
-        while is_at(k, queue, place, key):
-            o = k.orders[k.queue[queue, place]]
-            o.front = min(o.front, float(left))
-            place += 1
+        clip_fronts(k, queue, ticks, left)
+    if market.by_order and market.model == L3_FIFO:
+        recount(k, queue, ticks)
 
 
 @compiled
-def _trade_at(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None:
+def trade_through(k: Kernel, instrument: int, side: int, ticks: int) -> None:
+    """Note a public trade against `side`, and fill the own orders of that side at better prices."""
+    queue, key = 2 * instrument + side, key_of(side, ticks)
+    market = k.instruments[instrument]
+    market.last_trade = ticks
+    if not market.is_open:
+        return
+    while k.resting[queue] > 0 and k.keys[queue, 0] < key:
+        own = k.queue[queue, 0]
+        o = k.orders[own]
+        fill_resting(k, own, o.ticks, o.lots - o.cut - o.filled, BY_THROUGH)
+        shrink_reducing(k, instrument)
+
+
+@compiled
+def trade_at(k: Kernel, instrument: int, side: int, ticks: int, lots: int) -> None:
+    """Fill own orders at a price with what of a trade reaches them behind the quantity ahead of each."""
     book, queue, key = 4 * instrument + side, 2 * instrument + side, key_of(side, ticks)
     shown = lots_at(k, book, ticks)
     place, waiting = first_at(k, queue, key), 0
@@ -342,7 +371,7 @@ def match_crossed(k: Kernel, instrument: int) -> None:
             o = k.orders[own]
             shown = lots_at(k, book, quote)
             lots = min(o.lots - o.cut - o.filled, shown)
-            set_lots(k, book, quote, shown - lots)
+            shrink(k, instrument, 1 - side, quote, lots)
             fill_resting(k, own, o.ticks, lots, BY_CROSSED)
             if o.state == RESTING and not o.visible:
                 refresh(k, own, lots_at(k, 4 * instrument + side, o.ticks))

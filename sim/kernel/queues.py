@@ -86,6 +86,8 @@ def enqueue(k: Kernel, order: int, front: float) -> None:
         k.registers[0].reducing += 1
     o.state = RESTING
     o.front = front
+    k.registers[0].sequence += 1
+    o.joined = k.registers[0].sequence
 
 
 @compiled
@@ -125,6 +127,17 @@ def requeue_level(k: Kernel, queue: int, ticks: int, before: int, after: int) ->
     while is_at(k, queue, place, key):
         o = k.orders[k.queue[queue, place]]
         o.front = front_after(market.model, market.exponent, market.lot, o.front, before, after)
+        place += 1
+
+
+@compiled
+def clip_fronts(k: Kernel, queue: int, ticks: int, shown: int) -> None:
+    """Let no own order at a price have more ahead of it than is displayed."""
+    key = key_of(queue & 1, ticks)
+    place = first_at(k, queue, key)
+    while is_at(k, queue, place, key):
+        o = k.orders[k.queue[queue, place]]
+        o.front = min(o.front, float(shown))
         place += 1
 
 

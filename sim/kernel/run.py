@@ -71,7 +71,7 @@ from sim.kernel.layout import (
 )
 from sim.kernel.matching import expire, match_crossed, tell
 from sim.kernel.triggers import armed_row, disarm, next_triggered
-from sim.rows import LAST, LOCAL, MARK, STATUS, STATUSES, TRADE, VENUE
+from sim.rows import LAST, LOCAL, MARK, OPEN_INTEREST, STATUS, STATUSES, TRADE, VENUE
 
 NEVER = 1 << 62
 STATUSES_OPEN = STATUSES.index("open")
@@ -302,6 +302,8 @@ def _happens(k: Kernel, d: Desk, feed: Feed, row: int) -> int:
                 return FOR_HOST
             g.raw_mark, g.latest = feed.lots[row], BY_MARK
             return GOES_ON
+        if kind == OPEN_INTEREST and d.clock[0].is_hosted:
+            return FOR_HOST
         if kind == STATUS and not d.clock[0].is_hosted:
             k.instruments[instrument].is_open = feed.lots[row] == STATUSES_OPEN and not g.has_ended
             match_crossed(k, instrument)

@@ -14,13 +14,13 @@ from sim.kernel.run import play_desk, play_venue
 
 
 @compiled
-def changed_levels(k: Kernel, book: int, shown: Any, changes: Any) -> int:
-    """Write the changes of a side's best levels since last time to `changes` and return how many there are.
+def changed_levels(k: Kernel, book: int, shown: Any, changes: Any, start: int) -> int:
+    """Write the changes of a side's best levels since last time to `changes` and return where they end.
 
     `shown` has room for n levels, the best first (ticks, lots), 0 lots where there is none, and is brought up to date;
-    `changes` has room for 2n (ticks, new lots; 0 for a level that is no longer among the best n).
+    `changes` has room for 2n pairs from `start` on (ticks, new lots; 0 for a level that is no longer among the best n).
     """
-    depth, count, old = len(shown), 0, 0
+    depth, end, old = len(shown), start, 0
     sells = book & 1
     # The levels as they are now, merged with those shown before, from the best on.
     price = k.best[book]
@@ -28,8 +28,8 @@ def changed_levels(k: Kernel, book: int, shown: Any, changes: Any) -> int:
         if not is_level(price):
             break
         while old < depth and shown[old, 1] and (shown[old, 0] < price) == (sells == 1) and shown[old, 0] != price:
-            changes[count, 0], changes[count, 1] = shown[old, 0], 0
-            count, old = count + 1, old + 1
+            changes[end], changes[end + 1] = shown[old, 0], 0
+            end, old = end + 2, old + 1
         lots = lots_at(k, book, price)
         if old < depth and shown[old, 1] and shown[old, 0] == price:
             is_same = shown[old, 1] == lots
@@ -37,20 +37,26 @@ def changed_levels(k: Kernel, book: int, shown: Any, changes: Any) -> int:
         else:
             is_same = False
         if not is_same:
-            changes[count, 0], changes[count, 1] = price, lots
-            count += 1
+            changes[end], changes[end + 1] = price, lots
+            end += 2
         price = next_level(k, book, price)
     while old < depth and shown[old, 1]:
-        changes[count, 0], changes[count, 1] = shown[old, 0], 0
-        count, old = count + 1, old + 1
+        changes[end], changes[end + 1] = shown[old, 0], 0
+        end, old = end + 2, old + 1
+    if end > start:
+        _show(k, book, shown)
+    return end
+
+
+@compiled
+def _show(k: Kernel, book: int, shown: Any) -> None:
     price = k.best[book]
-    for at in range(depth):
+    for at in range(len(shown)):
         if is_level(price):
             shown[at, 0], shown[at, 1] = price, lots_at(k, book, price)
             price = next_level(k, book, price)
         else:
             shown[at, 0], shown[at, 1] = 0, 0
-    return count
 
 
 @compiled
@@ -66,13 +72,18 @@ def play_hosted(kernel: Array, desk: Array, feed: Array, until: int, is_last: bo
 
 
 @compiled
-def look(kernel: Array, shown: Array, changes: Array, counts: Array) -> int:
-    """Write what changed in the desk's books of all instruments; return how many changes there are in all.
+def look(kernel: Array, shown: Array, changes: Array) -> int:
+    """Write what changed in the desk's books to `changes` and return how many numbers that takes.
 
-    `shown` has for each instrument and side n levels, `changes` room for 2n; `counts` gets the number of each.
+    `shown` has for each instrument and side n levels. For each book that changed there are its instrument, how many
+    pairs of bids and of asks follow, and these (ticks, lots): `changes` has room for 3 + 8n numbers an instrument.
     """
-    k, total = kernel_at(kernel), 0
-    for at in range(len(shown)):
-        counts[at] = changed_levels(k, 4 * (at >> 1) + 2 + (at & 1), shown[at], changes[at])
-        total += counts[at]
-    return total
+    k, end = kernel_at(kernel), 0
+    for instrument in range(len(shown) >> 1):
+        start = end + 3
+        middle = changed_levels(k, 4 * instrument + 2, shown[2 * instrument], changes, start)
+        last = changed_levels(k, 4 * instrument + 3, shown[2 * instrument + 1], changes, middle)
+        if last > start:
+            changes[end], changes[end + 1], changes[end + 2] = instrument, (middle - start) >> 1, (last - middle) >> 1
+            end = last
+    return end

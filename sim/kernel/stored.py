@@ -6,7 +6,7 @@ Compiled functions do not look where they reach: whatever does not fit is refuse
 import numpy as np
 from attrs import frozen
 
-from sim.kernel.layout import PAGE_TICKS, PAGE_WORDS, Array, Kernel
+from sim.kernel.layout import ANOMALIES, PAGE_TICKS, PAGE_WORDS, Array, Kernel
 from sim.stored import StoredStateError
 
 
@@ -24,7 +24,7 @@ def store_kernel(kernel: Kernel) -> dict[str, StoredArray]:
     """Return the arrays by name."""
     pages, events = int(kernel.registers["pages"][0]), int(kernel.registers["events"][0])
     # Pages are taken in order, events are told and forgotten, the scratch area means nothing between two calls.
-    used = {"lots": pages, "bits": pages, "used": pages, "events": events, "scratch": 0}
+    used = {"lots": pages, "bits": pages, "used": pages, "ends": pages, "events": events, "scratch": 0}
     return {name: _store(array, used.get(name, len(array))) for name, array in kernel._asdict().items()}
 
 
@@ -60,6 +60,8 @@ def load_kernel(kernel: Kernel, found: dict[str, StoredArray]) -> Kernel:
         "keys": (sides // 2, orders),
         "resting": (3 * (sides // 4),),
         "scratch": (2 * orders,),
+        "ends": (pages, PAGE_TICKS, 2),
+        "anomalies": (sides // 4, len(ANOMALIES)),
     }
     for name, shape in shapes.items():
         if getattr(loaded, name).shape != shape:
@@ -91,6 +93,11 @@ def _check_indices(kernel: Kernel) -> None:
     _check_range("resting", kernel.resting, 0, orders + 1)
     _check_range("queue", kernel.queue, 0, orders)
     _check_range("free", kernel.free, 0, orders)
+    for name in ("places", "ends"):
+        _check_range(name, getattr(kernel, name), 0, len(kernel.market) + 1)
+    for name in ("before", "after"):
+        _check_range(f"market: {name}", kernel.market[name], 0, len(kernel.market) + 1)
+    _check_range("market: book", kernel.market["book"], 0, len(kernel.best))
     _check_range("orders: instrument", kernel.orders["instrument"], 0, len(kernel.instruments))
     _check_range("orders: side", kernel.orders["side"], 0, 2)
     _check_range("orders: position", kernel.orders["position"], -1, len(kernel.positions))

@@ -195,6 +195,11 @@ ONE_MISTAKE = [
     ),
     ('rules = "binance_usdm"', 'rules = "binance"', "venues[0].rules: 'binance' is not one of binance_usdm"),
     ('rules = "binance_usdm"', 'rules = "binance_usdm"\nqueue_model = "luck"', "venues[0].queue_model: 'luck'"),
+    (
+        'rules = "binance_usdm"',
+        'rules = "binance_usdm"\nqueue_model = "l3_fifo"',
+        "venues[0].queue_model: l3_fifo needs",
+    ),
     ('rules = "binance_usdm"', 'rules = "binance_spot"', "accounts[0].margin_mode: cross is not"),
     ('venue = "perp"\nbalances', 'venue = "prep"\nbalances', "accounts[0].venue: no venue 'prep' is declared; did you"),
     ("BTCUSDT = 5", "ETHUSDT = 5", "accounts[0].leverage.ETHUSDT: no instrument 'perp:ETHUSDT' is declared"),

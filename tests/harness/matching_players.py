@@ -14,7 +14,7 @@ from sim.kernel.feed import Feed, play_books
 from sim.matching import Matcher
 from sim.queue_models import QueueModel
 from sim.rows import BUY as BUY_FLAG
-from sim.rows import CLEAR, DEPTH, LAST, LOCAL, SNAPSHOT, TRADE, VENUE, Rows
+from sim.rows import CLEAR, DEPTH, LAST, LOCAL, SNAPSHOT, TICKS_MAX, TRADE, VENUE, Rows
 from sim.venue_order import VenueOrder
 from sim.venue_rules import SelfTrade
 from venues.model.fill import FillReason, Liquidity
@@ -185,6 +185,8 @@ class KernelPlayer:
 
     def __init__(self, model: QueueModel) -> None:
         self.core = Core.make([(SPEC, model)])
+        # The book itself knows no sign; what may be asked for is the venue's business.
+        self.core.kernel.instruments["floor"] = -TICKS_MAX
         self.names: dict[int, str] = {}
         self.slots: dict[str, int] = {}
         self.events: list[Fill | End] = []
@@ -236,7 +238,7 @@ class KernelPlayer:
         ticks = one.side * layout.NO_LIMIT if one.ticks is None else one.ticks
         self.k.orders[slot] = (
             layout.IDLE, 0, side, account, account, flags, _CODES[one.stp], ticks, one.lots, 0, 0, 0, 0, one.display,
-            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots), 0, 0, 0, 0, 0, 0, 0, 0,
+            one.min_lots, self.sequence, 0, 0, 0.0, len(self.slots), 0, 0, 0, 0, 0, 0, 0, 0, 0,
         )  # fmt: skip
         self.names[slot] = one.name
         self.slots[one.name] = slot
@@ -245,7 +247,7 @@ class KernelPlayer:
 
     def modify(self, name: str, ticks: int, lots: int, keeps_place: bool) -> None:
         if name in self.slots:
-            entry.modify(self.k, self.slots[name], ticks, lots, keeps_place)
+            entry.modify(self.k, self.slots[name], ticks, lots, keeps_place, False)
             self._read()
 
     def cancel(self, name: str) -> None:

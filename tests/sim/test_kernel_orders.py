@@ -49,6 +49,7 @@ class Bench:
         for name in ("leverage", "cap"):
             self.d.guard[name] = 1e18
         self.d.guard["unit"] = self.d.guard["lots_min"] = 1
+        self.d.guard["mark"] = 100.0
         self.d.guard["lots_max"] = 1 << 40
         self.d.guard["mark"] = 100.0
         self.d.clock["base"] = 1e18

@@ -191,6 +191,27 @@ def event(**keys: object) -> Change:
     return lambda d: d["events"][1].update(keys)
 
 
+ORDER_ADD = {
+    "t": 5,
+    "type": "order_add",
+    "symbol": "BTCUSDT",
+    "order_id": "x",
+    "side": "buy",
+    "price": "100.0",
+    "qty": "1",
+}
+
+
+def told(**keys: object) -> Change:
+    """Make the second event one of an order-by-order book of the model l3_fifo, then change it."""
+
+    def change(d: Document) -> None:
+        d["venue"]["queue_model"] = "l3_fifo"
+        d["events"][1] = {key: value for key, value in {**ORDER_ADD, **keys}.items() if value is not None}
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -206,7 +227,6 @@ def event(**keys: object) -> Change:
         (lambda d: d.update(epoch="1969-12-31T23:59:59Z"), "epoch"),
         (lambda d: d.update(seed="1"), "seed"),
         (lambda d: d["venue"].update(rules="kraken"), "venue.rules"),
-        (lambda d: d["venue"].update(queue_model="l3_fifo"), "venue.queue_model"),
         (lambda d: d["venue"].update(queue_model="power_0"), "venue.queue_model"),
         (lambda d: d["venue"].update(queue_model="fifo"), "venue.queue_model"),
         (lambda d: d["venue"].pop("fees"), "venue.fees"),
@@ -230,7 +250,18 @@ def event(**keys: object) -> Change:
         (event(t=-1), "events[1].t"),
         (event(t="2000"), "events[1].t"),
         (event(t=True), "events[1].t"),
-        (event(type="order_add"), "events[1].type"),
+        (told(type="book_delta", bids=[], order_id=None, side=None, price=None, qty=None), "events[1].type"),
+        (lambda d: d["events"].append({**ORDER_ADD, "order_id": True}), "events[2].order_id"),
+        (lambda d: d["events"].append({**ORDER_ADD, "order_id": ""}), "events[2].order_id"),
+        (lambda d: d["events"].append({**ORDER_ADD, "side": None}), "events[2].side"),
+        (lambda d: d["events"].append({**ORDER_ADD, "qty": "0"}), "events[2].qty"),
+        (lambda d: d["events"].append({**ORDER_ADD, "price": "100.05"}), "events[2].price"),
+        (lambda d: d["events"].append({**ORDER_ADD, "type": "order_execute", "qty": None}), "events[2].qty"),
+        (lambda d: d["events"].extend([ORDER_ADD, {**d["events"][0], "type": "book_delta"}]), "events[3].type"),
+        (
+            lambda d: d["events"].append({**ORDER_ADD, "type": "order_modify", "price": None, "qty": None}),
+            "events[2].qty",
+        ),
         (event(type="rain"), "events[1].type"),
         (event(symbol="ETHUSDT"), "events[1].symbol"),
         (event(price="100.05"), "events[1].price"),

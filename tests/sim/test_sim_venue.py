@@ -436,7 +436,7 @@ def test_a_model_is_read_from_its_name() -> None:
     assert make_queue_model("log").name == "log"
 
 
-@pytest.mark.parametrize("name", ["", "power_", "power_0", "power_x", "l3_fifo", "RISK_AVERSE"])
+@pytest.mark.parametrize("name", ["", "power_", "power_0", "power_x", "l2_fifo", "RISK_AVERSE"])
 def test_an_unknown_queue_model_is_refused(name: str) -> None:
     with pytest.raises(QueueModelError):
         make_queue_model(name)

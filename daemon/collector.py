@@ -1,0 +1,24 @@
+"""How often Python looks for cycles of garbage while a market is played."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ALLOCATED_MAX = 100_000
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Leave alone what is loaded by now, and look rarely at what comes.
+
+    A run makes hardly any cycles, but keeps its last messages by the ten thousand: looking through them again and
+    again costs a fifth of it (measured on blocks of rows: 0.69 s, without any collection 0.55 s).
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATED_MAX, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
