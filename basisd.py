@@ -5,11 +5,12 @@ from typing import Any
 
 _NAMES = {
     "Backtest": "daemon.backtest",
+    "CompiledRun": "sim.compiled",
     "Scenario": "sim.scenario",
     "Strategy": "actors.strategies.base",
 }
 
-__all__ = ["Backtest", "Scenario", "Strategy"]  # noqa: F822 - made by __getattr__
+__all__ = ["Backtest", "CompiledRun", "Scenario", "Strategy"]  # noqa: F822 - made by __getattr__
 
 
 def __getattr__(name: str) -> Any:
