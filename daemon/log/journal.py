@@ -4,6 +4,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from daemon.log import bridges, snapshots
@@ -59,7 +60,7 @@ class JournalWriter:
         entries = rows if bridge is None else (bridge, *rows)
         run = self._cursor.execute
         if len(entries) <= _FEW and not drops_bridges:
-            run(_INSERTS[len(entries) - 1], [value for entry in entries for value in entry])
+            run(_INSERTS[len(entries) - 1], tuple(chain.from_iterable(entries)))
         else:
             run("BEGIN IMMEDIATE")
             if drops_bridges:
