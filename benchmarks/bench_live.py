@@ -3,11 +3,15 @@
 The whole desk runs: feed handler, risk gate, order manager and all others hear what they hear live. A strategy answers
 each frame with an order (`order`), or with a basket of two legs (`basket`). Beside it, in the same run, is measured
 what nobody can do without: a bare commit of the same rows, and a hop through a trio channel with such a commit.
+
+Two frames of four have the desk's time taken, the other two a bare commit's, made where the desk is about to commit: so
+both come after the same work, which leaves SQLite's code and pages as cold to the one as to the other. A bare commit
+right after the desk's own finds them warm; that is `bare_commit_again_us`.
 """
 
 import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -32,7 +36,7 @@ from daemon.live.clock import MarketClock
 from daemon.live.driver import LiveCell
 from daemon.log import RunLog
 from daemon.log.canonical import intent_line
-from daemon.log.journal import JournalWriter, checksum
+from daemon.log.journal import JournalWriter, Row, checksum
 from daemon.metrics.edges import EdgeStats
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side, TimeInForce
@@ -133,14 +137,18 @@ class _Venue:
 
 
 class _Log:
-    """A run log that notes how long each commit took."""
+    """A run log that notes how long each commit took; `before_commit` runs once, before the next of them."""
 
     def __init__(self, log: RunLog) -> None:
         self._log = log
         self.commit_ns = 0
+        self.before_commit: Callable[[], None] | None = None
         self.input, self.intents, self.sync, self.abandon = log.input, log.intents, log.sync, log.abandon
 
     def commit(self) -> None:
+        before, self.before_commit = self.before_commit, None
+        if before is not None:
+            before()
         began = perf_counter_ns()
         self._log.commit()
         self.commit_ns += perf_counter_ns() - began
@@ -163,6 +171,10 @@ class _Bench:
         left, right = socket.socketpair()
         self.sender, self.reader = Connection(left), Connection(right)
         self.bare = JournalWriter(_folder(folder / "bare"), is_durable=True)
+        self.bare_number = 0
+        self.bare_row: Row = (0, 0, 0, "")
+        self.bare_ns = 0
+        self.prepare_bare_commit()
         self.number = 0
         self.update = 10
         self._begin()
@@ -213,14 +225,30 @@ class _Bench:
         self.live.pump()
         return self.venue.handed_ns - began, self.log.commit_ns
 
+    def take_with_bare_commit(self) -> int:
+        """Act on what the socket holds, with a bare commit just before the desk's own; return ns of the bare one."""
+        self.log.before_commit = self._bare_commit
+        self.take()
+        return self.bare_ns
+
     def bare_commit(self) -> int:
         """Commit one row of an intent's size with nothing around it; return ns."""
-        order = SubmitOrder(_START, "futures", _PERP, f"bd-{self.number}", Side.BUY, Decimal("0.010"), price=Decimal(6))
-        line = intent_line(Intent(10 * self.number, 2, 1, order))
-        row = (10 * self.number, self.number, checksum(line, self.number), line.decode())
+        self._bare_commit()
+        self.prepare_bare_commit()
+        return self.bare_ns
+
+    def prepare_bare_commit(self) -> None:
+        self.bare_number += 1
+        number = self.bare_number
+        order = SubmitOrder(_START, "futures", _PERP, f"bd-{number}", Side.BUY, Decimal("0.010"), price=Decimal(6))
+        line = intent_line(Intent(10 * number, 2, 1, order))
+        self.bare_row = (10 * number, number, checksum(line, number), line.decode())
+
+    def _bare_commit(self) -> None:
+        rows = [self.bare_row]
         began = perf_counter_ns()
-        self.bare.write([row])
-        return perf_counter_ns() - began
+        self.bare.write(rows)
+        self.bare_ns = perf_counter_ns() - began
 
     def close(self) -> None:
         self.log.abandon()
@@ -239,7 +267,7 @@ def _us(values: Sequence[int]) -> float:
 
 
 def _back_to_back(*, legs: int, durable: bool, cooled: bool = False) -> dict[str, float]:
-    """Frames as fast as they are answered; after each a bare commit has its turn, where commits are made at all.
+    """Frames as fast as they are answered; the bare commits have their turns, where commits are made at all.
 
     `cooled`: a desk without commits has a bare one before each frame, outside what is timed: what a processor that has
     waited for a disk makes of the same work.
@@ -248,18 +276,22 @@ def _back_to_back(*, legs: int, durable: bool, cooled: bool = False) -> dict[str
     times: list[int] = []
     commits: list[int] = []
     bare: list[int] = []
+    again: list[int] = []
     with TemporaryDirectory() as folder:
         bench = _Bench(Path(folder), legs=legs, durable=durable)
         for number in range(_WARM + _FRAMES):
             bench.sender.send(bench.frame())
             if cooled:
                 bench.bare_commit()
-            whole, commit = bench.take()
-            if number >= _WARM and whole > 0:
-                times.append(whole)
-                commits.append(commit)
+            if durable and number // 2 % 2:
+                _note(bare, bench.take_with_bare_commit(), number)
+                bench.prepare_bare_commit()
+            else:
+                whole, commit = bench.take()
+                _note(times, whole, number)
+                _note(commits, commit, number)
                 if durable:
-                    bare.append(bench.bare_commit())
+                    _note(again, bench.bare_commit(), number)
             bench.settle()
         bench.close()
     if not durable:
@@ -268,13 +300,18 @@ def _back_to_back(*, legs: int, durable: bool, cooled: bool = False) -> dict[str
         f"{name}_us": _us(times),
         f"{name}_commit_us": _us(commits),
         "bare_commit_us": _us(bare),
+        "bare_commit_again_us": _us(again),
         f"{name}_above_bare_us": _us([one - other for one, other in zip(times, bare, strict=True)]),
     }
 
 
+def _note(values: list[int], value: int, number: int) -> None:
+    if number >= _WARM:
+        values.append(value)
+
+
 async def _hop(receive: "trio.MemoryReceiveChannel[int]", bench: _Bench, into: list[int]) -> None:
     async for sent_ns in receive:
-        bench.number += 1
         bench.bare_commit()
         into.append(perf_counter_ns() - sent_ns)
 

@@ -4,13 +4,21 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from daemon.log import bridges, snapshots
-from daemon.log.bridges import Bridge, BridgeRow
+from daemon.log.bridges import Bridge, BridgeRow, of_version_2
 from daemon.log.disk import sync_folder
 from daemon.log.errors import LogCorruptError
-from daemon.log.journal_schema import APPLICATION_ID, JOURNAL_NAME, SCHEMA_VERSION, STEPS, has_bridges
+from daemon.log.journal_schema import (
+    APPLICATION_ID,
+    JOURNAL_NAME,
+    SCHEMA_VERSION,
+    STEPS,
+    has_entries,
+    has_snapshots,
+)
 from daemon.log.schema import FILE_MODE, WAL_BYTES, open_database, open_readonly
 from daemon.log.snapshots import KEPT, SnapshotRow, StoredSnapshot
 
@@ -18,6 +26,12 @@ _SEAL_WAIT_MS = 1_000
 
 Row = tuple[int, int, int, str]
 """seq, market inputs before it, crc32, canonical line."""
+
+_FEW = 4
+_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?)"
+_INSERTS = [_INSERT + ", (?, ?, ?, ?)" * more for more in range(_FEW)]
+"""A single statement is a transaction by itself: two statements less to run before an order is sent."""
+_DELETE = "DELETE FROM entries WHERE seq = ?"
 
 
 def checksum(line: bytes, market: int) -> int:
@@ -31,6 +45,7 @@ class JournalWriter:
     def __init__(self, folder: Path, *, is_durable: bool) -> None:
         self.path = folder / JOURNAL_NAME
         self.rows = 0
+        self._bridge_seqs: list[tuple[int]] = []
         self._is_closed = False
         synchronous, wal_bytes = ("FULL", WAL_BYTES) if is_durable else ("OFF", 0)
         self._connection = open_database(self.path, APPLICATION_ID, STEPS, synchronous=synchronous, wal_bytes=wal_bytes)
@@ -42,15 +57,35 @@ class JournalWriter:
 
         `drops_bridges`: what the bridges until now hold is on the disk elsewhere.
         """
+        entries = rows if bridge is None else (bridge, *rows)
         run = self._cursor.execute
-        run("BEGIN IMMEDIATE")
-        self._cursor.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
-        if drops_bridges:
-            run("DELETE FROM bridges")
+        if len(entries) <= _FEW and not drops_bridges:
+            run(_INSERTS[len(entries) - 1], tuple(chain.from_iterable(entries)))
+        else:
+            run("BEGIN IMMEDIATE")
+            if drops_bridges:
+                self._delete_bridges()
+            self._cursor.executemany(_INSERT, entries)
+            run("COMMIT")
         if bridge is not None:
-            run("INSERT INTO bridges VALUES (?, ?, ?, ?, ?)", bridge)
-        run("COMMIT")
+            self._bridge_seqs.append(bridge[:1])
         self.rows += len(rows)
+
+    def drop_bridges(self) -> None:
+        """Forget the bridges: what they hold is on the disk elsewhere.
+
+        Nothing is waited for: it comes to the disk with the next rows, and a bridge that outlives it does no harm.
+        """
+        run = self._cursor.execute
+        run("PRAGMA synchronous = NORMAL")
+        run("BEGIN IMMEDIATE")
+        self._delete_bridges()
+        run("COMMIT")
+        run("PRAGMA synchronous = FULL")
+
+    def _delete_bridges(self) -> None:
+        self._cursor.executemany(_DELETE, self._bridge_seqs)
+        self._bridge_seqs.clear()
 
     def write_snapshot(self, row: SnapshotRow) -> None:
         """Write a snapshot in a transaction of its own, and forget those before the last."""
@@ -63,8 +98,7 @@ class JournalWriter:
     def seal(self) -> None:
         """Fold the write-ahead log into the one file and close it."""
         run = self._connection.execute
-        run("DELETE FROM bridges")
-        run("PRAGMA synchronous = FULL")
+        self.drop_bridges()
         run(f"PRAGMA busy_timeout = {_SEAL_WAIT_MS}")
         busy, written, folded = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy and written != folded:
@@ -127,11 +161,12 @@ class JournalReader:
 
     def __init__(self, folder: Path, *, is_sealed: bool) -> None:
         self.path = folder / JOURNAL_NAME
+        self._is_sealed = is_sealed
         try:
             self.connection, self._version = open_readonly(
                 self.path, APPLICATION_ID, SCHEMA_VERSION, is_immutable=is_sealed
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise LogCorruptError(self.path, "", str(error)) from error
 
     def __enter__(self) -> "JournalReader":
@@ -143,9 +178,12 @@ class JournalReader:
     def rows(self, after: int = 0) -> Iterator[Row]:
         """Yield the rows above seq `after` by rising seq, each checked."""
         seq = after
-        select = "SELECT seq, market, crc, line FROM records WHERE seq > ? ORDER BY seq"
+        table = "entries" if has_entries(self._version) else "records"
+        select = f"SELECT seq, market, crc, line FROM {table} WHERE seq > ? ORDER BY seq"
         try:
             for row in self.connection.execute(select, (after,)):
+                if isinstance(row[3], bytes) and not self._is_sealed:
+                    continue
                 last, seq = seq, row[0]
                 if [type(value) for value in row] != [int, int, int, str] or seq <= last:
                     raise LogCorruptError(self.path, f"after seq {last}", "not a record")
@@ -164,12 +202,15 @@ class JournalReader:
     def bridges(self) -> tuple[Bridge, ...]:
         """Return the market inputs that may not be in segments yet, each row checked."""
         found: list[Bridge] = []
-        if not has_bridges(self._version):
+        if not has_snapshots(self._version):
             return ()
+        select = "SELECT first, count, raw, crc, stored FROM bridges ORDER BY first"
+        if has_entries(self._version):
+            select = "SELECT market, seq, market, crc, line FROM entries WHERE typeof(line) = 'blob' ORDER BY seq"
         with self._named("bridges"):
-            for row in self.connection.execute("SELECT * FROM bridges ORDER BY first"):
+            for row in self.connection.execute(select):
                 try:
-                    bridge = bridges.unpack(row)
+                    bridge = bridges.unpack(row[1:] if has_entries(self._version) else of_version_2(row))
                 except ValueError as error:
                     raise LogCorruptError(self.path, f"bridge from market input {row[0]}", str(error)) from error
                 if found and bridge.first != found[-1].end:
@@ -180,7 +221,7 @@ class JournalReader:
 
     def snapshot_seqs(self) -> list[int]:
         """Return the numbers of the periodic snapshots, the newest first."""
-        if not has_bridges(self._version):
+        if not has_snapshots(self._version):
             return []
         with self._named("snapshots"):
             return [seq for (seq,) in self.connection.execute("SELECT seq FROM snapshots ORDER BY seq DESC")]

@@ -1,10 +1,15 @@
 """The tables of the journal, and the views for people.
 
-`records.line` is the canonical line of an order-path input or an intent. `records.market` counts the market inputs
-before the record, `records.crc` is the crc32 of the line, begun with that count. For `bridges` and `snapshots` see the
-modules of these names. `sqlite3 journal.sqlite 'select * from orders'` works while the daemon runs and afterwards.
+`entries` are records, whose `line` is text, and bridges, whose `line` is a blob: see the module of that name. A
+record's `line` is the canonical line of an order-path input or an intent; `market` counts the market inputs before it,
+`crc` is the crc32 of the line, begun with that count. For `snapshots` see the module of that name.
+`sqlite3 journal.sqlite 'select * from orders'` works while the daemon runs and afterwards.
 """
 
+import json
+import sqlite3
+
+from daemon.log.bridges import of_version_2, unpack
 from daemon.log.schema import Step
 
 JOURNAL_NAME = "journal.sqlite"
@@ -76,6 +81,22 @@ def _create(views: dict[str, str]) -> str:
     return "".join(f"CREATE VIEW {name} AS {select};\n" for name, select in views.items())
 
 
+def _one_table(connection: sqlite3.Connection) -> None:
+    """Put records and bridges into one table, so that a commit of both writes one page."""
+    run = connection.execute
+    run(
+        "CREATE TABLE entries (seq INTEGER PRIMARY KEY, market INTEGER NOT NULL, crc INTEGER NOT NULL, "
+        "line ANY NOT NULL) STRICT"
+    )
+    run("INSERT INTO entries SELECT seq, market, crc, line FROM records")
+    for row in run("SELECT first, count, raw, crc, stored FROM bridges").fetchall():
+        _, *rest = bridge = of_version_2(row)
+        run("INSERT INTO entries VALUES (?, ?, ?, ?)", (json.loads(unpack(bridge).lines[-1])["seq"], *rest))
+    run("DROP TABLE bridges")
+    run("DROP TABLE records")
+    run("CREATE VIEW records AS SELECT seq, market, crc, line FROM entries WHERE typeof(line) = 'text'")
+
+
 STEPS: tuple[Step, ...] = (
     f"""
 CREATE TABLE records (
@@ -101,11 +122,18 @@ CREATE TABLE snapshots (
     stored BLOB NOT NULL
 ) STRICT;
 {_create(_SECOND_VIEWS)}""",
+    _one_table,
 )
 SCHEMA_VERSION = len(STEPS)
-_WITH_BRIDGES = 2
+_WITH_SNAPSHOTS = 2
+_WITH_ENTRIES = 3
 
 
-def has_bridges(version: int) -> bool:
+def has_snapshots(version: int) -> bool:
     """Whether a journal of schema `version` has bridges and snapshots."""
-    return version >= _WITH_BRIDGES
+    return version >= _WITH_SNAPSHOTS
+
+
+def has_entries(version: int) -> bool:
+    """Whether a journal of schema `version` has bridges among its records, and not in a table of their own."""
+    return version >= _WITH_ENTRIES

@@ -209,6 +209,8 @@ class RunLog:
                 due += SYNC_NS
             else:
                 limit = min(limit, DURABLE_FLUSH_BYTES)
+                if self._has_stale_bridges:
+                    self._drop_bridges()
         if self._raw_bytes >= limit or self._now >= due:
             self._flush(is_synced=self.is_durable)
 
@@ -267,6 +269,7 @@ class RunLog:
         # So that neither `input` nor `commit` has to look whether the log is usable.
         self._last_seq = self._raw_bytes = _NEVER
         self._rows.clear()
+        self._has_stale_bridges = False
         try:
             if self._segments is not None:
                 self._segments.close()
@@ -339,7 +342,7 @@ class RunLog:
         bridge = None
         if self.is_durable and len(lines) > bridged:
             assert self._segments is not None
-            bridge = self._packer.pack(self._segments.written + bridged, lines[bridged:])
+            bridge = self._packer.pack(self._market_seqs[-1], self._segments.written + bridged, lines[bridged:])
             self._bridged = len(lines)
         try:
             self._journal.write(rows, bridge, drops_bridges=self._has_stale_bridges)
@@ -347,6 +350,14 @@ class RunLog:
             self._fail(error)
         self._has_stale_bridges = False
         rows.clear()
+
+    def _drop_bridges(self) -> None:
+        assert self._journal is not None
+        try:
+            self._journal.drop_bridges()
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+        self._has_stale_bridges = False
 
     def _hash(self) -> None:
         lines = self._market_lines

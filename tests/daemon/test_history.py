@@ -201,7 +201,7 @@ def test_a_writer_is_not_held_up_and_what_it_has_not_committed_is_not_told(
     connection = live.log._journal._connection  # type: ignore[union-attr]
     connection.execute("PRAGMA busy_timeout = 0")
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("DELETE FROM records")
+    connection.execute("DELETE FROM entries")
     assert [row["trade_id"] for row in ask(capsys, state, "fills")][-1] == "t4"
     connection.execute("ROLLBACK")
     live.write(fill(live.now, "a-3", 5))
@@ -234,8 +234,11 @@ def test_a_log_that_cannot_be_read_is_named_and_the_others_are_told(
     assert [row["run"] for row in ask(capsys, state, "runs", status=1)] == ["000001", "000002"]
 
 
-def test_a_log_of_version_1_has_todays_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(Path(__file__).parent / "logs" / "version-1-sealed", tmp_path / "old" / "log")
+@pytest.mark.parametrize("name", ["version-1-sealed", "version-2-sealed", "version-2-open"])
+def test_a_log_of_an_earlier_version_has_todays_views(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shutil.copytree(Path(__file__).parent / "logs" / name, tmp_path / "old" / "log")
     assert [row["venue"] for row in ask(capsys, tmp_path / "old", "sessions")] == ["binance"] * 3
     assert len(ask(capsys, tmp_path / "old" / "log", "intents")) == 3
 

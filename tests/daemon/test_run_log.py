@@ -332,7 +332,7 @@ def test_a_person_can_ask_sqlite(tmp_path: Path) -> None:
     assert after["fills"] == [("id-1", "t1", "61659.70", "0.250", "7.71", "taker")]
     assert after["inputs"] == [(5, "OrderAccepted", 0), (6, "OrderFilled", 1)]
     assert after["intents"] == [(3, 0, 2, "SubmitOrder"), (4, 0, 2, "SubmitOrder")]
-    assert after["version"] == [(2,)]
+    assert after["version"] == [(3,)]
 
 
 def _ask(folder: Path) -> dict[str, Sequence[Any]]:

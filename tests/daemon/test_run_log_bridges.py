@@ -9,19 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.dispatcher import Intent
 from daemon.log import LogCorruptError, RunLog, open_log, reader
-from daemon.log.bridges import COMPRESSED_BYTES_MIN, BridgePacker, unpack
+from daemon.log.bridges import COMPRESSED_BYTES_MIN, Bridge, BridgePacker, of_version_2, unpack
 from daemon.log.canonical import input_line, intent_line
 from daemon.log.journal import JournalReader
+from daemon.log.journal_schema import APPLICATION_ID, STEPS, VIEWS
+from daemon.log.schema import open_database, open_readonly
 from venues.model.order import Side
 from venues.port import CancelAll, Trade, VenueUp
 
 START = 1_723_075_200_000_000_000
 SECOND = 1_000_000_000
+HEAD = struct.Struct("<QII")
 
 
 class Written:
@@ -84,7 +88,8 @@ def written(tmp_path: Path) -> Iterator[Written]:
 def bridges(folder: Path) -> list[tuple[int, int]]:
     connection = sqlite3.connect(f"file:{folder / 'journal.sqlite'}?mode=ro", uri=True)
     try:
-        return connection.execute("SELECT first, count FROM bridges ORDER BY first").fetchall()
+        rows = connection.execute("SELECT seq, market, crc, line FROM entries WHERE typeof(line) = 'blob' ORDER BY seq")
+        return [(bridge.first, len(bridge.lines)) for bridge in map(unpack, rows)]
     finally:
         connection.close()
 
@@ -125,6 +130,35 @@ def test_what_segments_have_is_dropped_with_the_next_commit(written: Written) ->
     written.commit()
     assert bridges(written.folder) == [(3, 1)]
     assert written.read() == written.noted
+
+
+def test_a_commit_without_rows_drops_them_so_that_no_order_has_to(written: Written) -> None:
+    written.market(3)
+    written.act()
+    written.commit()
+    written.sync()
+    assert bridges(written.folder) == [(0, 3)]
+    written.market(1)
+    written.commit()
+    assert bridges(written.folder) == []
+    written.act()
+    written.commit()
+    assert bridges(written.folder) == [(3, 1)]
+    connection = written.log._journal
+    assert connection is not None
+    assert connection._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert written.read() == written.noted
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
+def test_commits_of_any_size_take_them_along(written: Written, rows: int) -> None:
+    for _ in range(2):
+        written.market(2)
+        for _ in range(rows):
+            written.report()
+        written.commit()
+        assert written.read() == written.noted
+    assert bridges(written.folder) == [(0, 2), (2, 2)]
 
 
 def test_a_sealed_log_has_none(written: Written) -> None:
@@ -331,15 +365,16 @@ def test_a_segment_that_lost_its_end_is_made_good_by_the_bridges_as_far_as_they_
 # Damage
 
 
+OF_BRIDGE = "WHERE typeof(line) = 'blob' AND market = ?"
 CHANGES = [
-    ("UPDATE bridges SET count = count + 1 WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET raw = raw + 1 WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET crc = crc + 1 WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET crc = -1 WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET raw = -1 WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET stored = x'00' WHERE first = ?", "checksum of the bridge"),
-    ("UPDATE bridges SET first = first + 1 WHERE first = ?", "checksum of the bridge"),
-    ("DELETE FROM bridges WHERE first = ?", "it follows market input 3"),
+    (f"UPDATE entries SET crc = crc + 1 {OF_BRIDGE}", "checksum of the bridge"),
+    (f"UPDATE entries SET crc = -1 {OF_BRIDGE}", "checksum of the bridge"),
+    (f"UPDATE entries SET line = x'00' {OF_BRIDGE}", "checksum of the bridge"),
+    (f"UPDATE entries SET line = x'' {OF_BRIDGE}", "checksum of the bridge"),
+    (f"UPDATE entries SET line = CAST(substr(line, 2) AS BLOB) {OF_BRIDGE}", "checksum of the bridge"),
+    (f"UPDATE entries SET line = CAST(line AS TEXT) {OF_BRIDGE}", "it follows market input 3"),
+    (f"UPDATE entries SET market = market + 1 {OF_BRIDGE}", "it says of itself that it is from market input 3"),
+    (f"DELETE FROM entries {OF_BRIDGE}", "it follows market input 3"),
 ]
 
 
@@ -387,17 +422,88 @@ LINES = st.lists(
 
 @given(st.integers(0, 2**62), LINES)
 def test_a_bridge_reads_back_as_it_was(first: int, lines: list[bytes]) -> None:
-    row = BridgePacker().pack(first, lines)
+    row = BridgePacker().pack(9, first, lines)
     bridge = unpack(row)
-    assert (bridge.first, list(bridge.lines), bridge.end) == (first, lines, first + len(lines))
-    assert len(row[4]) <= row[2]
+    assert (row[0], bridge.first, list(bridge.lines), bridge.end) == (9, first, lines, first + len(lines))
+    assert len(row[3]) <= HEAD.size + len(b"\n".join(lines))
 
 
 def test_long_bridges_are_compressed_and_a_lie_about_that_is_found() -> None:
-    row = BridgePacker().pack(7, [b'{"kind":"Trade"}'] * 1_000)
-    assert len(row[4]) < COMPRESSED_BYTES_MIN < row[2]
-    first, count, raw, _, stored = row
-    for lie in ((first, count + 1, raw), (first, count, raw + 1), (first, count, len(stored) + 1)):
-        crc = zlib.crc32(stored, zlib.crc32(struct.pack("<QII", *lie)))
+    lines = [b'{"kind":"Trade"}'] * 1_000
+    seq, first, _, stored = BridgePacker().pack(9, 7, lines)
+    raw = 17 * 1_000 - 1
+    assert HEAD.unpack_from(stored) == (7, 1_000, raw)
+    assert len(stored) < COMPRESSED_BYTES_MIN
+    frame = stored[HEAD.size :]
+    assert zstandard.ZstdDecompressor().decompress(frame) == b"\n".join(lines)
+    for lie in ((7, 1_001, raw), (7, 1_000, raw + 1), (7, 1_000, raw - 1), (7, 1_000, len(frame) + 1)):
+        lying = HEAD.pack(*lie) + frame
         with pytest.raises(ValueError, match=r"not as many lines|[Dd]estination|error"):
-            unpack((*lie, crc, stored))
+            unpack((seq, first, zlib.crc32(lying), lying))
+
+
+# Version 2
+
+
+def of_2(first: int, lines: list[bytes]) -> tuple[int, int, int, int, bytes]:
+    """A row as version 2 had it: the crc32 over the packed numbers, then over what is stored."""
+    raw = b"\n".join(lines)
+    return first, len(lines), len(raw), zlib.crc32(raw, zlib.crc32(HEAD.pack(first, len(lines), len(raw)))), raw
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (-1, 1, 1, 0, b"x"), (0, 1 << 32, 1, 0, b"x"), (0, 1, -1, 0, b"x"), (0, 1, 1, 0, b"x"),
+        (0, 1, 1, 0, "x"), (0, 1, None, 0, b"x"), (0, 1, 1, 0), (),
+    ],
+)  # fmt: skip
+def test_a_bridge_of_version_2_that_is_not_what_was_packed_is_refused(row: tuple[object, ...]) -> None:
+    with pytest.raises(ValueError, match="checksum of the bridge"):
+        unpack(of_version_2(row))
+
+
+def test_a_journal_of_version_2_grows_up_with_its_bridges(tmp_path: Path) -> None:
+    """The step puts them among the records under the number of their last line, and views and reader find all."""
+    market = [input_line(seq, START, False, Trade(START, "binance:x", seq, 600, 1, Side.BUY)) for seq in (1, 2, 5, 7)]
+    rows = []
+    for seq, before in ((3, 2), (8, 4)):
+        line = intent_line(Intent(seq, 2, 1, CancelAll(START, "desk")))
+        rows.append((seq, before, zlib.crc32(line, before), line.decode()))
+    path = tmp_path / "journal.sqlite"
+    connection = open_database(path, APPLICATION_ID, STEPS[:2])
+    connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO bridges VALUES (?, ?, ?, ?, ?)", [of_2(0, market[:2]), of_2(2, market[2:])])
+    connection.execute("INSERT INTO snapshots VALUES (8, 9, 4, 'digest', x'00')")
+    asked = ["SELECT * FROM records", "SELECT * FROM snapshots", *(f"SELECT * FROM {name}" for name in VIEWS)]
+    said = [connection.execute(select).fetchall() for select in asked]
+    connection.close()
+    found = []
+    for _ in range(2):
+        with JournalReader(tmp_path, is_sealed=False) as journal:
+            found.append((list(journal.rows()), journal.count(), journal.bridges()))
+        open_database(path, APPLICATION_ID, STEPS).close()
+    assert found == [(rows, 2, (Bridge(0, tuple(market[:2])), Bridge(2, tuple(market[2:]))))] * 2
+    connection, version = open_readonly(path, APPLICATION_ID, 3)
+    assert version == 3
+    assert [connection.execute(select).fetchall() for select in asked] == said
+    assert connection.execute("SELECT seq, typeof(line) FROM entries ORDER BY seq").fetchall() == [
+        (2, "blob"), (3, "text"), (7, "blob"), (8, "text"),
+    ]  # fmt: skip
+    connection.close()
+
+
+def test_views_pass_over_bridges(written: Written) -> None:
+    for _ in range(3):
+        written.market(2)
+        written.act()
+        written.report()
+        written.commit()
+    connection, _ = open_readonly(written.folder / "journal.sqlite", APPLICATION_ID, 3)
+    assert connection.execute("SELECT count(*) FROM entries").fetchone() == (9,)
+    for name, rows in {"records": 6, "inputs": 3, "intents": 3, "sessions": 3, "orders": 0}.items():
+        assert len(connection.execute(f"SELECT * FROM {name}").fetchall()) == rows, name
+    assert connection.execute("SELECT name FROM pragma_table_info('records')").fetchall() == [
+        ("seq",), ("market",), ("crc",), ("line",),
+    ]  # fmt: skip
+    connection.close()
