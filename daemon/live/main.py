@@ -1,6 +1,5 @@
 """What `basisd run` and `basisd paper` do: one desk process, from its lock to its last word."""
 
-import gc
 import json
 import sys
 from argparse import Namespace
@@ -25,6 +24,7 @@ from daemon.live.children import Child
 from daemon.live.clock import parse_speed
 from daemon.live.desk import Desk
 from daemon.live.lockfile import FolderInUseError, lock
+from daemon.live.memory import set_aside
 from daemon.live.paths import StatePaths
 from daemon.live.process import DeskProcess, Ending
 from daemon.live.recovery import Recovery, RecoveryError, last_run, recover
@@ -69,9 +69,7 @@ def main(arguments: Namespace) -> int:
         recovery = _recover(paths, log)
         desk = Desk(config, settings, paths, mode, recovery)
         children = () if arguments.attach else _children(arguments, config, paths, mode)
-        # What is loaded by now stays: looking through it again and again would only cost pauses.
-        gc.collect()
-        gc.freeze()
+        set_aside()
         process = DeskProcess(desk, children, notifier, sockets)
         began = perf_counter()
         ending = process.run()
