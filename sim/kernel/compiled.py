@@ -22,12 +22,20 @@ def compiled(function: Callable[..., Any]) -> Any:
     Without reference counting: nothing here makes or keeps an array, and counting the arrays of a kernel at every call
     costs ten times what the call does (measured: setting a level 150 ns, without 9 ns).
     """
-    return _known_by_source(_njit(cache=True, nogil=True, _nrt=False)(function))
+    return _made(function, nogil=True, _nrt=False)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function into its callers."""
-    return _known_by_source(_njit(cache=True, nogil=True, _nrt=False, inline="always")(function))
+    return _made(function, nogil=True, _nrt=False, inline="always")
+
+
+def _made(function: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return _known_by_source(_njit(cache=True, **options)(function))
+    except RuntimeError:
+        # A function typed into a notebook has no file beside which its code could be stored.
+        return _njit(**options)(function)
 
 
 def _known_by_source(dispatcher: Any) -> Any:
@@ -37,7 +45,18 @@ def _known_by_source(dispatcher: Any) -> Any:
     is new in each process.
     """
     identity = _identity(dispatcher.py_func)
-    dispatcher._cache._index_key = lambda signature, code: (signature, code.magic_tuple(), identity)
+    cache = dispatcher._cache
+    cache._index_key = lambda signature, code: (signature, code.magic_tuple(), identity)
+    load = cache.load_overload
+
+    def load_or_compile(signature: Any, context: Any) -> Any:
+        try:
+            return load(signature, context)
+        except ImportError:
+            # Stored by a module that is not to be found under its name here: a file that was run, or loaded by path.
+            return None
+
+    cache.load_overload = load_or_compile
     return dispatcher
 
 

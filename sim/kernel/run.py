@@ -344,7 +344,8 @@ def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int
         if clock.to_venue and d.to_venue[0].kind == TO_TRIGGER:
             # What the last row triggered comes before the next one, even of the same instant.
             bound = min(bound, arrives - 1)
-        is_due = False
+        # Only what a row triggers adds to what is on its way to the venue.
+        is_due, waiting, happened = False, clock.to_venue, 0
         while row < rows:
             if feed.flags[row] & VENUE:
                 is_due = feed.venue_ns[row] > bound
@@ -354,13 +355,15 @@ def play_venue(k: Kernel, d: Desk, feed: Feed, until: int, is_last: bool) -> int
                 why = _happens(k, d, feed, row)
                 if why != GOES_ON:
                     clock.venue_row = row
+                    clock.venue_rows += happened
                     return why
-                clock.venue_rows += 1
+                happened += 1
             row += 1
-            if registers.events or (clock.to_venue and d.to_venue[0].kind == TO_TRIGGER):
+            if registers.events or clock.to_venue != waiting:
                 is_due = True
                 break
         clock.venue_row = row
+        clock.venue_rows += happened
         if registers.events:
             if registers.lost:
                 return FAILED

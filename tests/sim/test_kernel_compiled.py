@@ -48,3 +48,22 @@ def test_a_function_that_calls_one_it_closed_over_is_found_again() -> None:
     assert (total(again.stats.cache_hits), total(again.stats.cache_misses)) == (1, 0)
     # The same code around another number is another function.
     assert closing(compiled(_add(3)))(40) == 43
+
+
+def test_a_function_without_a_file_is_compiled_each_time() -> None:
+    """As one typed into a notebook."""
+    made: dict[str, Any] = {}
+    exec("def typed(number):\n    return number + 1\n", made)
+    assert compiled(made["typed"])(41) == 42
+
+
+def test_code_stored_by_a_module_of_another_name_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = compiled(_add(5))
+    assert stored(1) == 6
+    again = compiled(_add(5))
+
+    def missing(*_: Any) -> Any:
+        raise ModuleNotFoundError("No module named '<dynamic>'")
+
+    monkeypatch.setattr(again._cache._cache_file, "load", missing)
+    assert again(1) == 6
