@@ -7,7 +7,7 @@ from sim.kernel.by_order import change_order, show_order
 from sim.kernel.compiled import compiled, inlined
 from sim.kernel.desk import FOR_HOST, NEED_ROOM
 from sim.kernel.host import begin_snapshot, end_snapshot
-from sim.kernel.layout import Array, Kernel
+from sim.kernel.layout import BUY_SIDE, Array, Kernel
 from sim.kernel.market_orders import drop_orders
 from sim.kernel.matching import match_crossed, on_trade
 from sim.kernel.queues import requeue_level
@@ -30,6 +30,23 @@ class Feed(NamedTuple):
 
 
 @inlined
+def stands_among(k: Kernel, queue: int, side: int, ticks: int) -> bool:
+    """Whether a price is between the best and the worst of the own orders of a side: most are not, and need no call."""
+    count = k.resting[queue]
+    key = -ticks if side == BUY_SIDE else ticks
+    return count > 0 and k.keys[queue, 0] <= key <= k.keys[queue, count - 1]
+
+
+@inlined
+def is_reached(k: Kernel, instrument: int) -> bool:
+    """Whether a displayed quote is at or through the best own order of the other side."""
+    buys, sells = 2 * instrument, 2 * instrument + 1
+    return (k.resting[buys] > 0 and -k.best[4 * instrument + 1] >= k.keys[buys, 0]) or (
+        k.resting[sells] > 0 and k.best[4 * instrument] >= k.keys[sells, 0]
+    )
+
+
+@inlined
 def at_venue(k: Kernel, feed: Feed, row: int) -> int:
     """Let a row happen at the venue. Returns GOES_ON, or why it has not happened: NEED_ROOM or FOR_HOST."""
     kind, flags, instrument = feed.kind[row], feed.flags[row], int(feed.instrument[row])
@@ -37,11 +54,11 @@ def at_venue(k: Kernel, feed: Feed, row: int) -> int:
     side = 0 if flags & BUY else 1
     book, queue = 4 * instrument + side, 2 * instrument + side
     if kind == DEPTH:
-        if k.resting[queue] > 0:
+        if stands_among(k, queue, side, ticks):
             requeue_level(k, queue, ticks, lots_at(k, book, ticks), lots)
         if not set_lots(k, book, ticks, lots):
             return NEED_ROOM
-        if flags & LAST and k.resting[2 * instrument] + k.resting[2 * instrument + 1] > 0:
+        if flags & LAST and is_reached(k, instrument):
             match_crossed(k, instrument)
     elif kind == TRADE:
         on_trade(k, instrument, ticks, lots, side)
