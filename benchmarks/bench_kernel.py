@@ -7,7 +7,7 @@ arrays with its best prices and nothing else.
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -24,12 +24,14 @@ from hft_process import Settings, interpreter, reference_rate
 from hft_rows import write_events
 from long_rows import long_rows
 
+from actors.base import Actor
 from actors.cell import Cell
 from actors.messages import OrderRequest
 from actors.strategies.base import Strategy, StrategyState
 from daemon.app import build_actors
 from daemon.collector import rare_collections
 from daemon.config import parse
+from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
 from daemon.log import RunLog
 from daemon.seats import build_seats
@@ -53,6 +55,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _PERP = "binance_usdm:BTCUSDT"
 _BLOCK = 1 << 17
 _FAR_TICKS = 200
+_TRADING = ("feed_handler", "risk_gate", "order_manager")
 _INTERVAL_NS = 100_000_000
 _LATENCY_NS = 1_000_000
 _DEPTH = 5
@@ -214,8 +217,8 @@ class _Watch(Strategy):
         self.last = view.bid
 
 
-def _deciding(rows: Rows) -> tuple[float, int]:
-    """The whole desk over blocks: feed handler, risk, margin, orders, ledger, log and a strategy, every 100 ms."""
+def _deciding(rows: Rows, names: Collection[str] = ()) -> tuple[float, int]:
+    """The desk over blocks, deciding every 100 ms, its log included: all of its actors, or those of `names`."""
     config = parse((_ROOT / "configs/demo.toml").read_text().partition("[[strategies]]")[0], Path("demo.toml"), KINDS)
     specs = dict(sorted(config.instruments.items(), key=lambda one: one[0] != _PERP))
     core = Core.make([(spec, make_queue_model("risk_averse")) for spec in specs.values()])
@@ -223,7 +226,8 @@ def _deciding(rows: Rows) -> tuple[float, int]:
     start = int(rows.venue_ns[0])
     with TemporaryDirectory() as folder:
         log = RunLog.create(Path(folder) / "log", "", "", "bench", start, durable=False)
-        cell = Cell(lambda: [*build_actors(config), _Watch(specs, name="watch")], sink=log)
+        chosen = [actor.name for actor in build_actors(config) if not names or actor.name in names]
+        cell = Cell(lambda: [*_named(config, chosen), _Watch(specs, name="watch")], sink=log)
         accounts = {account.id: seats[account.venue] for account in config.accounts.values()}
         markets = {name: seats[spec.venue] for name, spec in specs.items()}
         driver = BlockDriver(cell, core, accounts, markets, log, depth=_DEPTH)
@@ -235,6 +239,10 @@ def _deciding(rows: Rows) -> tuple[float, int]:
         assert result.halt is None, result.halt
         log.abandon()
     return seconds, result.intents
+
+
+def _named(config: RunConfig, names: Collection[str]) -> list[Actor]:
+    return [actor for actor in build_actors(config) if actor.name in names]
 
 
 def _timed(measure: Callable[[], Any], repeats: int) -> list[Any]:
@@ -269,4 +277,6 @@ def run(repeats: int = 5) -> dict[str, float]:
     decided = _timed(lambda: _deciding(rows), repeats)
     found["actors_rows_per_s"] = count / median(seconds for seconds, _ in decided)
     found["actors_intents"] = decided[0][1]
+    few = _timed(lambda: _deciding(rows, _TRADING), repeats)
+    found["trading_actors_rows_per_s"] = count / median(seconds for seconds, _ in few)
     return found
