@@ -160,7 +160,7 @@ class BlockDriver:
         clock["venue_row"] -= start
         clock["local_row"] -= start
         left = self._window.slice(start, len(self._window))
-        self._take_window(Rows.join([left, block]), len(left))
+        self._take_window(Rows.join([left, block]) if len(left) else block, len(left))
         self.log.commit()
         if self.progress is not None:
             self.progress(int(block.venue_ns[0]))

@@ -187,7 +187,8 @@ class CompiledRun:
         if block is None:
             return False
         start = int(min(clock["venue_row"], clock["local_row"]))
-        self._window = Rows.join([self._window.slice(start, len(self._window)), block])
+        left = self._window.slice(start, len(self._window))
+        self._window = Rows.join([left, block]) if len(left) else block
         clock["venue_row"] -= start
         clock["local_row"] -= start
         self._rows += len(block)

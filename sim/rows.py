@@ -97,12 +97,9 @@ class Rows:
 
     @classmethod
     def join(cls, parts: Sequence["Rows"]) -> "Rows":
-        """Return the rows of all parts, one part after the other; a single one as it is."""
-        parts = [part for part in parts if len(part)]
+        """Return the rows of all parts, one part after the other."""
         if not parts:
             return cls.empty(0)
-        if len(parts) == 1:
-            return parts[0]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
 
     def __len__(self) -> int:
