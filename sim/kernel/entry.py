@@ -1,6 +1,6 @@
 """What an order, a cancel or a change does when it arrives at the venue without the host."""
 
-from sim.kernel.books import is_level, lots_at
+from sim.kernel.books import is_level
 from sim.kernel.compiled import compiled
 from sim.kernel.layout import (
     ACCEPTED,
@@ -274,10 +274,3 @@ def _tell_modified(k: Kernel, order: int) -> None:
     tell(k, MODIFIED, order, o.ticks, o.lots, NO_LIQUIDITY, 0)
     if o.cut > 0:
         tell(k, CUT, order, 0, o.cut, NO_LIQUIDITY, 0)
-
-
-@compiled
-def ahead_of(k: Kernel, order: int) -> float:
-    """Return the market lots ahead of a resting order, of its whole level when it does not rest."""
-    o = k.orders[order]
-    return o.front if o.state == RESTING else float(lots_at(k, 4 * o.instrument + o.side, o.ticks))

@@ -305,11 +305,6 @@ def with_market_orders(kernel: Kernel, orders: int) -> Kernel:
     return kernel._replace(market=_longer(kernel.market, orders - len(kernel.market)), places=np.zeros(width, np.int32))
 
 
-def with_events(kernel: Kernel, events: int) -> Kernel:
-    """Return the same venue with room for so many events."""
-    return kernel._replace(events=_longer(kernel.events, events - len(kernel.events)))
-
-
 def with_positions(kernel: Kernel, positions: int) -> Kernel:
     """Return the same venue with room for so many positions."""
     return kernel._replace(positions=_longer(kernel.positions, positions - len(kernel.positions)))

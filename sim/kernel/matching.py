@@ -50,13 +50,6 @@ def tell(k: Kernel, kind: int, order: int, ticks: int, lots: int, liquidity: int
 
 
 @compiled
-def leaves_of(k: Kernel, order: int) -> int:
-    """Return how much of an order is still to trade."""
-    o = k.orders[order]
-    return o.lots - o.cut - o.filled
-
-
-@compiled
 def sign_of(side: int) -> int:
     """Return 1 for a buy and -1 for a sell."""
     return 1 if side == BUY_SIDE else -1

@@ -8,7 +8,7 @@ Formulas: hftbacktest 2.4.4, `hftbacktest/src/backtest/models/queue.rs`, read at
 from math import log
 
 from sim.kernel.compiled import compiled
-from sim.kernel.layout import BUY_SIDE, IDLE, LOG, NO_BID, POWER, REDUCES, RESTING, Kernel
+from sim.kernel.layout import BUY_SIDE, IDLE, LOG, POWER, REDUCES, RESTING, Kernel
 
 
 @compiled
@@ -139,9 +139,3 @@ def clip_fronts(k: Kernel, queue: int, ticks: int, shown: int) -> None:
         o = k.orders[k.queue[queue, place]]
         o.front = min(o.front, float(shown))
         place += 1
-
-
-@compiled
-def has_traded(k: Kernel, instrument: int) -> bool:
-    """Whether the instrument has had a public trade."""
-    return k.instruments[instrument].last_trade != NO_BID
