@@ -201,7 +201,11 @@ class Incident(Message):
 
 @message(frozen=True)
 class OrderRequest(Message):
-    """An order somebody wants. `request_id` is unique in the run; `is_hedge` marks orders that reduce risk."""
+    """An order somebody wants. `request_id` is unique in the run; `is_hedge` marks orders that reduce risk.
+
+    `trigger_price` (and `trigger_on_mark`) only for orders that wait for it, `expire_ns` only for GTD. `parent_id`
+    names the execution whose slice this is.
+    """
 
     ts: int
     request_id: str
@@ -217,6 +221,10 @@ class OrderRequest(Message):
     reduce_only: bool = False
     position_side: PositionSide = PositionSide.BOTH
     is_hedge: bool = False
+    trigger_price: Decimal | None = None
+    trigger_on_mark: bool = False
+    expire_ns: int | None = None
+    parent_id: str = ""
 
 
 @message()

@@ -81,6 +81,9 @@ class OrderManager(OrderDesk):
                 order.tif,
                 order.position_side,
                 order.reduce_only,
+                trigger_price=request.trigger_price,
+                trigger_on_mark=request.trigger_on_mark,
+                expire_ns=request.expire_ns,
             )
         )
         self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
