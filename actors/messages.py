@@ -113,7 +113,7 @@ class BasketLeg:
     limit_price: Decimal | None = None
 
 
-@message(frozen=True)
+@message()
 class BasketIntent(Message):
     """Trade all legs as one. `closes` names the basket this one takes off again.
 
@@ -199,7 +199,7 @@ class Incident(Message):
 # Orders
 
 
-@message(frozen=True)
+@message()
 class OrderRequest(Message):
     """An order somebody wants. `request_id` is unique in the run; `is_hedge` marks orders that reduce risk.
 

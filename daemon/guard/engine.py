@@ -114,12 +114,8 @@ class Engine:
 
 def _once(staged: Sequence[Effect]) -> list[Effect]:
     """Return what is staged; several reasons to cancel at one instant are one cancel-all."""
-    seen: set[Command] = set()
-    found = []
+    found: list[Effect] = []
     for effect in staged:
-        if isinstance(effect, CancelAll):
-            if effect in seen:
-                continue
-            seen.add(effect)
-        found.append(effect)
+        if not isinstance(effect, CancelAll) or effect not in found:
+            found.append(effect)
     return found
