@@ -84,6 +84,8 @@ def put(document: dict[str, Any], where: tuple[str | int, ...], value: Any) -> N
     last = where[-1]
     if value is GONE:
         del here[last]
+    elif isinstance(last, int) and isinstance(here, dict):
+        raise TypeError(f"{where}: a table of TOML has no numbers for keys")
     elif isinstance(last, int) and last >= len(here):
         here.append(deepcopy(value))
     else:

@@ -109,11 +109,11 @@ class Puppet:
                 if self.dies_of is not None:
                     raise self.dies_of from None
                 raise
+            # Before the nursery ends: a cancellation from outside may meet it there.
+            self._note("crash" if what == "crash" else "end")
             nursery.cancel_scope.cancel()
         if what == "crash":
-            self._note("crash")
             raise CrashError(self.name)
-        self._note("end")
 
     async def _wait_for_stop(self, task_status: ChildStatus, scope: trio.CancelScope) -> None:
         await task_status.stop_requested.wait()
