@@ -315,11 +315,15 @@ class FeedHandler(Actor):
             self._ask(now, instrument, feed)
 
     def _watch_again(self, now: int) -> None:
-        """Come back when the next live book may go stale: no order may slip in before that is told."""
-        moments = [now + self.config.watch_ns]
+        """Come back when the next book may go stale: no order may slip in before that is told."""
+        stale_ns = self.config.stale_ns
+        # A book that becomes usable meanwhile is not stale before then.
+        moments = [now + stale_ns]
         for feed in self.state.feeds.values():
             if feed.is_live:
-                moments += [feed.depth_ns + self.config.stale_ns, feed.news_ns + self.config.stale_ns]
+                moments += [feed.depth_ns + stale_ns, feed.news_ns + stale_ns]
+            elif feed.sync.is_usable:
+                moments.append(now + self.config.watch_ns)
         self.out.timer(_WATCH, min(moment for moment in moments if moment > now))
 
     def _watch(self, now: int, instrument: str, feed: Feed) -> None:

@@ -18,7 +18,7 @@ SECOND_NS: Final = 1_000_000_000
 
 @frozen
 class FeedConfig:
-    """Times in ns. `stale_ns`: silence after which a book is not believed, looked for every `watch_ns`.
+    """Times in ns. `stale_ns`: silence after which a book is not believed; a silent one is looked at every `watch_ns`.
 
     `retry_ns`: pauses between requests for a snapshot, the last one repeated; `answer_ns`: when a request counts as
     lost. `publishes_trades`: whether TradeViews are wanted.

@@ -31,8 +31,9 @@ from daemon.stopping import RunStoppedError, StopSignals
 from daemon.summary import Summary, summarize
 from sim.bar_market import NoBarsError
 from sim.bars import BarFileError, SeriesReport
+from sim.cell_loop import DriverResult
 from sim.clocks import ClockStatistics, two_clocks
-from sim.driver import Driver, DriverResult
+from sim.driver import Driver
 from sim.market import NoFramesError, RecordingReport
 from sim.recording.errors import RecordingError
 from sim.store.errors import StoreError

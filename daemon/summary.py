@@ -13,7 +13,7 @@ from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.strategies.base import Strategy
 from daemon.config_schema import RunConfig
-from sim.driver import DriverResult
+from sim.cell_loop import DriverResult
 from venues.model.money import ZERO, to_text
 
 Summary = dict[str, Any]

@@ -4,18 +4,17 @@ Between two decisions nobody is asked. The cell hears of books every `sample_ns`
 its own orders among it, when it arrives.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from attrs import define, field
 
 from actors.cell import Cell
-from actors.dispatcher import Intent
-from actors.messages import StopCommand
+from sim.cell_loop import CellLoop, DriverResult, IntentLog
 from sim.core import Core, KernelError
 from sim.desk_feed import DeskFeed
-from sim.driver import DriverResult, IntentLog
 from sim.exchange import NEVER, Exchange, Seat
 from sim.feed_latency import with_feed_latency
 from sim.kernel import desk as codes
@@ -33,9 +32,9 @@ from sim.venue_state import Market
 from venues.model.instrument import InstrumentKind
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side
-from venues.port import OrderFilled, VenueUp
 
 _ALWAYS = 1 << 62
+_HEAD = 4096
 
 
 @define(eq=False)
@@ -57,16 +56,18 @@ class BlockDriver:
     stop_grace_ns: int = 2_000_000_000
     progress: Callable[[int], None] | None = None
     result: DriverResult = field(factory=DriverResult)
-    _exchange: Exchange = field(init=False)
+    _loop: CellLoop = field(init=False)
     _desk: Desk = field(init=False)
     _window: Rows = field(init=False, factory=lambda: Rows.empty(0))
+    # The block whose first `_taken` rows are at the window's end, the others not in it yet; 0: there are no others.
+    _block: Rows = field(init=False, factory=lambda: Rows.empty(0))
+    _taken: int = field(init=False, default=0)
     _feed: Feed = field(init=False)
     _told: DeskFeed = field(init=False)
     _markets: list[tuple[Seat, SimVenue, Market]] = field(init=False, factory=list)
     _handles: tuple[Any, Any] = field(init=False)
     _kernel: Kernel | None = field(init=False, default=None)
     _kernel_at: Any = field(init=False, default=None)
-    _timer_ns: int = field(init=False, default=NEVER)
     _known_ns: int = field(init=False, default=-1)
     _is_last: bool = field(init=False, default=False)
     _end_ns: int = field(init=False, default=0)
@@ -77,10 +78,11 @@ class BlockDriver:
             assert isinstance(seat.venue, SimVenue)
             self._markets.append((seat, seat.venue, seat.venue.state.markets[name]))
         self._told = DeskFeed([market.spec for _, _, market in self._markets], self.depth, self.has_trades)
-        self._exchange = Exchange(self.accounts, {}, book_of=self._told.book)
+        exchange = Exchange(self.accounts, {}, book_of=self._told.book)
         for seat in self.markets.values():
-            if seat not in self._exchange.seats:
-                self._exchange.seats.append(seat)
+            if seat not in exchange.seats:
+                exchange.seats.append(seat)
+        self._loop = CellLoop(self.cell, exchange, self.log, self.result)
         self._desk = make_desk(len(self._markets), 1, 1, 2 * len(self.core.kernel.events), self.core.kernel.events)
         self._desk.clock["is_hosted"] = 1
 
@@ -93,22 +95,21 @@ class BlockDriver:
         `start_ns` is the cell's first instant, at or before the first row. Raises ZeroFeedLatencyError naming `source`
         for rows that reach the desk as they happen unless `is_synthetic`.
         """
-        now = self.result.start_ns = self._end_ns = start_ns
-        self._send(now, self.cell.start(now))
-        for seat in self._exchange.seats:
-            self.cell.offer(VenueUp(now, seat.venue.name))
-        self._run_cell(now)
-        for seat in self._exchange.seats:
+        now = self._end_ns = start_ns
+        loop, told, exchange = self._loop, self._told, self._loop.exchange
+        loop.begin(now)
+        for seat in exchange.seats:
             assert isinstance(seat.venue, SimVenue)
             # A calendar, an expiry or other traders are there before anything happens.
             seat.venue.at(now)
         self._set_stops()
-        self._exchange.find_deadline()
+        exchange.find_deadline()
         following = iter(blocks if is_synthetic else with_feed_latency(blocks, source))
         sample = (now // self.sample_ns + 1) * self.sample_ns
         is_over = False
         while self.cell.halt is None and not is_over:
-            due = min(sample, self._told.next_ns(), self._exchange.next_ns(), self._timer_ns)
+            told_ns, due_ns = told.next_ns(), min(exchange.next_ns(), loop.timer_ns)
+            due = min(sample, told_ns, due_ns)
             if due > self._known_ns:
                 # What has arrived by then may not have been read yet.
                 self._extend(following)
@@ -119,51 +120,54 @@ class BlockDriver:
                 is_over = False
                 continue
             now = due
-            if self._exchange.next_ns() <= now or self._timer_ns <= now:
+            if due_ns <= now:
                 self._advance(now)
-            if self._told.next_ns() <= now:
+            if told_ns <= now:
                 self._tell(now)
             if sample == now:
                 self._sample(now)
                 sample += self.sample_ns
-        return self._finish(now)
-
-    def _finish(self, now: int) -> DriverResult:
         if self.cell.halt is None:
-            self.cell.offer(StopCommand(now, "end of the market"))
-            self._run_cell(now)
+            loop.stop(now)
             self._advance(now + self.stop_grace_ns)
-        self.result.end_ns = now
-        self.result.halt = self.cell.halt
-        if self.cell.halt is not None:
-            self._exchange.cancel_all(now)
-        return self.result
+        return loop.end(now)
 
     # Rows
 
     def _extend(self, source: Iterator[Rows]) -> None:
+        """Read on. What a clock has yet to play is joined to the head of the next block: copying it all costs more."""
         clock = self._desk.clock[0]
-        block = next(source, None)
-        if block is None:
-            self._is_last, self._known_ns = True, NEVER
-            if not len(self._window):
-                self._take_window(self._window, 0)
-            return
-        if not len(block):
-            return
-        self._end_ns = max(self._end_ns, int(block.venue_ns.max()), int(block.local_ns.max()))
-        local_ns = block.local_ns[block.flags & LOCAL != 0]
-        if len(local_ns):
-            # Others of the last instant may be in the next block.
-            self._known_ns = int(local_ns[-1]) - 1
+        if not self._taken:
+            block = next(source, None)
+            if block is None:
+                self._is_last, self._known_ns = True, NEVER
+                if not len(self._window):
+                    self._take_window(self._window, 0)
+                return
+            if not len(block):
+                return
+            self._block = block
+            self._end_ns = max(self._end_ns, int(block.venue_ns.max()), int(block.local_ns.max()))
+            if self.progress is not None:
+                self.progress(int(block.venue_ns[0]))
+        block, taken = self._block, self._taken
         start = int(min(clock["venue_row"], clock["local_row"]))
+        left = len(self._window) - start
+        if left <= taken:
+            news, self._taken = block.slice(taken, len(block)), 0
+            window, known, start = block, taken, start - (taken - left)
+        else:
+            end = min(len(block), taken + max(_HEAD, left))
+            news, self._taken = block.slice(taken, end), end % len(block)
+            window, known = Rows.join([self._window.slice(start, len(self._window)), news]), left
         clock["venue_row"] -= start
         clock["local_row"] -= start
-        left = self._window.slice(start, len(self._window))
-        self._take_window(Rows.join([left, block]) if len(left) else block, len(left))
+        local = np.flatnonzero(news.flags & LOCAL)
+        if len(local):
+            # Others of the last instant may be in the next rows.
+            self._known_ns = int(news.local_ns[local[-1]]) - 1
+        self._take_window(window, known)
         self.log.commit()
-        if self.progress is not None:
-            self.progress(int(block.venue_ns[0]))
 
     def _take_window(self, window: Rows, known: int) -> None:
         self._window = window
@@ -202,10 +206,10 @@ class BlockDriver:
         for _, venue, _ in self._markets:
             venue.at(now)
         self.core.book()
-        for seat in self._exchange.seats:
+        for seat in self._loop.exchange.seats:
             assert isinstance(seat.venue, SimVenue)
             if said := seat.venue.take_reports():
-                self._exchange.report(now, seat, said)
+                self._loop.exchange.report(now, seat, said)
         self._set_stops()
 
     def _take_row(self) -> None:
@@ -225,30 +229,31 @@ class BlockDriver:
             said = venue.on_market(now, report)
         clock["venue_row"] += 1
         clock["venue_rows"] += 1
-        self._exchange.report(now, seat, said)
+        self._loop.exchange.report(now, seat, said)
         self._set_stops()
 
     def _learn(self) -> None:
         """Tell the venues' objects what the compiled venue has seen since last time."""
-        trades = self.core.kernel.instruments["last_trade"]
-        for index, (_, _, market) in enumerate(self._markets):
-            last, guard = int(trades[index]), self._desk.guard[index]
+        guard = self._desk.guard
+        trades = self.core.kernel.instruments["last_trade"].tolist()
+        marks, latest = guard["raw_mark"].tolist(), guard["latest"].tolist()
+        for (_, _, market), last, mark, by in zip(self._markets, trades, marks, latest, strict=False):
             if last != layout.NO_BID:
                 market.last_trade = last
-            if guard["raw_mark"]:
-                market.mark = Decimal(int(guard["raw_mark"])) / PRICE_SCALE
-            if guard["latest"] == codes.BY_TRADE:
+            if mark:
+                market.mark = Decimal(mark) / PRICE_SCALE
+            if by == codes.BY_TRADE:
                 market.latest = market.spec.price(last)
-            elif guard["latest"] == codes.BY_MARK:
+            elif by == codes.BY_MARK:
                 market.latest = market.mark
-            guard["raw_mark"], guard["latest"] = 0, codes.NOTHING_YET
+        guard["raw_mark"], guard["latest"] = 0, codes.NOTHING_YET
 
     def _set_stops(self) -> None:
         """Tell the loop at which marks and trades the venue itself has to look."""
         guard = self._desk.guard
         holds = any(
             account.open_holdings()
-            for seat in self._exchange.seats
+            for seat in self._loop.exchange.seats
             if isinstance(seat.venue, SimVenue)
             for account in seat.venue.state.accounts.values()
         )
@@ -273,28 +278,7 @@ class BlockDriver:
     # The cell
 
     def _advance(self, until: int) -> None:
-        """Let everything happen that is due at or before `until`: commands and reports on their way, then timers."""
-        exchange, has_learned = self._exchange, False
-        while self.cell.halt is None:
-            venue_ns, timer_ns = exchange.next_ns(), self._timer_ns
-            if venue_ns <= timer_ns:
-                if venue_ns > until:
-                    break
-                if not has_learned:
-                    self._learn()
-                    has_learned = True
-                delivered = exchange.happen()
-                if delivered is not None:
-                    report, _ = delivered
-                    self.result.fills += isinstance(report, OrderFilled)
-                    self.cell.offer(report)
-                    self._run_cell(venue_ns)
-            elif timer_ns > until:
-                break
-            else:
-                self.cell.offer_due(timer_ns)
-                self._run_cell(timer_ns)
-        if has_learned:
+        if self._loop.advance(until, self._learn):
             self._set_stops()
 
     def _tell(self, now: int) -> None:
@@ -302,36 +286,14 @@ class BlockDriver:
             if self.cell.halt is not None:
                 return
             self.result.market_events += 1
-            self.cell.offer(report)
-            self._run_cell(now)
+            self._loop.hear(now, report)
 
     def _sample(self, now: int) -> None:
-        if self.cell.halt is not None:
-            return
-        told = self._told.sample(now, self._kernel_handle())
-        if told:
+        if self.cell.halt is None and (told := self._told.sample(now, self._kernel_handle())):
             self.result.market_events += len(told)
-            for report in told:
-                self.cell.offer(report)
-            self._run_cell(now)
+            self._loop.hear(now, *told)
 
     def _kernel_handle(self) -> Any:
         if self.core.kernel is not self._kernel:
             self._kernel, self._kernel_at = self.core.kernel, handle_of(self.core.kernel)
         return self._kernel_at
-
-    def _run_cell(self, now: int) -> None:
-        intents = self.cell.run(now)
-        if intents:
-            self._send(now, intents)
-        timer_ns = self.cell.next_timer()
-        self._timer_ns = NEVER if timer_ns is None else timer_ns
-
-    def _send(self, now: int, intents: Sequence[Intent]) -> None:
-        if not intents:
-            return
-        self.log.intents(intents)
-        self.log.commit()
-        self.result.intents += len(intents)
-        for intent in intents:
-            self._exchange.send(now, intent.command)

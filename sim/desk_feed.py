@@ -64,7 +64,7 @@ class DeskFeed:
         self._update_ids = [0] * count
         self._unknown = dict.fromkeys(range(count), -1)
         self._shown = np.zeros((2 * count, self.depth, 2), np.int64)
-        self._changes = np.zeros(count * (3 + 8 * self.depth), np.int64)
+        self._changes = np.zeros(count * (4 + 8 * self.depth), np.int64)
         self._names = [one.id for one in self.instruments]
 
     def take(self, rows: Rows, known: int) -> None:
@@ -118,19 +118,21 @@ class DeskFeed:
         end = look(kernel, self._shown, self._changes)
         if not end:
             return told
-        changed: list[int] = self._changes[:end].tolist()
-        at = 0
-        while at < end:
-            index, middle = changed[at], at + 3 + 2 * changed[at + 1]
-            start, at = at + 3, middle + 2 * changed[at + 2]
-            if index in self._unknown:
+        numbers = iter(self._changes[:end].tolist())
+        pairs = list(zip(numbers, numbers, strict=True))
+        at, unknown, names, ids = 0, self._unknown, self._names, self._update_ids
+        while at < len(pairs):
+            index, (bids, asks) = pairs[at][0], pairs[at + 1]
+            start, middle = at + 2, at + 2 + bids
+            at = middle + asks
+            if index in unknown:
                 self._find_book(index, now, told)
                 continue
-            before = self._update_ids[index]
-            self._update_ids[index] = following = before + 1
-            bids = list(zip(changed[start:middle:2], changed[start + 1 : middle : 2], strict=True))
-            asks = list(zip(changed[middle:at:2], changed[middle + 1 : at : 2], strict=True))
-            told.append(BookDelta(now, self._names[index], following, following, before, bids, asks))
+            before = ids[index]
+            ids[index] = following = before + 1
+            told.append(
+                BookDelta(now, names[index], following, following, before, pairs[start:middle], pairs[middle:at])
+            )
         return told
 
     def _find_book(self, index: int, now: int, told: list[Report]) -> None:

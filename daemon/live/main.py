@@ -34,8 +34,8 @@ from daemon.logs import Logger, configure, get_logger
 from daemon.notify import Notifier, take_sockets
 from daemon.secrets import CredentialErrors, harden, load_account_secrets
 from daemon.summary import summarize
+from sim.cell_loop import DriverResult
 from sim.clocks import ClockStatistics
-from sim.driver import DriverResult
 from venues.model.money import desk_arithmetic
 
 _LINGER_S = 900

@@ -75,15 +75,17 @@ def play_hosted(kernel: Array, desk: Array, feed: Array, until: int, is_last: bo
 def look(kernel: Array, shown: Array, changes: Array) -> int:
     """Write what changed in the desk's books to `changes` and return how many numbers that takes.
 
-    `shown` has for each instrument and side n levels. For each book that changed there are its instrument, how many
-    pairs of bids and of asks follow, and these (ticks, lots): `changes` has room for 3 + 8n numbers an instrument.
+    `shown` has for each instrument and side n levels. For each book that changed there are, all in pairs, its
+    instrument and 0, how many bids and how many asks follow, and these (ticks, lots).
+    `changes` has room for 4 + 8n numbers an instrument.
     """
     k, end = kernel_at(kernel), 0
     for instrument in range(len(shown) >> 1):
-        start = end + 3
+        start = end + 4
         middle = changed_levels(k, 4 * instrument + 2, shown[2 * instrument], changes, start)
         last = changed_levels(k, 4 * instrument + 3, shown[2 * instrument + 1], changes, middle)
         if last > start:
-            changes[end], changes[end + 1], changes[end + 2] = instrument, (middle - start) >> 1, (last - middle) >> 1
+            changes[end], changes[end + 1] = instrument, 0
+            changes[end + 2], changes[end + 3] = (middle - start) >> 1, (last - middle) >> 1
             end = last
     return end

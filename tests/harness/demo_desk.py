@@ -22,8 +22,9 @@ from daemon.kinds import KINDS
 from daemon.log import RunLog
 from daemon.log.canonical import intent_line
 from daemon.seats import build_seats, markets
+from sim.cell_loop import CellLoop, IntentLog
 from sim.clocks import ClockStatistics, two_clocks
-from sim.driver import Driver, IntentLog
+from sim.driver import Driver
 from sim.synthetic import SyntheticMarket
 from venues.port import Message
 
@@ -95,12 +96,18 @@ def build_cell(config: RunConfig) -> Cell:
     return Cell(lambda: build_actors(config))
 
 
-class CommittingDriver(Driver):
+class CommittingLoop(CellLoop):
     """Commits whenever the cell has run, as a live driver does."""
 
-    def _run_cell(self, now: int) -> None:
-        super()._run_cell(now)
+    def hear(self, now: int, *messages: Message) -> None:
+        super().hear(now, *messages)
         self.log.commit()
+
+
+class CommittingDriver(Driver):
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._loop = CommittingLoop(self.cell, self._loop.exchange, self.log, self.result)
 
 
 def play(config: RunConfig, cell: Cell, log: IntentLog, driver_class: type[Driver] = Driver) -> None:

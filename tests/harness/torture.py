@@ -45,8 +45,9 @@ from daemon.config import load
 from daemon.config_schema import RunConfig, Synthetic
 from daemon.kinds import KINDS
 from daemon.seats import build_seats, markets
+from sim.cell_loop import DriverResult
 from sim.clocks import ClockStatistics, Tick, two_clocks
-from sim.driver import Driver, DriverResult
+from sim.driver import Driver
 from sim.exchange import Seat
 from sim.synthetic import SECOND_NS, SyntheticMarket
 from sim.venue import SimVenue
