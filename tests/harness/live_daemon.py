@@ -99,6 +99,7 @@ class Daemon:
         self.paths = StatePaths.of("any", str(state))
         self.arguments = arguments
         self.mode = mode
+        self.program: tuple[str, ...] = ("-m", "daemon.cli")
         self.stderr = state.parent / f"{state.name}.stderr"
         self.stdout = state.parent / f"{state.name}.stdout"
         self.process: subprocess.Popen[bytes] | None = None
@@ -114,7 +115,7 @@ class Daemon:
         with self.stdout.open("ab") as out, self.stderr.open("ab") as error:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "daemon.cli", self.mode, str(self.config)),
+                    *(sys.executable, *self.program, self.mode, str(self.config)),
                     *("--state", str(self.paths.state), "--metrics-port", "0", *self.arguments),
                 ],
                 cwd=ROOT,
