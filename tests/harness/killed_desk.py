@@ -32,12 +32,12 @@ def noted(reached: Reached) -> None:
     """Intents are noted, and not in the journal yet."""
     plain = RunLog.intents
 
-    def intents(self: RunLog, batch: Sequence[Intent]) -> None:
-        plain(self, batch)
-        if _are_orders([intent.command for intent in batch]):
+    def note(self: RunLog, intents: Sequence[Intent]) -> None:
+        plain(self, intents)
+        if _are_orders([intent.command for intent in intents]):
             reached()
 
-    RunLog.intents = intents  # type: ignore[method-assign]
+    RunLog.intents = note  # type: ignore[method-assign]
 
 
 def _around_send(reached: Reached, *, is_before: bool) -> None:
