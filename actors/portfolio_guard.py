@@ -369,15 +369,13 @@ class PortfolioGuard(Actor):
             made = Standing(one.guard, account, one.subject, one.severity, one.reason, one.text, since, one.keep)
             standing[key] = made
             is_changed = True
-            count(self.state.counts, f"{self._where(account, one.subject)}|{one.guard}|{one.severity.name}", _NAMES_MAX)
+            about = "" if one.subject == account else one.subject
+            count(self.state.counts, f"{account}|{about}|{one.guard}|{one.severity.name}", _NAMES_MAX)
             self._tell(now, made, one.severity, one.text)
             if one.is_act:
                 self.out.emit(KillTrigger(now, f"guard_{one.guard}", KillLevel.REDUCE_ONLY, one.said))
         if is_changed:
             self.preflight.stand(standing.values())
-
-    def _where(self, account: str, subject: str) -> str:
-        return subject if subject and subject != account else account or "desk"
 
     def _tell(self, now: int, one: Standing, severity: Severity, text: str) -> None:
         guard = Guard(one.guard)

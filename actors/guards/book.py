@@ -114,7 +114,7 @@ class Reduction:
 class GuardState:
     """Keys: positions by `position_key`, rates and prices by instrument, levels by account, `paid` by account and
     instrument (when, basis points paid), `named` are liquidation prices by position, behind the quantity they were
-    named for; `standing` by guard, account, subject and reason, `counts` by subject or account, guard and severity."""
+    named for; `standing` by guard, account, subject and reason, `counts` by account, subject, guard and severity."""
 
     held: dict[str, Held] = field(factory=dict)
     marks: dict[str, Seen] = field(factory=dict)

@@ -38,6 +38,7 @@ STANDING: Final = frozenset({Guard.MARGIN, Guard.ADL, Guard.LIQUIDATION_DISTANCE
 """Guards that speak of positions alone: what they found last holds until they are asked again."""
 
 _BUY: Final = Side.BUY
+_BOTH: Final = PositionSide.BOTH
 _OPENS = {PositionSide.LONG: Side.BUY, PositionSide.SHORT: Side.SELL}
 _DATED = (AssetClass.CRYPTO_DATED, AssetClass.CME_FUTURE, AssetClass.OTHER_FUTURE)
 
@@ -87,7 +88,8 @@ class Preflight:
         if request.closes is not None:
             return (), []
         book, held = self.book, self.book.state.held
-        coming, mine = self._promised(request.basket_id), list[Promise]()
+        coming = self._promised(request.basket_id)
+        mine: list[Promise] = []
         found: list[tuple[BasketLeg, Line, Coming, Decimal]] = []
         wrong = [] if request.legs else ["no legs"]
         for leg in request.legs:
@@ -278,8 +280,7 @@ def _enlarges(leg: BasketLeg, line: Line, held: Decimal) -> bool:
     """Whether a leg makes a position of signed `held` larger. Spot venues know no reduce-only."""
     if leg.reduce_only and not line.is_spot:
         return False
-    opens = _OPENS.get(leg.position_side)
-    if opens is not None:
-        return leg.side is opens
+    if leg.position_side is not _BOTH:
+        return leg.side is _OPENS[leg.position_side]
     after = held + leg.qty if leg.side is _BUY else held - leg.qty
     return after.copy_abs() > held.copy_abs()
