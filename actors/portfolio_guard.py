@@ -170,6 +170,7 @@ class PortfolioGuard(Actor):
         """A complete answer also tells what is not there."""
         state = self.state
         if result.kind is QueryKind.POSITIONS:
+            self._compare(now, result)
             for report in result.positions:
                 self._name(report)
         elif result.kind is QueryKind.ACCOUNT and result.balances is not None:
@@ -177,6 +178,26 @@ class PortfolioGuard(Actor):
             balances = {**dict.fromkeys(known, ZERO), **result.balances}
             believe(state.reported, state.reported_ns, result.ts, result.account, balances)
             self.book.changed()
+
+    def _compare(self, now: int, result: QueryResult) -> None:
+        """Hold what only the venue knows of as a position of unknown size, until it is gone or our book has it."""
+        held = self.state.held
+        theirs = {
+            position_key(one.account, one.instrument, one.position_side): one
+            for one in result.positions
+            if one.qty or not one.qty.is_finite()
+        }
+        foreign = [key for key, one in held.items() if one.is_foreign and one.account == result.account]
+        gone = [key for key in foreign if key not in theirs]
+        new = [key for key, one in theirs.items() if key not in held and one.instrument in self.instruments]
+        for key in gone:
+            del held[key]
+        for key in new:
+            one = theirs[key]
+            held[key] = Held(one.account, one.instrument, one.position_side, None, None, now, is_foreign=True)
+        if gone or new:
+            self.book.changed()
+            self._look_soon(now)
 
     def _name(self, report: PositionReport) -> None:
         key, price = position_key(report.account, report.instrument, report.position_side), report.liquidation_price

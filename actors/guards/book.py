@@ -25,7 +25,10 @@ from venues.rules.contracts import Contract
 
 @define
 class Held:
-    """An open position; `qty` is None when our book said what is no number. `best` is its best price since opened."""
+    """An open position; `best` is its best price since it was opened.
+
+    `qty` is None when our book said what is no number, or nothing while the venue says there is one (`is_foreign`).
+    """
 
     account: str
     instrument: str
@@ -34,6 +37,7 @@ class Held:
     entry: Decimal | None
     since_ns: int
     best: Decimal | None = None
+    is_foreign: bool = False
 
 
 @define

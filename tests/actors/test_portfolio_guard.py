@@ -330,6 +330,24 @@ def test_a_position_that_nobody_understands_blocks() -> None:
     assert desk.reasons(*carry()) == {"no_reference"}
 
 
+def test_a_position_that_only_the_venue_knows_of_blocks_until_it_is_gone_or_booked() -> None:
+    desk = crypto()
+    there = QueryResult(
+        T0, "f", "q", QueryKind.POSITIONS, positions=(PositionReport(T0, "f", PERP.id, BOTH, D(-2), D(50_000)),)
+    )
+    nothing = QueryResult(T0, "f", "q", QueryKind.POSITIONS)
+    desk.take(there)
+    assert desk.reasons(*carry()) == {"no_reference"}
+    desk.take(nothing)
+    assert desk.asked(*carry()).is_ok
+    desk.take(there)
+    desk.hold(PERP, "-2", "50000")
+    assert desk.asked(*carry()).is_ok
+    # What our book has stays, whatever an answer leaves out: that is for the synchronizer.
+    desk.take(nothing)
+    assert [one.qty for one in desk.guard.state.held.values()] == [-2]
+
+
 def test_funding_is_asked_for_the_side_that_would_pay() -> None:
     desk = crypto(on=[Guard.FUNDING]).mark(PERP, "50000", "0.0051")
     assert desk.asked(leg(PERP, Side.SELL, "1")).is_ok
