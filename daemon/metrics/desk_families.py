@@ -353,7 +353,7 @@ def _refusals(scrape: Scrape) -> Series:
     return [((first, last), number) for first, last, number in table(_REFUSALS | scrape.statistics.state.refusals)]
 
 
-def _about(scrape: Scrape, account: str, subject: str) -> tuple[str, str, str]:
+def _about(scrape: Scrape, account: str, subject: str) -> tuple[str, ...]:
     """Return account, venue and symbol of what a guard speaks of; a symbol without a venue is an asset or product."""
     if subject in scrape.config.instruments:
         return (account, *where(subject))

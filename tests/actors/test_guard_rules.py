@@ -178,7 +178,7 @@ def test_size(facts: SizeFacts, reasons: list[GuardReason]) -> None:
 def test_a_trailing_stop_of_five_percent(price: str, best: str, way: int, is_stopped: bool) -> None:
     facts = TrailFacts("x", D(price), D(best), way)
     findings = size.trailing(facts, SizeConfig(trailing_stop=D("0.05")))
-    assert [(one.severity, one.keep) for one in findings] == ([(REDUCE, 0)] if is_stopped else [])
+    assert [(one.severity, one.keep) for one in findings] == ([(REDUCE, D(0))] if is_stopped else [])
     assert size.trailing(facts, SizeConfig()) == ()
 
 
@@ -578,7 +578,7 @@ signed = st.decimals(-(10**8), 10**8, allow_nan=False, allow_infinity=False, pla
 shares = st.decimals(-2, 2, allow_nan=False, allow_infinity=False, places=6)
 rates = st.decimals("-0.05", "0.05", allow_nan=False, allow_infinity=False, places=8)
 
-WORSE = {
+WORSE: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "more value": (money, lambda x: leverage.decide(LeverageFacts("x", x, D(10_000), 75), LeverageConfig())),
     "less equity": (signed, lambda x: leverage.decide(LeverageFacts("x", D(50_000), -x), LeverageConfig())),
     "larger": (money, lambda x: size.decide(SizeFacts("x", x, 3, D(1), D(50)), SizeConfig())),

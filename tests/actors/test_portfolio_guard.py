@@ -285,7 +285,8 @@ def test_a_denied_basket_leaves_nothing() -> None:
     assert desk.asked(*carry()).is_ok
     denied = BasketUpdate(desk.now, "b1", "carry", BasketState.DENIED, (ZERO, ZERO))
     desk.take(ReservationReleased(desk.now, "b1"), denied)
-    assert desk.guard.state.promises == desk.guard.state.baskets == {}
+    assert desk.guard.state.promises == {}
+    assert desk.guard.state.baskets == {}
 
 
 def test_what_closes_or_reduces_is_never_refused() -> None:
