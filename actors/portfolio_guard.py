@@ -275,13 +275,15 @@ class PortfolioGuard(Actor):
         one = self.state.rates.get(mark.instrument)
         if one is None:
             one = self.state.rates[mark.instrument] = Rate(now)
+        # After a silence the next stamp may not be the one that follows.
+        is_next = now - one.ts <= self.config.price_age_max_ns
         one.ts, one.rate = now, rate if rate.is_finite() else None
         stamp = mark.next_funding_ns
         if stamp is None or stamp == one.next_ns:
             return
         if one.next_ns is not None and stamp > one.next_ns:
             hours, rest = divmod(stamp - one.next_ns, HOUR_NS)
-            if not rest and hours in INTERVALS:
+            if is_next and not rest and hours in INTERVALS:
                 one.interval_hours = hours
             one.over = {way: stamps + 1 for way, stamps in one.over.items()}
         one.next_ns = stamp
@@ -349,6 +351,11 @@ class PortfolioGuard(Actor):
     @handles(KillState)
     def on_kill(self, now: int, kill: KillState) -> None:
         self.state.kill_level = kill.level
+        if kill.level is KillLevel.ARMED:
+            # What must go is told again, and asks again: arming does not settle it.
+            for one in self.state.standing.values():
+                one.is_told = one.severity is not Severity.REDUCE
+            self._look_soon(now)
 
     @handles(StopCommand)
     def on_stop(self, now: int, stop: StopCommand) -> None:
@@ -383,7 +390,7 @@ class PortfolioGuard(Actor):
             is_changed = True
         for key, (account, one) in found.items():
             known = standing.get(key)
-            if known is not None and known.severity is one.severity:
+            if known is not None and known.severity is one.severity and known.is_told:
                 known.text, known.keep = one.text, one.keep
                 continue
             since = now if known is None else known.since_ns

@@ -102,6 +102,7 @@ class Standing:
     text: str
     since_ns: int
     keep: Decimal | None = None
+    is_told: bool = True
 
 
 @define

@@ -376,6 +376,14 @@ def test_the_interval_between_stamps_is_learned() -> None:
     assert desk.reasons(leg(PERP, Side.BUY, "1")) == {"funding_excessive"}
 
 
+def test_stamps_on_both_sides_of_a_silence_tell_no_interval() -> None:
+    desk = crypto(on=[Guard.FUNDING]).mark(PERP, "50000", "0.0011", T0 + HOUR)
+    desk.now += 24 * HOUR
+    # As a rate of 24 hours it would be 11 bps a day, of the eight that are assumed 33.
+    desk.mark(PERP, "50000", "0.0011", T0 + 25 * HOUR)
+    assert desk.reasons(leg(PERP, Side.BUY, "1")) == {"funding_excessive"}
+
+
 def test_what_a_day_cost_is_summed_from_what_was_paid() -> None:
     desk = crypto(on=[Guard.FUNDING])
     for number in range(4):
@@ -490,6 +498,14 @@ def test_the_distance_to_liquidation(wallet: str, severity: Severity, acts: bool
     # Entries of that position are blocked once it is to be reduced, those of the account's cash are not.
     assert desk.asked(leg(PERP, Side.SELL, "1")).is_ok is not acts
     assert desk.asked(leg(SPOT, Side.BUY, "1")).is_ok
+
+
+def test_arming_does_not_settle_what_must_go() -> None:
+    desk = crypto(on=[Guard.LIQUIDATION_DISTANCE]).wallet("f", "2600").hold(PERP, "-1", "50000")
+    assert len([one for one in desk.look() if isinstance(one, KillTrigger)]) == 1
+    assert [one for one in desk.look() if isinstance(one, KillTrigger)] == []
+    desk.take(KillState(desk.now, KillLevel.ARMED, "operator", "ann: looked at it"))
+    assert len([one for one in desk.look() if isinstance(one, KillTrigger)]) == 1
 
 
 def test_the_venue_s_own_liquidation_price_counts_for_the_position_it_was_named_for() -> None:
