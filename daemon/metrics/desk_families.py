@@ -79,7 +79,9 @@ def _margin_known(scrape: Scrape) -> Series:
 
 def _adl_ranks(scrape: Scrape) -> Series:
     held = {(one.account, one.instrument.id) for one in scrape.facts}
-    for (account, instrument), rank in list(scrape.edges.adl_ranks.items()):
+    state = scrape.guards.state
+    told = {(one.account, one.instrument): state.ranks[key] for key, one in state.held.items() if key in state.ranks}
+    for (account, instrument), rank in (told | scrape.edges.adl_ranks).items():
         if (account, instrument) in held:
             yield (account, *where(instrument)), rank
 
