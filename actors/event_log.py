@@ -13,6 +13,8 @@ from actors.cell import CellRestarted
 from actors.config_checks import positive
 from actors.control import Acknowledge, AdminCall, GuardStatus
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
+from actors.guards.findings import Severity
+from actors.guards.messages import GuardFinding
 from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
@@ -136,6 +138,8 @@ class EventLog(Actor):
             return message.kind not in _ANSWERS
         if isinstance(message, MarginState):
             return message.level not in _CALM
+        if isinstance(message, GuardFinding):
+            return message.severity is Severity.REDUCE
         if isinstance(message, GuardStatus):
             # That it has yet to be found at the beginning is none.
             return message.is_in_charge or (self.state.is_guard_up and not message.is_up)
@@ -171,4 +175,6 @@ def _fold(message: Message) -> str:
         return f"denied {message.strategy} {message.why.partition(':')[0]}"
     if isinstance(message, Incident) and message.kind == _SHADOW:
         return _SHADOW
+    if isinstance(message, GuardFinding):
+        return f"{message.guard} {message.account} {message.subject} {message.reason} {message.severity}"
     return ""

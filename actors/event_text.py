@@ -11,6 +11,8 @@ from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
+from actors.guards.findings import Severity
+from actors.guards.messages import GuardFinding
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -70,6 +72,12 @@ def _mismatch(one: PositionMismatch) -> str:
     return f"{one.account} {one.instrument} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
 
 
+def _finding(one: GuardFinding) -> str:
+    about = " ".join(part for part in dict.fromkeys((one.account, one.subject)) if part) or "desk"
+    offer = f"; keep {one.keep:.4g}" if one.keep is not None and one.severity is not Severity.CLEAR else ""
+    return _because(f"{one.guard} {one.severity.name.lower()} {about} {one.reason}", f"{one.text}{offer}")
+
+
 def _margin(one: MarginState) -> str:
     coverage = "no position" if one.coverage is None else f"coverage {one.coverage:.3f}"
     return f"{one.account} {one.level}, {coverage}"
@@ -96,6 +104,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
     FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",
+    GuardFinding: _finding,
     GuardStatus: _guard,
     InboxHighWater: lambda m: f"{m.depth} inputs wait" if m.is_over else "drained",
     Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),

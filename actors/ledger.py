@@ -4,7 +4,7 @@ The book is made of fills and funding only; nothing a venue says about balances 
 account and asset: wallet = initial + realised - fees + funding - cost of the spot positions settled in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from attrs import define, field, frozen
@@ -105,6 +105,15 @@ class Totals:
     unmarked: tuple[str, ...]
 
 
+def priced_by(instruments: Mapping[str, Instrument], par: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return by asset the instruments whose price is its value in quote money."""
+    found: dict[str, list[str]] = {}
+    for spec in instruments.values():
+        if spec.quote in par:
+            found.setdefault(spec.base, []).append(spec.id)
+    return {asset: tuple(ids) for asset, ids in found.items()}
+
+
 def base_fee(fill: Fill, spec: Instrument) -> Decimal:
     """Return what a spot fill's fee takes out of the position itself, in base units; negative for a rebate."""
     return fill.fee if spec.is_spot and fill.fee_asset == spec.base else ZERO
@@ -155,15 +164,8 @@ class Ledger(Actor):
             for asset, amount in wallet.items():
                 if not amount.is_finite():
                     raise ValueError(f"balances.{account}.{asset}: must be finite, got {amount}")
-        self._priced_by = self._pricing()
+        self._priced_by = priced_by(self.instruments, self.config.par)
         self.state = LedgerState({account: dict(wallet) for account, wallet in balances.items()})
-
-    def _pricing(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, list[str]] = {}
-        for spec in self.instruments.values():
-            if spec.quote in self.config.par:
-                found.setdefault(spec.base, []).append(spec.id)
-        return {asset: tuple(ids) for asset, ids in found.items()}
 
     def start(self, now: int) -> None:
         for account, wallet in self.state.wallets.items():

@@ -31,6 +31,7 @@ from actors.messages import (
     ReservationReleased,
     WalletUpdate,
 )
+from actors.wallets import balance_of, believe
 from venues.model.instrument import Instrument
 from venues.model.money import ONE, ZERO
 from venues.model.order import PositionSide, Side
@@ -245,17 +246,7 @@ class MarginMonitor(Actor):
             self._report(now, result.ts, result.account, {**dict.fromkeys(known, ZERO), **result.balances})
 
     def _report(self, now: int, ts: int, account: str, balances: Mapping[str, Decimal]) -> None:
-        """Believe what is not older than what is known: reports may overtake each other."""
-        known = self.state.reported.setdefault(account, {})
-        since = self.state.reported_ns.setdefault(account, {})
-        for asset, balance in balances.items():
-            if ts < since.get(asset, ts):
-                continue
-            since[asset] = ts
-            if balance.is_finite():
-                known[asset] = balance
-            else:
-                known.pop(asset, None)
+        believe(self.state.reported, self.state.reported_ns, ts, account, balances)
         self._judge(now, account)
 
     @handles(PositionUpdate)
@@ -376,11 +367,10 @@ class MarginMonitor(Actor):
         return seen.price
 
     def _wallet(self, account: str, asset: str) -> Decimal:
-        for source in (self.state.reported, self.state.booked):
-            balance = source.get(account, {}).get(asset)
-            if balance is not None:
-                return balance
-        raise MarginRuleError(f"nothing known about {asset} in {account}")
+        balance = balance_of(self.state.reported, self.state.booked, account, asset)
+        if balance is None:
+            raise MarginRuleError(f"nothing known about {asset} in {account}")
+        return balance
 
     # Pre-flight
 

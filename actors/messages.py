@@ -137,6 +137,7 @@ class Checker(StrEnum):
     RISK = "risk"
     MARGIN = "margin"
     LIQUIDITY = "liquidity"
+    GUARDS = "guards"
 
 
 @message()

@@ -4,7 +4,7 @@ And it counts what went wrong. All of it is for a metrics edge to read: nobody i
 run depends on it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 
 from attrs import field, frozen
@@ -13,6 +13,7 @@ from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
 from actors.config_checks import positive
 from actors.counting import OTHER, count
+from actors.guards.findings import GuardReason
 from actors.ledger import unbookable
 from actors.messages import (
     BasketState,
@@ -50,6 +51,7 @@ from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport,
 
 _BUY = Side.BUY
 _REASONS = frozenset(Reason)
+_OF_CHECKER: Mapping[Checker, frozenset[str]] = {Checker.RISK: _REASONS, Checker.GUARDS: frozenset(GuardReason)}
 _DENIALS = frozenset(DenyReason)
 _SEVERITY = {
     MarginLevel.HEALTHY: 0,
@@ -164,13 +166,13 @@ class Statistics(Actor):
     @handles(OrderDenied)
     def on_denied(self, now: int, denied: OrderDenied) -> None:
         for text in denied.reasons:
-            self._count(self.state.refusals, f"order|{_reason(text)}")
+            self._count(self.state.refusals, f"order|{_reason(text, _REASONS)}")
 
     @handles(PreflightReply)
     def on_preflight(self, now: int, reply: PreflightReply) -> None:
         if not reply.is_ok:
             for text in reply.reasons:
-                reason = _reason(text) if reply.checker is Checker.RISK else OTHER
+                reason = _reason(text, _OF_CHECKER.get(reply.checker, frozenset()))
                 self._count(self.state.refusals, f"{reply.checker}|{reason}")
 
     @handles(BasketUpdate)
@@ -270,6 +272,6 @@ class Statistics(Actor):
         return None if one is None else one.rate.mean(now)
 
 
-def _reason(text: str) -> str:
-    """Return the risk gate's reason in `[instrument: ]reason: figures`, OTHER for words of another kind."""
-    return next((part for part in text.split(": ", 2)[:2] if part in _REASONS), OTHER)
+def _reason(text: str, known: Collection[str]) -> str:
+    """Return the reason in `[subject: ]reason: figures`, OTHER for words that are not among the known ones."""
+    return next((part for part in text.split(": ", 2)[:2] if part in known), OTHER)

@@ -13,17 +13,21 @@ from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig, FundingTracker
+from actors.guards.config import GuardsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.messages import Checker
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
+from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
+from venues.model.account import MarginMode
 from venues.model.book_sync import SequenceRule
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
@@ -65,13 +69,20 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="margin_monitor",
         ),
         FundingTracker(instruments, config.section("funding", FundingConfig), name="funding_tracker"),
+        PortfolioGuard(
+            instruments,
+            venues,
+            guards_config(config),
+            [account.id for account in config.accounts.values() if account.margin_mode is MarginMode.ISOLATED],
+            name="portfolio_guard",
+        ),
         PositionSynchronizer(
             instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
         ),
         OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
         AtomicExecutor(
             instruments,
-            evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
+            evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees, checkers=tuple(Checker)),
             name="atomic_executor",
         ),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
@@ -79,6 +90,17 @@ def build_actors(config: RunConfig) -> list[Actor]:
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
     actors.append(EventLog(venues, config.section("events", EventLogConfig), name="event_log"))
     return actors
+
+
+def guards_config(config: RunConfig) -> GuardsConfig:
+    """Return the risk guards' settings; what the gate and the margin monitor go by holds for them, too."""
+    risk = config.section("risk", RiskConfig)
+    return evolve(
+        config.section("guards", GuardsConfig),
+        account_limit=risk.gross_notional_max,
+        par=risk.par,
+        price_age_max_ns=config.section("margin", MarginConfig).mark_age_max_ns,
+    )
 
 
 def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:

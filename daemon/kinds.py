@@ -16,6 +16,7 @@ from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.guardian_records import GuardConfig
+from actors.guards.config import GuardsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
@@ -37,6 +38,7 @@ SECTIONS: dict[str, type[Any]] = {
     "orders": OrderManagerConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
+    "guards": GuardsConfig,
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
@@ -60,6 +62,7 @@ ACTORS = frozenset(
         "risk_gate",
         "margin_monitor",
         "funding_tracker",
+        "portfolio_guard",
         "position_synchronizer",
         "order_manager",
         "atomic_executor",

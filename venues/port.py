@@ -461,6 +461,17 @@ class Deleveraged(Report):
 
 
 @message()
+class AdlRank(Report):
+    """A position's place in the deleveraging queue, 5 first in line and 1 last; None when it is not in the queue."""
+
+    ts: int
+    account: str
+    instrument: str
+    rank: int | None
+    position_side: PositionSide = PositionSide.BOTH
+
+
+@message()
 class QueryResult(Report):
     """A query answered in full. No items means: the venue says there is nothing."""
 
@@ -564,6 +575,15 @@ class FundingRate(Report):
     instrument: str
     rate: Decimal
     mark: Decimal | None = None
+
+
+@message(lane=Lane.FEED)
+class SettlementPrice(Report):
+    """The settlement of the trade date that ended last: what variation and price limits are measured from."""
+
+    ts: int
+    instrument: str
+    price: Decimal
 
 
 @message(lane=Lane.FEED)

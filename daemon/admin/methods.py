@@ -38,6 +38,7 @@ class DeskMethods:
             Method("orders", see, "orders that may still fill", self._orders, Listed),
             Method("baskets", see, "baskets at work or open", self._baskets, Listed),
             Method("margin", see, "each account's margin", lambda p, c: views.margin(view)),
+            Method("guards", see, "what the risk guards find", lambda p, c: views.guards(view)),
             Method("funding", see, "funding expected and paid", lambda p, c: views.funding(view)),
             Method("events", see, "what happened", lambda p, c: views.events(view, p.since, p.limit), Since),
             Method("events.follow", see, "what happens", self._follow_from, Follow, follow=self._follow),

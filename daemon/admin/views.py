@@ -15,6 +15,7 @@ from actors.basket import ACTIVE, Basket
 from actors.event_log import Event, EventLog
 from actors.flags import GLOBAL, Flag, FlagMode
 from actors.funding_tracker import FundingTracker
+from actors.guards.exposure import measure
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
@@ -22,6 +23,7 @@ from actors.margin_monitor import MarginMonitor
 from actors.messages import BasketState
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
+from actors.portfolio_guard import PortfolioGuard
 from actors.risk_gate import RiskGate
 from actors.strategies.base import Strategy
 from daemon.admin.desk import DeskView, actor
@@ -181,6 +183,33 @@ def margin(view: DeskView) -> dict[str, Any]:
             "why": one.why,
         }
     return {"accounts": found}
+
+
+def guards(view: DeskView) -> dict[str, Any]:
+    """Which risk guards are on, what they find now, and the exposure they go by, in quote money."""
+    found = actor(view, "portfolio_guard", PortfolioGuard)
+    exposure = measure(found.book, view.now())
+    return {
+        "on": list(found.config.on),
+        "reducing": list(found.config.reducing),
+        "findings": [
+            {
+                "guard": one.guard,
+                "account": one.account,
+                "subject": one.subject,
+                "severity": one.severity.name.lower(),
+                "reason": one.reason,
+                "text": one.text,
+                "keep": number(one.keep),
+                "since_ns": one.since_ns,
+            }
+            for one in found.state.standing.values()
+        ],
+        "net": _numbers(exposure.net_base),
+        "gross": {asset: number(value) for asset, value in exposure.by_asset.items()},
+        "quotes": _numbers(exposure.net_quote),
+        "unpriced": list(exposure.unpriced),
+    }
 
 
 def funding(view: DeskView) -> dict[str, Any]:

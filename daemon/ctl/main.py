@@ -13,6 +13,7 @@ COMMANDS = {
     "orders": _SHOW,
     "baskets": _SHOW,
     "margin": _SHOW,
+    "guards": _SHOW,
     "funding": _SHOW,
     "events": "daemon.ctl.commands:events",
     "kill": "daemon.ctl.stopping:main",
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         listed.add_argument("--all", action="store_true", help="also the ended ones that are remembered")
         listed.add_argument("--limit", type=int, default=200, metavar="N", help="default: %(default)s")
     add("margin", "each account's margin")
+    add("guards", "what the risk guards find, and the exposure they go by")
     add("funding", "funding expected and paid")
     events = add("events", "what happened, and what happens")
     events.add_argument("--follow", action="store_true", help="go on as things happen")

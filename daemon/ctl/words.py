@@ -130,6 +130,19 @@ def margin(told: dict[str, Any]) -> Parts:
     return [margin_table(told["accounts"])]
 
 
+def guards(told: dict[str, Any]) -> Parts:
+    columns = {"guard": "guard", "account": "account", "subject": "about", "severity": "severity", "reason": "reason"}
+    rows = [{**one, "since": when(one["since_ns"])} for one in told["findings"]]
+    assets = [{"asset": asset, "net": told["net"].get(asset), "gross": value} for asset, value in told["gross"].items()]
+    unpriced = [f"no price for {', '.join(told['unpriced'])}"] if told["unpriced"] else []
+    return [
+        f"on: {', '.join(told['on']) or 'none'}",
+        _table("", rows, columns | {"text": "figures", "keep": ">keep", "since": "since"}) if rows else "no finding",
+        *([_table("exposure", assets, {"asset": "asset", "net": ">net", "gross": ">gross"})] if assets else []),
+        *unpriced,
+    ]
+
+
 def funding_table(perpetuals: dict[str, Any]) -> Table:
     rows = [{"instrument": name, **one, "next": when(one["next_ns"])} for name, one in perpetuals.items()]
     columns = {"instrument": "instrument", "rate": ">rate", "next": "next", "qty": ">held", "expected": ">expected"}
@@ -210,6 +223,7 @@ WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "orders": orders,
     "baskets": baskets,
     "margin": margin,
+    "guards": guards,
     "funding": funding,
     "events": events,
     "flags": flags,

@@ -6,6 +6,7 @@ from typing import Final
 
 from actors.basket_plan import DenyReason
 from actors.counting import OTHER
+from actors.guards.findings import GuardReason
 from actors.messages import BasketState, Checker, MarginLevel, MismatchKind
 from actors.risk_checks import Reason
 from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Traded
@@ -15,6 +16,7 @@ from venues.model.money import ZERO
 
 _S: Final = 1_000_000_000
 _POSITION: Final = "account venue symbol side"
+_ABOUT: Final = "guard account venue symbol"
 _TRADED: Final = "venue symbol strategy"
 _CALLS: Final = (
     MarginLevel.WARNING,
@@ -27,6 +29,7 @@ _CALLS: Final = (
 _REFUSALS: Final = dict.fromkeys(
     (
         *(f"{guard}|{reason}" for guard in ("order", Checker.RISK) for reason in Reason),
+        *(f"{Checker.GUARDS}|{reason}" for reason in GuardReason),
         *(f"{guard}|{OTHER}" for guard in (Checker.MARGIN, Checker.LIQUIDITY)),
     ),
     0,
@@ -76,7 +79,9 @@ def _margin_known(scrape: Scrape) -> Series:
 
 def _adl_ranks(scrape: Scrape) -> Series:
     held = {(one.account, one.instrument.id) for one in scrape.facts}
-    for (account, instrument), rank in list(scrape.edges.adl_ranks.items()):
+    state = scrape.guards.state
+    told = {(one.account, one.instrument): state.ranks[key] for key, one in state.held.items() if key in state.ranks}
+    for (account, instrument), rank in (told | scrape.edges.adl_ranks).items():
         if (account, instrument) in held:
             yield (account, *where(instrument)), rank
 
@@ -350,6 +355,28 @@ def _refusals(scrape: Scrape) -> Series:
     return [((first, last), number) for first, last, number in table(_REFUSALS | scrape.statistics.state.refusals)]
 
 
+def _about(scrape: Scrape, account: str, subject: str) -> tuple[str, ...]:
+    """Return account, venue and symbol of what a guard speaks of; a symbol without a venue is an asset or product."""
+    if subject in scrape.config.instruments:
+        return (account, *where(subject))
+    return account, scrape.venue(account) if account else "", subject
+
+
+def _severities(scrape: Scrape) -> Series:
+    highest: dict[tuple[str, ...], int] = {}
+    for one in list(scrape.guards.state.standing.values()):
+        subject = "" if one.subject == one.account else one.subject
+        labels = (one.guard, *_about(scrape, one.account, subject))
+        highest[labels] = max(highest.get(labels, 0), one.severity)
+    return list(highest.items())
+
+
+def _findings(scrape: Scrape) -> Series:
+    for key, number in list(scrape.guards.state.counts.items()):
+        account, subject, guard, severity = key.split("|") if "|" in key else ("", "", OTHER, OTHER)
+        yield (guard, *_about(scrape, account, subject), severity.lower()), number
+
+
 def _working(scrape: Scrape) -> Series:
     accounts = list(scrape.kill.state.live.values())
     for account in scrape.config.accounts:
@@ -410,8 +437,20 @@ EXECUTION: Final[tuple[Family, ...]] = (
     counter(
         "guard_triggers_total",
         "guard reason",
-        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity), by reason.",
+        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity, guards), by reason.",
         _refusals,
+    ),
+    gauge(
+        "guard_severity",
+        _ABOUT,
+        "What a risk guard finds now: 1 warns, 2 lets nothing enlarge it, 3 wants it smaller; absent when nothing.",
+        _severities,
+    ),
+    counter(
+        "guard_findings_total",
+        f"{_ABOUT} level",
+        "Turns of a risk guard to a level: warn, block, reduce.",
+        _findings,
     ),
 )
 

@@ -16,6 +16,7 @@ from actors.funding_tracker import FundingTracker
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
+from actors.portfolio_guard import PortfolioGuard
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
@@ -73,6 +74,10 @@ class Scrape:
     @property
     def risk(self) -> RiskGate:
         return self._actor("risk_gate", RiskGate)
+
+    @property
+    def guards(self) -> PortfolioGuard:
+        return self._actor("portfolio_guard", PortfolioGuard)
 
     @property
     def kill(self) -> KillSwitch:

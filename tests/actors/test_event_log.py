@@ -12,6 +12,8 @@ from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
 from actors.flags import FlagMode, SetFlag
+from actors.guards.findings import Guard, GuardReason, Severity
+from actors.guards.messages import GuardFinding
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -89,6 +91,14 @@ TOLD = [
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
     (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
     (FundingSettled(1, "f", "fut:BTC", D("0.0001"), D(1), D(1), D("-3.5"), "USDT"), "f fut:BTC -3.5 USDT at 0.0001"),
+    (
+        GuardFinding(1, Guard.SPAN, "c", "c", Severity.REDUCE, GuardReason.SPAN_DANGER, "1.2 times", D("0.6")),
+        "span reduce c span_danger: 1.2 times; keep 0.6",
+    ),
+    (
+        GuardFinding(1, Guard.CONCENTRATION, "", "BTC", Severity.CLEAR, GuardReason.CONCENTRATED, ""),
+        "concentration clear BTC concentrated",
+    ),
     (GuardStatus(1, False, why="no answer"), "guard not up: no answer"),
     (GuardStatus(1, True, True), "guard up, in charge"),
     (InboxHighWater(1, 5_000, True), "5000 inputs wait"),
@@ -128,6 +138,20 @@ def test_an_event_is_told_in_one_line(message: Message, text: str) -> None:
     events.handle(5, message)
     [event] = events.state.records
     assert (event.number, event.ts, event.kind, event.text) == (1, 5, type(message).__name__, text)
+
+
+def test_a_finding_is_an_alarm_when_something_must_go_and_one_event_when_it_flickers() -> None:
+    events = log()
+    for severity, is_alarm in ((Severity.WARN, False), (Severity.BLOCK, False), (Severity.REDUCE, True)):
+        events.handle(
+            5, GuardFinding(1, Guard.LEVERAGE, "f", "fut:BTC", severity, GuardReason.SYMBOL_LEVERAGE, "60 is over 50")
+        )
+        assert events.state.records[-1].is_alarm is is_alarm
+    for _ in range(3):
+        events.handle(
+            9, GuardFinding(1, Guard.LEVERAGE, "f", "fut:BTC", Severity.WARN, GuardReason.SYMBOL_LEVERAGE, "again")
+        )
+    assert [event.times for event in events.state.records] == [4, 1, 1]
 
 
 def test_every_kind_that_is_heard_is_told() -> None:

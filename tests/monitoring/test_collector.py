@@ -17,6 +17,8 @@ from actors.messages import (
     Incident,
     KillLevel,
     KillTrigger,
+    MarginLevel,
+    MarginState,
     MismatchKind,
     PositionMismatch,
     PositionUpdate,
@@ -30,7 +32,7 @@ from daemon.metrics.families import Kind
 from daemon.metrics.server import render
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
-from venues.port import Deleveraged, MarkPrice, Message
+from venues.port import AdlRank, Deleveraged, MarkPrice, Message
 
 PERP, SPOT = "binance_usdm:BTCUSDT", "binance_spot:BTCUSDT"
 # fmt: off
@@ -68,8 +70,33 @@ def test_names_are_given_once():
 def test_everything_that_can_be_known_of_a_healthy_desk_is_there(collector):
     found = {name for metric in collector.collect() for name in (metric.name, f"{metric.name}_total")}
     # Nobody of the demo is paid for trading, and nothing of note happened to it.
-    silent = {"basisd_fee_rebates_total", "basisd_incidents_total"}
+    silent = {
+        "basisd_fee_rebates_total",
+        "basisd_incidents_total",
+        "basisd_guard_severity",
+        "basisd_guard_findings_total",
+    }
     assert {family.name for family in FAMILIES} - found == silent
+
+
+def test_what_guards_find_is_told_by_what_it_is_about():
+    config = demo_config()
+    cell = build_cell(config)
+    guards = cell.dispatcher.actors["portfolio_guard"]
+    guards.handle(1, PositionUpdate(1, "futures", PERP, PositionSide.BOTH, Decimal(-1), Decimal(60_000), ZERO))
+    guards.handle(2, AdlRank(2, "futures", PERP, 5))
+    guards.handle(3, MarginState(3, "futures", MarginLevel.WARNING, ZERO, ZERO, None))
+    later = 2_000_000_000
+    guards.handle(later, MarkPrice(later, PERP, Decimal(60_000)))
+    found = series(DeskCollector(cell, EdgeStats(), config, lambda: later, BUILD))
+    venue, symbol = PERP.split(":")
+    severities = found["basisd_guard_severity"]
+    assert severities["futures", "adl", symbol, venue] == 1
+    assert severities["futures", "margin", "", venue] == 1
+    # No wallet was told: leverage and the liquidation price cannot be computed.
+    assert severities["futures", "leverage", symbol, venue] == 2
+    assert severities["futures", "liquidation_distance", symbol, venue] == 2
+    assert found["basisd_guard_findings_total"]["futures", "adl", "warn", symbol, venue] == 1
 
 
 def test_positions_are_worth_what_the_ledger_says(desk, collector):
