@@ -13,6 +13,7 @@ from actors.cell import CellRestarted
 from actors.config_checks import positive
 from actors.control import Acknowledge, AdminCall, GuardStatus
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
+from actors.funding_messages import FundingReconciled
 from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
@@ -110,6 +111,8 @@ class EventLog(Actor):
         state = self.state
         if isinstance(message, AdminCall):
             return message.role != _VIEW
+        if isinstance(message, FundingReconciled):
+            return message.difference is not None
         if isinstance(message, Reconciled):
             is_known = message.account in state.agreed
             state.agreed.add(message.account)

@@ -11,6 +11,7 @@ from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
+from actors.funding_messages import FundingInterval, FundingReconciled
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -31,6 +32,7 @@ from actors.messages import (
 )
 from venues.model.money import to_text
 from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
+from venues.rules.instants import HOUR_NS
 
 TEXT_MAX = 500
 """How many characters of a text are kept: reasons come from outside."""
@@ -70,6 +72,11 @@ def _mismatch(one: PositionMismatch) -> str:
     return f"{one.account} {one.instrument} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
 
 
+def _funding(one: FundingReconciled) -> str:
+    after = "" if one.difference is None else f" after {one.difference}"
+    return f"{one.account} {one.instrument} {one.outcome}{after}: {one.due} {one.asset} due, {one.paid} paid"
+
+
 def _margin(one: MarginState) -> str:
     coverage = "no position" if one.coverage is None else f"coverage {one.coverage:.3f}"
     return f"{one.account} {one.level}, {coverage}"
@@ -95,6 +102,8 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
+    FundingInterval: lambda m: f"{m.instrument} every {m.after_ns / HOUR_NS:g} h, was {m.before_ns / HOUR_NS:g} h",
+    FundingReconciled: _funding,
     FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",
     GuardStatus: _guard,
     InboxHighWater: lambda m: f"{m.depth} inputs wait" if m.is_over else "drained",

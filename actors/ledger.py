@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from actors.base import Actor, handles
 from actors.config_checks import positive
+from actors.funding_messages import FundingPaid
 from actors.messages import (
     BasketState,
     BasketUpdate,
@@ -30,7 +31,7 @@ from venues.model.instrument import Instrument
 from venues.model.money import COST_QUANTUM, ONE, ROUND_HALF_EVEN, ZERO
 from venues.model.order import Side
 from venues.model.position import Position, position_key
-from venues.port import FundingSettled, MarkPrice
+from venues.port import MarkPrice
 
 
 @frozen
@@ -225,8 +226,9 @@ class Ledger(Actor):
         for asset, amount in moved.items():
             self._add(now, fill.account, asset, amount)
 
-    @handles(FundingSettled)
-    def on_funding(self, now: int, settled: FundingSettled) -> None:
+    @handles(FundingPaid)
+    def on_funding(self, now: int, settled: FundingPaid) -> None:
+        """Book what the funding tracker found to be paid: reports of venues come twice, or not at all."""
         state = self.state
         label = f"funding of {settled.instrument}, {settled.account}"
         if settled.instrument not in self.instruments or settled.account not in state.wallets:
@@ -236,7 +238,7 @@ class Ledger(Actor):
             self._refuse(now, "", f"{label}: not a number")
             return
         key = position_key(settled.account, settled.instrument, settled.position_side)
-        if not state.seen.add(f"funding/{key}/{settled.ts}", self.config.seen):
+        if not state.seen.add(f"funding/{key}/{settled.stamp_ns}/{settled.number}", self.config.seen):
             state.duplicates += 1
             return
         for trade, part in self._shares(key, settled.amount):

@@ -396,7 +396,11 @@ class MarginState(Message):
 
 @message()
 class FundingState(Message):
-    """Running funding of one perpetual: expected at `next_ns`, paid so far (signed, positive received)."""
+    """Running funding of one perpetual: expected at `next_ns`, paid so far (signed, positive received).
+
+    `interval_ns` is None until two instants were seen. Not `is_known` when the venue told a rate that cannot be
+    meant: `rate` is the last one that could then.
+    """
 
     ts: int
     instrument: str
@@ -404,6 +408,8 @@ class FundingState(Message):
     next_ns: int | None
     expected: Decimal
     paid: Decimal
+    interval_ns: int | None = None
+    is_known: bool = True
 
 
 # Control

@@ -12,7 +12,8 @@ from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
-from actors.funding_tracker import FundingConfig, FundingTracker
+from actors.funding_records import FundingConfig
+from actors.funding_tracker import FundingTracker
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
@@ -64,7 +65,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("margin", MarginConfig), leverage=leverage),
             name="margin_monitor",
         ),
-        FundingTracker(instruments, config.section("funding", FundingConfig), name="funding_tracker"),
+        FundingTracker(instruments, config.section("funding", FundingConfig), venues, name="funding_tracker"),
         PositionSynchronizer(
             instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
         ),

@@ -14,7 +14,7 @@ import attrs
 from actors.basket_plan import ExecutorConfig
 from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
-from actors.funding_tracker import FundingConfig
+from actors.funding_records import FundingConfig
 from actors.guardian_records import GuardConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig

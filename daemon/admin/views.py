@@ -184,21 +184,40 @@ def margin(view: DeskView) -> dict[str, Any]:
 
 
 def funding(view: DeskView) -> dict[str, Any]:
-    """Each perpetual's funding: what is expected at the next instant, what was paid so far (positive: received)."""
-    tracker = actor(view, "funding_tracker", FundingTracker)
-    found = {
-        instrument: {
+    """Each perpetual's funding: expected at the next instant, due and paid at those behind (positive: received).
+
+    `differences` is what the venue is asked about now, `counts` how often what went wrong.
+    """
+    tracker, now = actor(view, "funding_tracker", FundingTracker), view.now()
+    found = {}
+    for instrument, one in tracker.state.perpetuals.items():
+        day = tracker.day(now, instrument)
+        found[instrument] = {
             "rate": number(one.rate),
             "mark": number(one.mark),
             "next_ns": one.next_ns,
-            "qty": number(sum(one.qty.values(), Decimal(0))),
+            "interval_ns": one.interval_ns,
+            "qty": number(one.qty),
             "expected": number(tracker.expected(instrument)),
+            "expected_24h": number(tracker.expected_per_day(now, instrument)),
             "paid": number(one.paid),
+            "paid_24h": number(day.paid),
+            "stamps_24h": day.stamps,
+            "mean_rate_24h": None if day.mean_rate is None else f"{day.mean_rate:.8f}",
         }
-        for instrument, one in tracker.state.perpetuals.items()
-    }
-    state = tracker.state
-    return {"perpetuals": found, "mismatches": state.mismatches, "missing": state.missing}
+    differences = [
+        {
+            "account": due.account,
+            "instrument": instrument,
+            "stamp_ns": stamp_ns,
+            "qty": number(due.qty),
+            "due": number(amount),
+            "paid": number(due.paid),
+            "difference": due.difference,
+        }
+        for instrument, stamp_ns, due, amount in tracker.differences()
+    ]
+    return {"perpetuals": found, "differences": differences, "counts": dict(tracker.state.counts)}
 
 
 def events(view: DeskView, since: int | None, limit: int) -> dict[str, Any]:

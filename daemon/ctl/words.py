@@ -133,12 +133,17 @@ def margin(told: dict[str, Any]) -> Parts:
 def funding_table(perpetuals: dict[str, Any]) -> Table:
     rows = [{"instrument": name, **one, "next": when(one["next_ns"])} for name, one in perpetuals.items()]
     columns = {"instrument": "instrument", "rate": ">rate", "next": "next", "qty": ">held", "expected": ">expected"}
-    return _table("", rows, columns | {"paid": ">paid"})
+    return _table("", rows, columns | {"expected_24h": ">next 24 h", "paid": ">paid", "paid_24h": ">last 24 h"})
 
 
 def funding(told: dict[str, Any]) -> Parts:
-    wrong = f"{told['mismatches']} payments differed, {told['missing']} never came"
-    return [funding_table(told["perpetuals"]), *([wrong] if told["mismatches"] or told["missing"] else [])]
+    open_ = [{**one, "stamp": when(one["stamp_ns"])} for one in told["differences"]]
+    columns = {"account": "account", "instrument": "instrument", "stamp": "instant", "qty": ">held", "due": ">due"}
+    parts: Parts = [funding_table(told["perpetuals"])]
+    if open_:
+        parts.append(_table("asked about", open_, columns | {"paid": ">paid", "difference": "difference"}))
+    counts = ", ".join(f"{times} {what}" for what, times in told["counts"].items())
+    return [*parts, f"so far: {counts}"] if counts else parts
 
 
 def event_line(one: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from attrs import evolve
 
 from actors.base import Actor
 from actors.cell import CellRestarted
@@ -12,6 +13,7 @@ from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
 from actors.flags import FlagMode, SetFlag
+from actors.funding_messages import FundingDifference, FundingInterval, FundingOutcome, FundingReconciled
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -51,6 +53,7 @@ from venues.port import (
     VenueDown,
     VenueUp,
 )
+from venues.rules.instants import HOUR_NS
 
 D = Decimal
 BOTH = PositionSide.BOTH
@@ -88,6 +91,13 @@ TOLD = [
     (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
     (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
+    (FundingInterval(1, "fut:BTC", 8 * HOUR_NS, HOUR_NS, 2), "fut:BTC every 1 h, was 8 h"),
+    (
+        FundingReconciled(
+            *(1, "f", "fut:BTC", BOTH, 1, "USDT", D("-3.5"), None, FundingOutcome.NOT_PAID, FundingDifference.MISSING)
+        ),
+        "f fut:BTC not_paid after missing: -3.5 USDT due, None paid",
+    ),
     (FundingSettled(1, "f", "fut:BTC", D("0.0001"), D(1), D(1), D("-3.5"), "USDT"), "f fut:BTC -3.5 USDT at 0.0001"),
     (GuardStatus(1, False, why="no answer"), "guard not up: no answer"),
     (GuardStatus(1, True, True), "guard up, in charge"),
@@ -185,6 +195,12 @@ def test_a_reconciliation_is_news_after_something_went_wrong() -> None:
     assert numbers(events, VenueDown(1, "spot", "orders"), agreed) == [True, False]
     assert numbers(events, VenueDown(1, "fut", "orders"), agreed, agreed) == [True, True, False]
     assert numbers(events, CellRestarted(1, 1, "x", ""), agreed) == [True, True]
+
+
+def test_funding_that_agrees_at_once_is_no_news() -> None:
+    agreed = FundingReconciled(1, "f", "fut:BTC", BOTH, 1, "USDT", D(1), D(1), FundingOutcome.AGREED)
+    found = evolve(agreed, outcome=FundingOutcome.FOUND, difference=FundingDifference.MISSING)
+    assert numbers(log(), agreed, found) == [False, True]
 
 
 def test_a_guard_that_says_the_same_again_is_no_news() -> None:
