@@ -181,6 +181,9 @@ class FundingDesk(Actor):
             return None
         if due.paid is not None:
             return FundingOutcome.TAKEN_BACK
+        if expected is None:
+            # The history was asked too and knows no settlement here: the venue moved the instant.
+            return FundingOutcome.NOT_DUE
         return FundingOutcome.ACCEPTED if due.is_moved else FundingOutcome.NOT_PAID
 
     def _end(self, now: int, instrument: str, stamp: Stamp, due: Due, outcome: FundingOutcome) -> None:

@@ -452,6 +452,19 @@ def test_a_settled_rate_of_zero_makes_nothing_due():
     assert desk.incidents == []
 
 
+def test_an_instant_that_the_venue_moved_is_nobodys_loss():
+    """Neither income nor history know of it: nothing was settled there."""
+    desk = Desk("1")
+    desk.stamp()
+    desk.close()
+    for at in (T + GRACE, T + GRACE + CONFIG.proof_ns):
+        desk.answer(at)
+        desk.tracker.on_timer(at + 1, "ask/f")
+    desk.answer(T + GRACE + CONFIG.proof_ns + 1)
+    assert desk.outcomes == [(FundingOutcome.NOT_DUE, FundingDifference.MISSING, None, None)]
+    assert desk.incidents == ["funding_missing"]
+
+
 # Restarts
 
 
