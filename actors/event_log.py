@@ -34,7 +34,7 @@ from venues.port import Deleveraged, Liquidated, Message, VenueDown
 _VIEW = "view"
 _SHADOW = "shadow"
 # What a person asked for and did not get needs nobody's attention later.
-_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused"})
+_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
 _NO_NEWS = (OrderStatus.SENT, OrderStatus.PARTIALLY_FILLED)
 _FOLD_OVER = 20

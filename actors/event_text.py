@@ -30,6 +30,7 @@ from actors.messages import (
     RoundTrip,
     StopCommand,
 )
+from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.money import to_text
 from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
 from venues.rules.instants import HOUR_NS
@@ -69,7 +70,8 @@ def _limit(change: TightenLimit) -> str:
 
 
 def _mismatch(one: PositionMismatch) -> str:
-    return f"{one.account} {one.instrument} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
+    what = f"{one.account} {one.instrument or 'account'}"
+    return f"{what} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
 
 
 def _funding(one: FundingReconciled) -> str:
@@ -96,6 +98,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Acknowledge: lambda m: _because(f"seen up to {m.number}, by {m.operator}", m.reason),
     AdminCall: lambda m: f"{m.method} {m.params} by uid {m.uid}, pid {m.pid}",
     AdminResult: lambda m: _because(f"{m.method} {'done' if m.is_ok else 'refused'}", m.text),
+    Adopt: lambda m: _because(f"adopt {m.what or 'the mode'} of {m.account}, by {m.operator}", m.reason),
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
@@ -115,6 +118,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
     PositionMismatch: _mismatch,
+    PositionResolved: lambda m: f"{m.account} {m.instrument or 'account'} {m.kind} no more: {m.how}",
     Reconciled: lambda m: f"{m.account} agrees with its venue",
     ResumeCommand: lambda m: m.reason,
     RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
@@ -123,6 +127,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     TightenLimit: _limit,
     VenueDown: _venue,
     VenueUp: _venue,
+    WalletMoved: lambda m: f"{m.account} {m.kind} {m.amount} {m.asset}, {m.income_id}",
 }
 """What is said of each message that is kept."""
 

@@ -24,6 +24,7 @@ from actors.messages import (
     KillTrigger,
     PositionUpdate,
 )
+from actors.sync_messages import WalletSuspected
 from venues.model.money import ZERO
 from venues.port import (
     FundingRate,
@@ -104,6 +105,13 @@ class FundingTracker(FundingDesk):
         if self.state.started_ns < 0:
             self.state.started_ns = now
         self._catch_up(now, account)
+
+    @handles(WalletSuspected)
+    def on_suspected(self, now: int, suspected: WalletSuspected) -> None:
+        """Money moved that our book does not know: it may be funding."""
+        asking = self.state.accounts.get(suspected.account)
+        if asking is not None and not asking.asked and not asking.down:
+            self._catch_up_from(now, suspected.account)
 
     @handles(VenueDown)
     def on_down(self, now: int, down: VenueDown) -> None:

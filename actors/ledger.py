@@ -1,7 +1,7 @@
 """Decides what we own and what it earned: positions, wallets, realised profit, fees and funding from our own fills.
 
-The book is made of fills and funding only; nothing a venue says about balances or positions changes it. For every
-account and asset: wallet = initial + realised - fees + funding - cost of the spot positions settled in it.
+The book is made of fills, funding and transfers; nothing a venue says of balances or positions changes it. For every
+account and asset: wallet = initial + realised - fees + funding - cost of the spot positions settled in it + transfers.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,7 @@ from actors.messages import (
     WalletUpdate,
 )
 from actors.recent import Recent
+from actors.sync_messages import WalletMoved
 from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import COST_QUANTUM, ONE, ROUND_HALF_EVEN, ZERO
@@ -246,6 +247,12 @@ class Ledger(Actor):
             self._flow(trade.strategy, settled.asset).funding += part
         self._add(now, settled.account, settled.asset, settled.amount)
         self._publish_pnl(now)
+
+    @handles(WalletMoved)
+    def on_moved(self, now: int, moved: WalletMoved) -> None:
+        """Money that came in or went out beside all trading moves the wallet, and is neither profit nor loss."""
+        if moved.account in self.state.wallets and moved.amount.is_finite():
+            self._add(now, moved.account, moved.asset, moved.amount)
 
     def _shares(self, key: str, amount: Decimal) -> list[tuple[Trade, Decimal]]:
         """Split `amount` over the trades that hold the position, by signed quantity, exact to the last digit."""

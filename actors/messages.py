@@ -351,10 +351,17 @@ class MismatchKind(StrEnum):
     LEVERAGE = "leverage"
     LIQUIDATED = "liquidated"
     DELEVERAGED = "deleveraged"
+    MARGIN_MODE = "margin_mode"
+    POSITION_MODE = "position_mode"
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    WALLET_DRIFT = "wallet_drift"
 
 
 @message()
 class PositionMismatch(Message):
+    """Our book and the venue's differ. `instrument` is the asset for a wallet, empty for a whole account."""
+
     ts: int
     account: str
     instrument: str

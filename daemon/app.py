@@ -19,10 +19,11 @@ from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
-from actors.position_synchronizer import PositionSynchronizer, SyncConfig
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
+from actors.sync_records import Modes, SyncConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.model.book_sync import SequenceRule
@@ -67,7 +68,12 @@ def build_actors(config: RunConfig) -> list[Actor]:
         ),
         FundingTracker(instruments, config.section("funding", FundingConfig), venues, name="funding_tracker"),
         PositionSynchronizer(
-            instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
+            instruments,
+            venues,
+            config.section("positions", SyncConfig),
+            leverage,
+            name="position_synchronizer",
+            modes={one.id: Modes(one.margin_mode, one.position_mode) for one in config.accounts.values()},
         ),
         OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
         AtomicExecutor(

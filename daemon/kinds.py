@@ -20,10 +20,10 @@ from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
 from actors.order_records import OrderManagerConfig
-from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
+from actors.sync_records import SyncConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig

@@ -40,12 +40,14 @@ from actors.messages import (
     StopCommand,
     WalletUpdate,
 )
+from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import OrderStatus, PositionSide, Side
 from venues.port import (
     BookDelta,
     Deleveraged,
     FundingSettled,
+    IncomeKind,
     Liquidated,
     MarkPrice,
     Message,
@@ -79,6 +81,8 @@ def basket(state: BasketState, why: str = "", basket_id: str = "b1", closes: str
 
 TOLD = [
     (Acknowledge(1, "ann", 7, "looked"), "seen up to 7, by ann: looked"),
+    (Adopt(1, "ann", "f", "fut:BTC", "not ours"), "adopt fut:BTC of f, by ann: not ours"),
+    (Adopt(1, "ann", "f", "", "hedge it is"), "adopt the mode of f, by ann: hedge it is"),
     (AdminCall(1, "ops", "kill", '{"level":"flatten"}', 1000, 100, 7), 'kill {"level":"flatten"} by uid 1000, pid 7'),
     (AdminResult(1, "arm", False, "live orders"), "arm refused: live orders"),
     (AdminResult(1, "kill", True, ""), "kill done"),
@@ -119,6 +123,14 @@ TOLD = [
         PositionMismatch(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, D(1), D(2), "fills"),
         "f fut:BTC quantity: ours 1, theirs 2; fills",
     ),
+    (
+        PositionMismatch(1, "f", "", BOTH, MismatchKind.POSITION_MODE, D(0), D(0), "set"),
+        "f account position_mode: ours 0, theirs 0; set",
+    ),
+    (
+        PositionResolved(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, 0, "our book caught up"),
+        "f fut:BTC quantity no more: our book caught up",
+    ),
     (Reconciled(1, "f"), "f agrees with its venue"),
     (ResumeCommand(1, "goes on from run 000001"), "goes on from run 000001"),
     (RoundTrip(1, "b1", "s", D("4.2")), "b1 made 4.2"),
@@ -129,6 +141,7 @@ TOLD = [
     (TightenLimit(1, "ann", "fut:BTC", "order_qty_max", D(5), "fat"), "fut:BTC order_qty_max to 5, by ann: fat"),
     (VenueDown(1, "fut", "orders", "reset"), "fut orders is down: reset"),
     (VenueUp(1, "fut"), "fut is up"),
+    (WalletMoved(1, "f", "USDT", D(-9), IncomeKind.TRANSFER, "77"), "f transfer -9 USDT, 77"),
 ]
 
 

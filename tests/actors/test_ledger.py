@@ -21,11 +21,12 @@ from actors.messages import (
     RoundTrip,
     WalletUpdate,
 )
+from actors.sync_messages import WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
-from venues.port import MarkPrice
+from venues.port import IncomeKind, MarkPrice
 
 D = Decimal
 PERP = Instrument("fut", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", D("0.1"), D("0.001"))
@@ -214,6 +215,14 @@ def test_funding_is_booked_once_and_corrected_by_what_follows():
         ledger.handle(2, FundingPaid(2, "f", PERP.id, PositionSide.BOTH, 7, number, "USDT", D(amount)))
     assert ledger.totals().funding == {"USDT": -3}
     assert ledger.state.duplicates == 2
+
+
+def test_a_transfer_moves_the_wallet_and_is_no_profit():
+    ledger, done = make()
+    before = ledger.state.wallets["f"]["USDT"]
+    ledger.handle(2, WalletMoved(2, "f", "USDT", D("-7.5"), IncomeKind.TRANSFER, "1"))
+    assert last(done, WalletUpdate).balance == before - D("7.5")
+    assert ledger.totals().net == {}
 
 
 FILLS = st.lists(
