@@ -22,8 +22,10 @@ from actors.margin_monitor import MarginMonitor
 from actors.messages import BasketState
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.strategies.base import Strategy
+from actors.sync_records import RESOLUTIONS
 from daemon.admin.desk import DeskView, actor
 from venues.model.money import to_text
 
@@ -98,6 +100,35 @@ def positions(view: DeskView) -> dict[str, Any]:
             }
         )
     return {"positions": found, "wallets": {name: _numbers(wallet) for name, wallet in ledger.state.wallets.items()}}
+
+
+def mismatches(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:
+    """Where our books and the venues' differ now, newest first; with `is_all` also what is over and remembered."""
+    sync = actor(view, "position_synchronizer", PositionSynchronizer)
+    wanted = (one for one in reversed(sync.state.history) if is_all or one.ended_ns is None)
+    found, left_out = _first(wanted, limit)
+    return {
+        "mismatches": [
+            {
+                "account": one.account,
+                "what": one.instrument,
+                "side": one.side,
+                "kind": one.kind,
+                "ours": number(one.ours),
+                "theirs": number(one.theirs),
+                "detail": one.detail,
+                "since_ns": one.ts,
+                "ended_ns": one.ended_ns,
+                "how": one.how,
+                "action": RESOLUTIONS[one.kind].action,
+                "why": RESOLUTIONS[one.kind].why,
+            }
+            for one in found
+        ],
+        "left_out": left_out,
+        "told": sync.state.mismatches,
+        "resolved": sync.state.resolved,
+    }
 
 
 def orders(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:

@@ -92,6 +92,22 @@ def positions(told: dict[str, Any]) -> Parts:
     ]
 
 
+def mismatches(told: dict[str, Any]) -> Parts:
+    columns = {"account": "account", "what": "what", "kind": "kind", "ours": ">ours", "theirs": ">theirs"}
+    columns |= {"since": "since", "ended": "ended", "said": "what is done"}
+    rows = [
+        {
+            **one,
+            "since": when(one["since_ns"]),
+            "ended": when(one["ended_ns"]) if one["ended_ns"] is not None else "",
+            "said": one["how"] or "; ".join(filter(None, (one["detail"], one["action"], one["why"]))),
+        }
+        for one in told["mismatches"]
+    ]
+    counts = f"{told['told']} told so far, {told['resolved']} resolved"
+    return [_table("", rows, columns) if rows else "nothing differs", *_left_out(told), counts]
+
+
 def orders(told: dict[str, Any]) -> Parts:
     columns = {"client_order_id": "order", "instrument": "instrument", "side": "side", "qty": ">quantity"}
     columns |= {"price": ">price", "tif": "tif", "status": "status", "filled": ">filled", "basket": "basket"}
@@ -212,6 +228,7 @@ def changed(told: dict[str, Any]) -> Parts:
 WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "status": status,
     "positions": positions,
+    "mismatches": mismatches,
     "orders": orders,
     "baskets": baskets,
     "margin": margin,

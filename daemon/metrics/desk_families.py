@@ -7,9 +7,10 @@ from typing import Final
 from actors.basket_plan import DenyReason
 from actors.counting import OTHER
 from actors.funding_messages import FundingDifference
-from actors.messages import BasketState, Checker, MarginLevel, MismatchKind
+from actors.messages import BasketState, Checker, KillLevel, MarginLevel, MismatchKind
 from actors.risk_checks import Reason
 from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Traded
+from actors.sync_records import RESOLUTIONS
 from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
 from daemon.metrics.positions import Facts
 from venues.model.money import ZERO
@@ -102,9 +103,19 @@ def _mismatches(scrape: Scrape) -> Series:
 
 
 def _mismatched(scrape: Scrape) -> Series:
-    conditions = scrape.kill.state.conditions
+    conditions, accounts = scrape.kill.state.conditions, scrape.sync.state.accounts
     for account in scrape.config.accounts:
-        yield (account, scrape.venue(account)), int(f"mismatch/{account}" in conditions)
+        suspects = accounts[account].suspects.values() if account in accounts else ()
+        stands = any(one.is_told and (one.is_refused or _is_grave(one.kind)) for one in suspects)
+        yield (account, scrape.venue(account)), int(stands or f"mismatch/{account}" in conditions)
+
+
+def _is_grave(kind: MismatchKind) -> bool:
+    return RESOLUTIONS[kind].level is not KillLevel.ARMED
+
+
+def _resolved(scrape: Scrape) -> Series:
+    return known(scrape.sync.state.resolved)
 
 
 def _reconciled(scrape: Scrape) -> Series:
@@ -203,10 +214,13 @@ POSITIONS: Final[tuple[Family, ...]] = (
         "Differences found between our book and the venue's.",
         _mismatches,
     ),
+    counter(
+        "position_mismatches_resolved_total", "", "Differences that are over: booked, set back or adopted.", _resolved
+    ),
     gauge(
         "position_mismatch",
         "account venue",
-        "1 while an account's positions differ from the venue's, 0 otherwise.",
+        "1 while an account's positions, money or modes differ from the venue's and that stops it, 0 otherwise.",
         _mismatched,
     ),
     gauge(

@@ -16,6 +16,7 @@ from actors.funding_tracker import FundingTracker
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
@@ -81,6 +82,10 @@ class Scrape:
     @property
     def executor(self) -> AtomicExecutor:
         return self._actor("atomic_executor", AtomicExecutor)
+
+    @property
+    def sync(self) -> PositionSynchronizer:
+        return self._actor("position_synchronizer", PositionSynchronizer)
 
     @property
     def statistics(self) -> Statistics:

@@ -4,7 +4,6 @@ import json
 from decimal import Decimal
 
 import pytest
-from attrs import evolve
 
 from actors.base import Actor
 from actors.cell import CellRestarted
@@ -211,8 +210,9 @@ def test_a_reconciliation_is_news_after_something_went_wrong() -> None:
 
 
 def test_funding_that_agrees_at_once_is_no_news() -> None:
-    agreed = FundingReconciled(1, "f", "fut:BTC", BOTH, 1, "USDT", D(1), D(1), FundingOutcome.AGREED)
-    found = evolve(agreed, outcome=FundingOutcome.FOUND, difference=FundingDifference.MISSING)
+    what = (1, "f", "fut:BTC", BOTH, 1, "USDT", D(1), D(1))
+    agreed = FundingReconciled(*what, FundingOutcome.AGREED)
+    found = FundingReconciled(*what, FundingOutcome.FOUND, FundingDifference.MISSING)
     assert numbers(log(), agreed, found) == [False, True]
 
 

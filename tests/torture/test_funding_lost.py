@@ -33,12 +33,17 @@ class ForgetfulVenue(FaultyVenue):
             fault = self._rng.choice(["told", "lost", "doubled", "late", "wrong", "wrong first"])
             self.counts[fault] += 1
             if fault in ("wrong", "wrong first"):
-                through.append(evolve(report, amount=report.amount * 2, qty=report.qty * 2))
+                through.append(_doubled(report))
             if fault in ("told", "doubled", "wrong first"):
                 through.append(report)
             if fault in ("doubled", "late"):
                 self._hold(now + self._rng.randrange(1, 4_000_000_000), report)
         return through
+
+
+def _doubled(one):
+    what = (one.ts, one.account, one.instrument, one.rate, one.mark, one.qty * 2, one.amount * 2, one.asset)
+    return FundingSettled(*what, one.position_side)
 
 
 def forgetful(config, script):
