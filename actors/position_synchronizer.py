@@ -21,6 +21,7 @@ from actors.messages import (
     Reconciled,
     WalletUpdate,
 )
+from actors.order_records import VENUE_REASONS
 from actors.sync_desk import INCOME, ROUND, SyncDesk
 from actors.sync_messages import Adopt
 from actors.sync_records import (
@@ -166,9 +167,13 @@ class PositionSynchronizer(SyncDesk):
 
     @handles(FillEvent)
     def on_fill(self, now: int, event: FillEvent) -> None:
-        sync = self.state.accounts.get(event.fill.account)
-        if sync is not None:
-            sync.moved_ns = now
+        fill = event.fill
+        sync = self.state.accounts.get(fill.account)
+        if sync is None:
+            return
+        sync.moved_ns = now
+        if fill.reason in VENUE_REASONS:
+            sync.taken_ns[position_key(fill.account, fill.instrument, fill.position_side)] = fill.ts
 
     @handles(OrderUpdate)
     def on_order(self, now: int, update: OrderUpdate) -> None:
@@ -223,12 +228,15 @@ class PositionSynchronizer(SyncDesk):
         key = position_key(report.account, report.instrument, report.position_side)
         sync.forced[key] = kind
         ours = self.state.ours.setdefault(key, Ours(report.account, report.instrument, report.position_side))
-        # Said at once: by the next answer our book may have caught up, and the event would pass unnoticed.
-        found = Finding(kind, ours.instrument, ours.side, ours.qty, ours.qty + report.side.sign * report.qty)
+        # Said at once: by the next answer our book may have caught up, and the event would pass unnoticed. The fill may
+        # have come before the report of what it was.
+        change = report.side.sign * report.qty
+        was = ours.qty - change if sync.taken_ns.get(key, -1) >= report.ts else ours.qty
+        found = Finding(kind, ours.instrument, ours.side, was, was + change)
         before = sync.suspects.get(key)
         if before is not None and before.is_told:
             self._end_episode(now, ours.account, before, f"became {kind}")
-        suspect = Suspect(kind, found.theirs, now, True, ours.instrument, ours.side, ours.qty)
+        suspect = Suspect(kind, found.theirs, now, True, ours.instrument, ours.side, was)
         sync.suspects[key] = suspect
         self._tell(now, ours.account, found)
         self._act(now, ours.account, suspect)

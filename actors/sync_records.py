@@ -185,6 +185,7 @@ class EntriesOff:
 @define
 class AccountSync:
     """One account. `asked` are the outstanding queries by id, `agreed` says whether every answer so far agreed.
+    `forced` is what the venue did to a position since, `taken_ns` the venue's time of the last fill it forced there.
 
     `baseline` is what each base asset's balance was beyond our own spot positions at the first answer. `adopted` is
     what a person accepted: a quantity or an amount by suspect, `accepted` a setting's words. `wallet_ns` is the venue's
@@ -200,6 +201,7 @@ class AccountSync:
     suspects: dict[str, Suspect] = field(factory=dict)
     baseline: dict[str, Decimal] = field(factory=dict)
     forced: dict[str, MismatchKind] = field(factory=dict)
+    taken_ns: dict[str, int] = field(factory=dict)
     reconciled_ns: int | None = None
     next_round_ns: int | None = None
     down: dict[str, str] = field(factory=dict)

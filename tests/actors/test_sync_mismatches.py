@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sync_by_hand import CONFIG, PERP, QUIET, SECOND, SPOT, SyncDesk, T
 
-from actors.messages import Incident, KillLevel, KillTrigger, MismatchKind, PositionMismatch, Reconciled
+from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, MismatchKind, PositionMismatch, Reconciled
 from actors.sync_messages import Adopt, PositionResolved, WalletMoved, WalletSuspected
 from actors.sync_records import RESOLUTIONS, Modes
 from venues.model.account import MarginMode, PositionMode
+from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import PositionSide, Side
 from venues.port import (
     AccountReport,
@@ -147,6 +148,24 @@ def test_deleveraging_is_told_at_once_and_ends_when_the_fill_is_booked():
     desk.position(0)
     desk.round()
     desk.answer()
+    assert ends(desk) == [(MismatchKind.DELEVERAGED, "our book caught up")]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_the_venue_took_is_told_alike_whether_its_fill_came_before_or_after(is_first):
+    desk = held(3)
+    taken = Fill(
+        *(desk.now, "f", PERP.id, "adl", "t", Side.SELL, D(90), D(2), Liquidity.NONE, D(0), "USDT", FillReason.ADL)
+    )
+    if is_first:
+        desk.give(FillEvent(desk.now, "", "", "", taken))
+        desk.position(1)
+    desk.give(Deleveraged(desk.now, "f", PERP.id, Side.SELL, D(2), D(90)))
+    assert [(one.ours, one.theirs) for one in desk.of(PositionMismatch)] == [(3, 1)]
+    desk.position(1)
+    desk.now += QUIET
+    desk.round()
+    desk.answer(RIGHT)
     assert ends(desk) == [(MismatchKind.DELEVERAGED, "our book caught up")]
 
 
