@@ -13,6 +13,7 @@ from actors.cell import CellRestarted
 from actors.config_checks import positive
 from actors.control import Acknowledge, AdminCall, GuardStatus
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
+from actors.funding_messages import FundingReconciled
 from actors.guards.findings import Severity
 from actors.guards.messages import GuardFinding
 from actors.messages import (
@@ -35,7 +36,7 @@ from venues.port import Deleveraged, Liquidated, Message, VenueDown
 _VIEW = "view"
 _SHADOW = "shadow"
 # What a person asked for and did not get needs nobody's attention later.
-_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused"})
+_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
 _NO_NEWS = (OrderStatus.SENT, OrderStatus.PARTIALLY_FILLED)
 _FOLD_OVER = 20
@@ -112,6 +113,8 @@ class EventLog(Actor):
         state = self.state
         if isinstance(message, AdminCall):
             return message.role != _VIEW
+        if isinstance(message, FundingReconciled):
+            return message.difference is not None
         if isinstance(message, Reconciled):
             is_known = message.account in state.agreed
             state.agreed.add(message.account)

@@ -11,6 +11,7 @@ from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
+from actors.funding_messages import FundingInterval, FundingReconciled
 from actors.guards.findings import Severity
 from actors.guards.messages import GuardFinding
 from actors.limits import TightenLimit
@@ -31,8 +32,10 @@ from actors.messages import (
     RoundTrip,
     StopCommand,
 )
+from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.money import to_text
 from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
+from venues.rules.instants import HOUR_NS
 
 TEXT_MAX = 500
 """How many characters of a text are kept: reasons come from outside."""
@@ -69,7 +72,13 @@ def _limit(change: TightenLimit) -> str:
 
 
 def _mismatch(one: PositionMismatch) -> str:
-    return f"{one.account} {one.instrument} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
+    what = f"{one.account} {one.instrument or 'account'}"
+    return f"{what} {one.kind}: ours {one.ours}, theirs {one.theirs}; {one.resolution}"
+
+
+def _funding(one: FundingReconciled) -> str:
+    after = "" if one.difference is None else f" after {one.difference}"
+    return f"{one.account} {one.instrument} {one.outcome}{after}: {one.due} {one.asset} due, {one.paid} paid"
 
 
 def _finding(one: GuardFinding) -> str:
@@ -97,12 +106,15 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Acknowledge: lambda m: _because(f"seen up to {m.number}, by {m.operator}", m.reason),
     AdminCall: lambda m: f"{m.method} {m.params} by uid {m.uid}, pid {m.pid}",
     AdminResult: lambda m: _because(f"{m.method} {'done' if m.is_ok else 'refused'}", m.text),
+    Adopt: lambda m: _because(f"adopt {m.what or 'the mode'} of {m.account}, by {m.operator}", m.reason),
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
+    FundingInterval: lambda m: f"{m.instrument} every {m.after_ns / HOUR_NS:g} h, was {m.before_ns / HOUR_NS:g} h",
+    FundingReconciled: _funding,
     FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",
     GuardFinding: _finding,
     GuardStatus: _guard,
@@ -115,6 +127,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
     PositionMismatch: _mismatch,
+    PositionResolved: lambda m: f"{m.account} {m.instrument or 'account'} {m.kind} no more: {m.how}",
     Reconciled: lambda m: f"{m.account} agrees with its venue",
     ResumeCommand: lambda m: m.reason,
     RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
@@ -123,6 +136,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     TightenLimit: _limit,
     VenueDown: _venue,
     VenueUp: _venue,
+    WalletMoved: lambda m: f"{m.account} {m.kind} {m.amount} {m.asset}, {m.income_id}",
 }
 """What is said of each message that is kept."""
 

@@ -34,7 +34,7 @@ from actors.messages import (
     Reconciled,
     RoundTrip,
 )
-from actors.position_synchronizer import RESOLUTIONS
+from actors.sync_records import RESOLUTIONS
 from venues.model.money import ONE, ZERO
 from venues.model.order import OrderStatus
 from venues.model.position import position_key

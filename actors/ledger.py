@@ -1,7 +1,7 @@
 """Decides what we own and what it earned: positions, wallets, realised profit, fees and funding from our own fills.
 
-The book is made of fills and funding only; nothing a venue says about balances or positions changes it. For every
-account and asset: wallet = initial + realised - fees + funding - cost of the spot positions settled in it.
+The book is made of fills, funding and transfers; nothing a venue says of balances or positions changes it. For every
+account and asset: wallet = initial + realised - fees + funding - cost of the spot positions settled in it + transfers.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from actors.base import Actor, handles
 from actors.config_checks import positive
+from actors.funding_messages import FundingPaid
 from actors.messages import (
     BasketState,
     BasketUpdate,
@@ -25,12 +26,13 @@ from actors.messages import (
     WalletUpdate,
 )
 from actors.recent import Recent
+from actors.sync_messages import WalletMoved
 from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import COST_QUANTUM, ONE, ROUND_HALF_EVEN, ZERO
 from venues.model.order import Side
 from venues.model.position import Position, position_key
-from venues.port import FundingSettled, MarkPrice
+from venues.port import MarkPrice
 
 
 @frozen
@@ -227,8 +229,9 @@ class Ledger(Actor):
         for asset, amount in moved.items():
             self._add(now, fill.account, asset, amount)
 
-    @handles(FundingSettled)
-    def on_funding(self, now: int, settled: FundingSettled) -> None:
+    @handles(FundingPaid)
+    def on_funding(self, now: int, settled: FundingPaid) -> None:
+        """Book what the funding tracker found to be paid: reports of venues come twice, or not at all."""
         state = self.state
         label = f"funding of {settled.instrument}, {settled.account}"
         if settled.instrument not in self.instruments or settled.account not in state.wallets:
@@ -238,7 +241,7 @@ class Ledger(Actor):
             self._refuse(now, "", f"{label}: not a number")
             return
         key = position_key(settled.account, settled.instrument, settled.position_side)
-        if not state.seen.add(f"funding/{key}/{settled.ts}", self.config.seen):
+        if not state.seen.add(f"funding/{key}/{settled.stamp_ns}/{settled.number}", self.config.seen):
             state.duplicates += 1
             return
         for trade, part in self._shares(key, settled.amount):
@@ -246,6 +249,12 @@ class Ledger(Actor):
             self._flow(trade.strategy, settled.asset).funding += part
         self._add(now, settled.account, settled.asset, settled.amount)
         self._publish_pnl(now)
+
+    @handles(WalletMoved)
+    def on_moved(self, now: int, moved: WalletMoved) -> None:
+        """Money that came in or went out beside all trading moves the wallet, and is neither profit nor loss."""
+        if moved.account in self.state.wallets and moved.amount.is_finite():
+            self._add(now, moved.account, moved.asset, moved.amount)
 
     def _shares(self, key: str, amount: Decimal) -> list[tuple[Trade, Decimal]]:
         """Split `amount` over the trades that hold the position, by signed quantity, exact to the last digit."""

@@ -352,10 +352,17 @@ class MismatchKind(StrEnum):
     LEVERAGE = "leverage"
     LIQUIDATED = "liquidated"
     DELEVERAGED = "deleveraged"
+    MARGIN_MODE = "margin_mode"
+    POSITION_MODE = "position_mode"
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    WALLET_DRIFT = "wallet_drift"
 
 
 @message()
 class PositionMismatch(Message):
+    """Our book and the venue's differ. `instrument` is the asset for a wallet, empty for a whole account."""
+
     ts: int
     account: str
     instrument: str
@@ -397,7 +404,11 @@ class MarginState(Message):
 
 @message()
 class FundingState(Message):
-    """Running funding of one perpetual: expected at `next_ns`, paid so far (signed, positive received)."""
+    """Running funding of one perpetual: expected at `next_ns`, paid so far (signed, positive received).
+
+    `interval_ns` is None until two instants were seen. Not `is_known` when the venue told a rate that cannot be
+    meant: `rate` is the last one that could then.
+    """
 
     ts: int
     instrument: str
@@ -405,6 +416,8 @@ class FundingState(Message):
     next_ns: int | None
     expected: Decimal
     paid: Decimal
+    interval_ns: int | None = None
+    is_known: bool = True
 
 
 # Control

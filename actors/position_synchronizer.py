@@ -7,27 +7,40 @@ believed when it is seen in two answers with nothing of ours moving in between, 
 from collections.abc import Mapping
 from decimal import Decimal
 
-from attrs import define, field, frozen
-
-from actors.base import Actor, handles
+from actors.base import handles
 from actors.cell import CellRestarted
-from actors.config_checks import not_negative, positive
 from actors.messages import (
     MARKET_CHANNEL,
     FillEvent,
+    Incident,
     KillLevel,
     KillTrigger,
     MismatchKind,
     OrderUpdate,
-    PositionMismatch,
     PositionUpdate,
     Reconciled,
+    WalletUpdate,
+)
+from actors.order_records import VENUE_REASONS
+from actors.sync_desk import INCOME, ROUND, SyncDesk
+from actors.sync_messages import Adopt
+from actors.sync_records import (
+    RESOLUTIONS,
+    AccountSync,
+    EntriesOff,
+    Finding,
+    Modes,
+    Ours,
+    Suspect,
+    SyncConfig,
+    classify,
 )
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, PositionSide
 from venues.model.position import position_key
 from venues.port import (
+    AccountReport,
     Deleveraged,
     Liquidated,
     PositionReport,
@@ -35,150 +48,23 @@ from venues.port import (
     QueryFailed,
     QueryKind,
     QueryResult,
-    SetLeverage,
     VenueDown,
     VenueUp,
 )
 
 _IN_FLIGHT = (OrderStatus.CREATED, OrderStatus.SENT, OrderStatus.UNKNOWN)
-_ROUND = "round/"
 _ANSWER = "answer/"
+_BOTH = PositionSide.BOTH
+_ENTRY_STEP = Decimal("0.00000001")
 
 
-@frozen
-class Resolution:
-    """What is done about a kind of mismatch: `action`, the kill level asked for (ARMED: none), and why that is right.
+class PositionSynchronizer(SyncDesk):
+    """`accounts` gives each account's venue; derivatives are compared by position, spot by balance, all money by asset.
 
-    fills: ask for the trade history, from which the order manager books what we missed. leverage: set it again.
-    hold: nothing by itself; a person decides. Our book is never overwritten by the venue's: it is made of fills.
+    `leverage` by instrument and `modes` by account are what must be set. Base assets that are also margin of other
+    instruments at the same venue move for other reasons than our spot trades and are compared as money. Money that
+    futures settle in daily is not compared.
     """
-
-    action: str
-    level: KillLevel
-    why: str
-
-
-RESOLUTIONS: dict[MismatchKind, Resolution] = {
-    MismatchKind.QUANTITY: Resolution("fills", KillLevel.REDUCE_ONLY, "a fill was missed or somebody else trades here"),
-    MismatchKind.CLOSED_EXTERNALLY: Resolution(
-        "fills", KillLevel.REDUCE_ONLY, "the other legs are unhedged until the fills say who closed it"
-    ),
-    MismatchKind.UNKNOWN_POSITION: Resolution(
-        "fills", KillLevel.REDUCE_ONLY, "ours by a missed fill, or somebody else's: never traded away unasked"
-    ),
-    MismatchKind.SIDE_FLIP: Resolution(
-        "fills", KillLevel.CANCEL_ALL, "resting orders were placed for the opposite position"
-    ),
-    MismatchKind.ENTRY_DRIFT: Resolution(
-        "hold", KillLevel.ARMED, "quantities agree; venues average entries by rules of their own"
-    ),
-    MismatchKind.LEVERAGE: Resolution(
-        "leverage", KillLevel.ARMED, "margin is computed with the configured leverage; set it again"
-    ),
-    MismatchKind.LIQUIDATED: Resolution(
-        "fills", KillLevel.CANCEL_ALL, "the account was liquidated: whatever rests may make it worse"
-    ),
-    MismatchKind.DELEVERAGED: Resolution(
-        "fills", KillLevel.REDUCE_ONLY, "a leg was reduced by the venue and its hedge was not"
-    ),
-}
-
-
-@frozen
-class SyncConfig:
-    """Every account is asked each `period_ns`, and again `quiet_ns` after a difference or a fill.
-
-    An answer is late after `timeout_ns`; failures are retried after `backoff_ns` doubled up to `backoff_max_ns`, and
-    `failures_max` in a row ask for REDUCE_ONLY. A difference older than `patience_ns` is believed however busy we are.
-    `entry_bps` is the drift of an entry price that is not news; `spot_dust` by asset what a balance may be off.
-    """
-
-    period_ns: int = field(default=10_000_000_000, validator=positive)
-    quiet_ns: int = field(default=2_000_000_000, validator=positive)
-    timeout_ns: int = field(default=5_000_000_000, validator=positive)
-    backoff_ns: int = field(default=1_000_000_000, validator=positive)
-    backoff_max_ns: int = field(default=30_000_000_000, validator=positive)
-    failures_max: int = field(default=3, validator=positive)
-    patience_ns: int = field(default=30_000_000_000, validator=positive)
-    entry_bps: Decimal = field(default=Decimal(10), validator=not_negative)
-    spot_dust: Mapping[str, Decimal] = field(factory=dict)
-    fills_lookback_ns: int = field(default=600_000_000_000, validator=positive)
-
-
-@define
-class Ours:
-    account: str
-    instrument: str
-    side: PositionSide
-    qty: Decimal = ZERO
-    entry: Decimal | None = None
-
-
-@define
-class Suspect:
-    """A difference not believed yet, or (`is_told`) believed and reported."""
-
-    kind: MismatchKind
-    theirs: Decimal
-    since_ns: int
-    is_told: bool = False
-
-
-@define
-class AccountSync:
-    """One account. `asked` are the outstanding queries by id, `agreed` says whether every answer so far agreed.
-
-    `baseline` is what each base asset's balance was beyond our own spot positions at the first answer.
-    """
-
-    asked: dict[str, QueryKind] = field(factory=dict)
-    agreed: bool = True
-    failures: int = 0
-    moved_ns: int = 0
-    in_flight: dict[str, int] = field(factory=dict)
-    suspects: dict[str, Suspect] = field(factory=dict)
-    baseline: dict[str, Decimal] = field(factory=dict)
-    forced: dict[str, MismatchKind] = field(factory=dict)
-    reconciled_ns: int | None = None
-    next_round_ns: int | None = None
-    down: dict[str, str] = field(factory=dict)
-
-
-@define
-class SynchronizerState:
-    accounts: dict[str, AccountSync]
-    ours: dict[str, Ours] = field(factory=dict)
-    query_count: int = 0
-    failures: int = 0
-    mismatches: int = 0
-
-
-def classify(ours: Decimal, theirs: Decimal, forced: MismatchKind | None) -> MismatchKind | None:
-    """Return what a pair of signed quantities is called, None when they are equal.
-
-    `forced` is what the venue reported doing to the position (liquidation, deleveraging).
-    """
-    if ours == theirs:
-        return None
-    if forced is not None:
-        return forced
-    if not ours:
-        return MismatchKind.UNKNOWN_POSITION
-    if not theirs:
-        return MismatchKind.CLOSED_EXTERNALLY
-    return MismatchKind.SIDE_FLIP if (ours > ZERO) is not (theirs > ZERO) else MismatchKind.QUANTITY
-
-
-class PositionSynchronizer(Actor):
-    """`accounts` gives each account's venue; derivatives are compared by position, spot by balance.
-
-    `leverage` by instrument is what positions must have. Base assets that are also margin of other instruments at the
-    same venue move for other reasons than our spot trades and are left out.
-    """
-
-    publishes = (PositionMismatch, KillTrigger, Reconciled)
-    sends = (Query, SetLeverage)
-    state: SynchronizerState
 
     def __init__(
         self,
@@ -187,34 +73,22 @@ class PositionSynchronizer(Actor):
         config: SyncConfig | None = None,
         leverage: Mapping[str, int] | None = None,
         name: str = "",
+        modes: Mapping[str, Modes] | None = None,
     ) -> None:
-        super().__init__(name)
-        self.instruments = dict(instruments)
-        self.accounts = dict(accounts)
-        self.config = config or SyncConfig()
-        self.leverage = dict(leverage or {})
+        super().__init__(instruments, accounts, config, leverage, name, modes)
         self._kinds = {account: self._queries_of(venue) for account, venue in self.accounts.items()}
-        self.state = SynchronizerState({account: AccountSync() for account in self.accounts})
 
     def _queries_of(self, venue: str) -> tuple[QueryKind, ...]:
-        there = [spec for spec in self.instruments.values() if spec.venue == venue]
-        kinds = []
-        if not there or any(not spec.is_spot for spec in there):
-            kinds.append(QueryKind.POSITIONS)
-        if any(spec.is_spot for spec in there):
-            kinds.append(QueryKind.ACCOUNT)
-        return tuple(kinds)
-
-    def _bases(self, account: str) -> list[str]:
-        """Return the assets whose balance only our spot trades move."""
-        there = [spec for spec in self.instruments.values() if spec.venue == self.accounts[account]]
-        money = {spec.settle for spec in there}
-        return sorted({spec.base for spec in there if spec.is_spot} - money)
+        there = self._there(venue)
+        is_spot_only = bool(there) and all(spec.is_spot for spec in there)
+        return (QueryKind.ACCOUNT,) if is_spot_only else (QueryKind.POSITIONS, QueryKind.ACCOUNT)
 
     # When to ask
 
     def start(self, now: int) -> None:
+        self.state.started_ns = now
         for account in self.accounts:
+            self.state.accounts[account].is_whole = True
             self._ask(now, account)
 
     @handles(CellRestarted)
@@ -244,17 +118,22 @@ class PositionSynchronizer(Actor):
                 sync = self.state.accounts[account]
                 sync.down[down.channel] = down.why
                 sync.asked.clear()
+                if sync.income_query:
+                    self._forget_income(now, account)
 
     def on_timer(self, now: int, key: str) -> None:
         account = key.partition("/")[2]
         sync = self.state.accounts[account]
-        if key.startswith(_ROUND):
+        if key.startswith(ROUND):
             sync.next_round_ns = None
             if sync.down:
                 # Asked again by VenueUp; the period goes on in case that is never said.
                 self._plan(now, account, self.config.period_ns)
             else:
                 self._ask(now, account)
+        elif key.startswith(INCOME):
+            if sync.income_query:
+                self._forget_income(now, account)
         elif sync.asked:
             self._failed(now, account, f"no answer within {self.config.timeout_ns} ns")
 
@@ -269,17 +148,6 @@ class PositionSynchronizer(Actor):
         self.out.timer(_ANSWER + account, now + self.config.timeout_ns)
         self._plan(now, account, self.config.period_ns, is_sooner_kept=False)
 
-    def _query_id(self) -> str:
-        self.state.query_count += 1
-        return f"{self.name}-{self.state.query_count}"
-
-    def _plan(self, now: int, account: str, after_ns: int, *, is_sooner_kept: bool = True) -> None:
-        sync, at = self.state.accounts[account], now + after_ns
-        if is_sooner_kept and sync.next_round_ns is not None and now <= sync.next_round_ns <= at:
-            return
-        sync.next_round_ns = at
-        self.out.timer(_ROUND + account, at)
-
     # What moves on our side
 
     @handles(PositionUpdate)
@@ -291,11 +159,21 @@ class PositionSynchronizer(Actor):
         ours.qty, ours.entry = update.qty, update.entry_price
         self.state.accounts[update.account].moved_ns = now
 
+    @handles(WalletUpdate)
+    def on_wallet(self, now: int, update: WalletUpdate) -> None:
+        sync = self.state.accounts.get(update.account)
+        if sync is not None and update.balance.is_finite():
+            sync.wallets[update.asset] = update.balance
+
     @handles(FillEvent)
     def on_fill(self, now: int, event: FillEvent) -> None:
-        sync = self.state.accounts.get(event.fill.account)
-        if sync is not None:
-            sync.moved_ns = now
+        fill = event.fill
+        sync = self.state.accounts.get(fill.account)
+        if sync is None:
+            return
+        sync.moved_ns = now
+        if fill.reason in VENUE_REASONS:
+            sync.taken_ns[position_key(fill.account, fill.instrument, fill.position_side)] = fill.ts
 
     @handles(OrderUpdate)
     def on_order(self, now: int, update: OrderUpdate) -> None:
@@ -309,9 +187,6 @@ class PositionSynchronizer(Actor):
         else:
             sync.in_flight.pop(order_id, None)
 
-    def _is_quiet(self, now: int, sync: AccountSync) -> bool:
-        return not sync.in_flight and now - sync.moved_ns >= self.config.quiet_ns
-
     # What the venue says unasked
 
     @handles(PositionReport)
@@ -319,9 +194,24 @@ class PositionSynchronizer(Actor):
         """A pushed position that differs from our book is a reason to ask, once our own reports have had time."""
         if report.account not in self.accounts:
             return
-        ours = self.state.ours.get(position_key(report.account, report.instrument, report.position_side))
-        if (ours.qty if ours is not None else ZERO) != report.qty:
+        key = position_key(report.account, report.instrument, report.position_side)
+        sync, ours = self.state.accounts[report.account], self.state.ours.get(key)
+        held = (ours.qty if ours is not None else ZERO) + sync.adopted.get(key, ZERO)
+        wanted = self.modes.get(report.account, Modes()).margin_mode
+        is_set = report.margin_mode is None or report.margin_mode is wanted or not report.qty
+        if held != report.qty or not is_set:
             self._plan(now, report.account, self.config.quiet_ns)
+
+    @handles(AccountReport)
+    def on_balances(self, now: int, report: AccountReport) -> None:
+        """Pushed balances that differ from our wallets are a reason to ask, too."""
+        sync = self.state.accounts.get(report.account)
+        if sync is None:
+            return
+        for asset, balance in report.balances.items():
+            if balance.is_finite() and self._off(report.account, sync, asset, balance):
+                self._plan(now, report.account, self.config.quiet_ns)
+                return
 
     @handles(Liquidated)
     def on_liquidated(self, now: int, report: Liquidated) -> None:
@@ -338,17 +228,30 @@ class PositionSynchronizer(Actor):
         key = position_key(report.account, report.instrument, report.position_side)
         sync.forced[key] = kind
         ours = self.state.ours.setdefault(key, Ours(report.account, report.instrument, report.position_side))
-        # Said at once: by the next answer our book may have caught up, and the event would pass unnoticed.
-        self._tell(now, ours, kind, ours.qty + report.side.sign * report.qty)
-        self._plan(now, report.account, self.config.quiet_ns)
+        # Said at once: by the next answer our book may have caught up, and the event would pass unnoticed. The fill may
+        # have come before the report of what it was.
+        change = report.side.sign * report.qty
+        was = ours.qty - change if sync.taken_ns.get(key, -1) >= report.ts else ours.qty
+        found = Finding(kind, ours.instrument, ours.side, was, was + change)
+        before = sync.suspects.get(key)
+        if before is not None and before.is_told:
+            self._end_episode(now, ours.account, before, f"became {kind}")
+        suspect = Suspect(kind, found.theirs, now, True, ours.instrument, ours.side, was)
+        sync.suspects[key] = suspect
+        self._tell(now, ours.account, found)
+        self._act(now, ours.account, suspect)
 
     # Answers
 
     @handles(QueryFailed)
     def on_failed(self, now: int, failed: QueryFailed) -> None:
         sync = self.state.accounts.get(failed.account)
-        if sync is not None and failed.query_id in sync.asked:
+        if sync is None:
+            return
+        if failed.query_id in sync.asked:
             self._failed(now, failed.account, failed.why)
+        elif failed.query_id == sync.income_query:
+            self._forget_income(now, failed.account)
 
     def _failed(self, now: int, account: str, why: str) -> None:
         sync = self.state.accounts[account]
@@ -364,7 +267,16 @@ class PositionSynchronizer(Actor):
     @handles(QueryResult)
     def on_answer(self, now: int, result: QueryResult) -> None:
         sync = self.state.accounts.get(result.account)
-        if sync is None or sync.asked.get(result.query_id) is not result.kind:
+        if sync is None:
+            return
+        if result.kind is QueryKind.INCOME and result.query_id == sync.income_query:
+            if any(not income.amount.is_finite() for income in result.incomes):
+                self._forget_income(now, result.account)
+                return
+            sync.income_query = ""
+            self._take_incomes(now, result.account, result.incomes)
+            return
+        if sync.asked.get(result.query_id) is not result.kind:
             return
         if result.kind is QueryKind.ACCOUNT and result.balances is None:
             self._failed(now, result.account, "an answer without balances")
@@ -378,7 +290,9 @@ class PositionSynchronizer(Actor):
         if result.kind is QueryKind.POSITIONS:
             self._compare_positions(now, result.account, result.positions)
         else:
-            self._compare_balances(now, result.account, result.balances or {})
+            self._compare_bases(now, result.account, result.balances or {})
+            self._compare_wallets(now, result.ts, result.account, result.balances or {})
+            self._compare_account(now, result)
         if sync.asked:
             return
         sync.failures = 0
@@ -387,7 +301,10 @@ class PositionSynchronizer(Actor):
             sync.reconciled_ns = now
             self.out.emit(Reconciled(now, result.account))
 
+    # Positions
+
     def _compare_positions(self, now: int, account: str, reports: tuple[PositionReport, ...]) -> None:
+        self.state.accounts[account].entries_off.clear()
         theirs = {position_key(account, one.instrument, one.position_side): one for one in reports}
         for key, report in theirs.items():
             self.state.ours.setdefault(key, Ours(account, report.instrument, report.position_side))
@@ -396,11 +313,85 @@ class PositionSynchronizer(Actor):
             if ours.account != account or (spec is not None and spec.is_spot):
                 continue
             found = theirs.get(key)
-            self._weigh(now, key, ours, found.qty if found is not None else ZERO, found)
+            self._compare_quantity(now, key, ours, found.qty if found is not None else ZERO)
+            self._compare_settings(now, key, ours, found)
+            self._note_entry(ours, found)
 
-    def _compare_balances(self, now: int, account: str, balances: Mapping[str, Decimal]) -> None:
+    def _note_entry(self, ours: Ours, report: PositionReport | None) -> None:
+        """A fill that was booked late splits the same money otherwise between profit and entry: note how much.
+
+        Wallet less cost of the open position is the same in every order of fills. Venues tell entries to eight digits.
+        """
+        spec = self.instruments.get(ours.instrument)
+        if spec is None or report is None or report.qty != ours.qty or not ours.qty:
+            return
+        if report.entry_price is None or not report.entry_price.is_finite() or not ours.entry:
+            return
+        size = ours.qty * spec.multiplier
+        if spec.inverse:
+            off = size / report.entry_price - size / ours.entry if report.entry_price else ZERO
+        else:
+            off = size * (report.entry_price - ours.entry)
+        if off:
+            drift = self.state.accounts[ours.account].entries_off.setdefault(spec.settle, EntriesOff())
+            drift.amount += off
+            drift.slack += abs(size) * _ENTRY_STEP / (ours.entry**2 if spec.inverse else 1)
+
+    def _compare_quantity(self, now: int, key: str, ours: Ours, theirs: Decimal) -> None:
+        sync = self.state.accounts[ours.account]
+        held = ours.qty + sync.adopted.get(key, ZERO)
+        kind = classify(held, theirs, sync.forced.get(key))
+        found = None if kind is None else Finding(kind, ours.instrument, ours.side, ours.qty, theirs)
+        self._weigh(now, ours.account, key, found)
+
+    def _compare_settings(self, now: int, key: str, ours: Ours, report: PositionReport | None) -> None:
+        """What a position must be like beside its quantity; without one there is nothing to compare."""
+        is_held = report is not None and bool(report.qty)
+        for kind, words in (
+            (MismatchKind.LEVERAGE, self._leverage_issue(ours, report)),
+            (MismatchKind.MARGIN_MODE, self._mode_issue(ours, report)),
+            (MismatchKind.ENTRY_DRIFT, self._entry_issue(ours, report)),
+        ):
+            if not is_held or report is None:
+                self._forget_setting(now, ours.account, f"{key}#{kind}")
+                continue
+            found = Finding(kind, ours.instrument, ours.side, ours.qty, report.qty, words) if words else None
+            self._weigh(now, ours.account, f"{key}#{kind}", found)
+
+    def _forget_setting(self, now: int, account: str, key: str) -> None:
+        """The position is gone: what it was set to is not shown any more, and may be set while nothing is held."""
+        suspect = self.state.accounts[account].suspects.pop(key, None)
+        if suspect is not None and suspect.is_told:
+            if RESOLUTIONS[suspect.kind].action == "set":
+                self._set(now, account, suspect)
+            self._resolve(now, account, suspect, "the position is closed")
+
+    def _leverage_issue(self, ours: Ours, report: PositionReport | None) -> str:
+        wanted = self.leverage.get(ours.instrument)
+        if report is None or wanted is None or report.leverage is None or report.leverage == wanted:
+            return ""
+        return f"leverage {report.leverage}, not {wanted}"
+
+    def _mode_issue(self, ours: Ours, report: PositionReport | None) -> str:
+        modes = self.modes.get(ours.account)
+        if modes is None or report is None or report.margin_mode in (None, modes.margin_mode):
+            return ""
+        return f"margin mode {report.margin_mode}, not {modes.margin_mode}"
+
+    def _entry_issue(self, ours: Ours, report: PositionReport | None) -> str:
+        """Entries are compared while quantities are the same: else the drift is that of the quantity."""
+        entry = report.entry_price if report is not None else None
+        if report is None or report.qty != ours.qty or entry is None or not entry.is_finite() or not ours.entry:
+            return ""
+        drift = abs(entry - ours.entry) * 10_000 / abs(ours.entry)
+        return f"entry {entry}, ours {ours.entry}" if drift > self.config.entry_bps else ""
+
+    # Balances
+
+    def _compare_bases(self, now: int, account: str, balances: Mapping[str, Decimal]) -> None:
+        """Spot positions are what the balance of their base asset is beyond the baseline."""
         sync = self.state.accounts[account]
-        for base in self._bases(account):
+        for base in self.bases(account):
             mine = [
                 ours
                 for ours in self.state.ours.values()
@@ -420,7 +411,7 @@ class PositionSynchronizer(Actor):
                 off = ZERO
             ours = mine[0] if mine else self._spot_of(account, base)
             key = position_key(account, ours.instrument, ours.side)
-            self._weigh(now, key, ours, ours.qty + off / self.instruments[ours.instrument].multiplier, None)
+            self._compare_quantity(now, key, ours, ours.qty + off / self.instruments[ours.instrument].multiplier)
 
     def _is_spot_in(self, instrument: str, base: str) -> bool:
         spec = self.instruments.get(instrument)
@@ -431,61 +422,78 @@ class PositionSynchronizer(Actor):
         for spec in self.instruments.values():
             if spec.venue == venue and self._is_spot_in(spec.id, base):
                 key = position_key(account, spec.id)
-                return self.state.ours.setdefault(key, Ours(account, spec.id, PositionSide.BOTH))
+                return self.state.ours.setdefault(key, Ours(account, spec.id, _BOTH))
         raise AssertionError(f"{base} is nobody's base at {venue}")
 
-    def _weigh(self, now: int, key: str, ours: Ours, theirs: Decimal, report: PositionReport | None) -> None:
-        """Compare one position; believe a difference only when it stands still."""
-        sync = self.state.accounts[ours.account]
-        kind = classify(ours.qty, theirs, sync.forced.get(key)) or self._side_issue(ours, report)
-        before = sync.suspects.get(key)
-        if kind is None:
-            sync.suspects.pop(key, None)
-            return
-        level = RESOLUTIONS[kind].level
-        if level is not KillLevel.ARMED or kind is MismatchKind.LEVERAGE:
-            sync.agreed = False
-        is_same = before is not None and before.kind is kind and before.theirs == theirs
-        if before is None or not is_same:
-            since = before.since_ns if before is not None else now
-            before = sync.suspects[key] = Suspect(kind, theirs, since)
-            is_believed = now - since >= self.config.patience_ns
-        else:
-            is_believed = self._is_quiet(now, sync) or now - before.since_ns >= self.config.patience_ns
-        if before.is_told:
-            return
-        if is_believed:
-            before.is_told = True
-            self._tell(now, ours, kind, theirs)
-        else:
-            self._plan(now, ours.account, self.config.quiet_ns)
+    def _off(self, account: str, sync: AccountSync, asset: str, balance: Decimal) -> Decimal:
+        """Return by how much a wallet is more than ours and what was adopted, zero within the dust."""
+        is_heard = asset in sync.wallets or sync.is_whole
+        if asset in self._unwatched[account] or not is_heard:
+            return ZERO
+        off = balance - sync.wallets.get(asset, ZERO) - sync.adopted.get(f"{account}#{asset}", ZERO)
+        dust, entries = self.config.wallet_dust.get(asset, ZERO), sync.entries_off.get(asset)
+        if entries is not None:
+            off -= entries.amount
+            dust += entries.slack
+        return ZERO if abs(off) <= dust else off
 
-    def _side_issue(self, ours: Ours, report: PositionReport | None) -> MismatchKind | None:
-        if report is None or not ours.qty:
-            return None
-        wanted = self.leverage.get(ours.instrument)
-        if wanted is not None and report.leverage is not None and report.leverage != wanted:
-            return MismatchKind.LEVERAGE
-        entry = report.entry_price
-        if entry is None or ours.entry is None or not entry.is_finite() or not ours.entry:
-            return None
-        drift = abs(entry - ours.entry) * 10_000 / abs(ours.entry)
-        return MismatchKind.ENTRY_DRIFT if drift > self.config.entry_bps else None
+    def _compare_wallets(self, now: int, ts: int, account: str, balances: Mapping[str, Decimal]) -> None:
+        sync = self.state.accounts[account]
+        for asset in dict.fromkeys([*sync.wallets, *balances]):
+            balance = balances.get(asset, ZERO)
+            found = None
+            if self._off(account, sync, asset, balance):
+                entries = sync.entries_off.get(asset)
+                ours = sync.wallets.get(asset, ZERO) + (entries.amount if entries is not None else ZERO)
+                found = Finding(MismatchKind.WALLET_DRIFT, asset, _BOTH, ours, balance)
+            else:
+                sync.wallet_ns[asset] = ts
+            self._weigh(now, account, f"{account}#{asset}", found)
 
-    def _tell(self, now: int, ours: Ours, kind: MismatchKind, theirs: Decimal) -> None:
-        resolution = RESOLUTIONS[kind]
-        self.state.mismatches += 1
-        text = f"{resolution.action}: {resolution.why}"
-        self.out.emit(PositionMismatch(now, ours.account, ours.instrument, ours.side, kind, ours.qty, theirs, text))
-        if resolution.level is not KillLevel.ARMED:
-            why = f"{ours.account} {ours.instrument} {kind}: ours {ours.qty}, theirs {theirs}"
-            self.out.emit(KillTrigger(now, "position_mismatch", resolution.level, why))
-        if resolution.action == "fills":
-            sync = self.state.accounts[ours.account]
-            agreed = sync.reconciled_ns if sync.reconciled_ns is not None else now
-            since = min(agreed, now) - self.config.fills_lookback_ns
-            query = Query(now, ours.account, self._query_id(), QueryKind.FILLS, ours.instrument, since_ns=since)
-            self.out.send(query)
-            self._plan(now, ours.account, self.config.quiet_ns)
-        elif resolution.action == "leverage":
-            self.out.send(SetLeverage(now, ours.account, ours.instrument, self.leverage[ours.instrument]))
+    def _compare_account(self, now: int, result: QueryResult) -> None:
+        modes, told = self.modes.get(result.account), result.position_mode
+        found = None
+        if modes is not None and told is not None and told is not modes.position_mode:
+            words = f"position mode {told}, not {modes.position_mode}"
+            found = Finding(MismatchKind.POSITION_MODE, "", _BOTH, ZERO, ZERO, words)
+        self._weigh(now, result.account, result.account, found)
+
+    # What a person decides
+
+    def adoptable(self, account: str, what: str) -> list[str]:
+        """Return what would be accepted: the mismatches told of an instrument, an asset, or the account itself ("")."""
+        sync = self.state.accounts.get(account)
+        if sync is None:
+            return []
+        return [key for key, one in sync.suspects.items() if one.is_told and one.instrument == what]
+
+    @handles(Adopt)
+    def on_adopt(self, now: int, adopt: Adopt) -> None:
+        """Accept what is told, as it stands. Anything else that differs later is a mismatch as before."""
+        keys = self.adoptable(adopt.account, adopt.what)
+        if not keys or not adopt.operator.strip() or not adopt.reason.strip():
+            why = "adopting needs an operator and a reason" if keys else "nothing of it is told to differ"
+            self.out.emit(Incident(now, "adopt_refused", "", f"{adopt.account} {adopt.what}: {why}"))
+            return
+        sync = self.state.accounts[adopt.account]
+        for key in keys:
+            suspect = sync.suspects.pop(key)
+            if suspect.detail:
+                sync.accepted[key] = suspect.detail
+            else:
+                self._accept(adopt.account, key, suspect)
+            self._resolve(now, adopt.account, suspect, f"adopted by {adopt.operator}: {adopt.reason}")
+        self._plan(now, adopt.account, self.config.quiet_ns)
+
+    def _accept(self, account: str, key: str, suspect: Suspect) -> None:
+        """Let the difference count as agreed; a base asset's belongs to its baseline, which the guard leaves too."""
+        sync = self.state.accounts[account]
+        spec = self.instruments.get(suspect.instrument)
+        if spec is not None and spec.is_spot:
+            sync.baseline[spec.base] += (suspect.theirs - suspect.ours) * spec.multiplier
+            return
+        ours = self.state.ours.get(key)
+        held = suspect.ours if ours is None else ours.qty
+        sync.adopted[key] = (
+            suspect.theirs - held if suspect.kind is not MismatchKind.WALLET_DRIFT else (suspect.theirs - suspect.ours)
+        )

@@ -13,6 +13,7 @@ from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
 from actors.config_checks import positive
 from actors.counting import OTHER, count
+from actors.funding_messages import FundingPaid
 from actors.guards.findings import GuardReason
 from actors.ledger import unbookable
 from actors.messages import (
@@ -47,7 +48,7 @@ from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import Side
 from venues.model.position import position_key
-from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport, QueryKind, QueryResult
+from venues.port import Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
 
 _BUY = Side.BUY
 _REASONS = frozenset(Reason)
@@ -256,8 +257,8 @@ class Statistics(Actor):
         if one is not None:
             one.rate.note(now, funding.rate)
 
-    @handles(FundingSettled)
-    def on_paid(self, now: int, settled: FundingSettled) -> None:
+    @handles(FundingPaid)
+    def on_paid(self, now: int, settled: FundingPaid) -> None:
         one = self.state.funding.get(settled.instrument)
         if one is None or not settled.amount.is_finite():
             return

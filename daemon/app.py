@@ -12,7 +12,8 @@ from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
-from actors.funding_tracker import FundingConfig, FundingTracker
+from actors.funding_records import FundingConfig
+from actors.funding_tracker import FundingTracker
 from actors.guards.config import GuardsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
@@ -21,10 +22,11 @@ from actors.messages import Checker
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
 from actors.portfolio_guard import PortfolioGuard
-from actors.position_synchronizer import PositionSynchronizer, SyncConfig
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
+from actors.sync_records import Modes, SyncConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.model.account import MarginMode
@@ -68,7 +70,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("margin", MarginConfig), leverage=leverage),
             name="margin_monitor",
         ),
-        FundingTracker(instruments, config.section("funding", FundingConfig), name="funding_tracker"),
+        FundingTracker(instruments, config.section("funding", FundingConfig), venues, name="funding_tracker"),
         PortfolioGuard(
             instruments,
             venues,
@@ -77,7 +79,12 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="portfolio_guard",
         ),
         PositionSynchronizer(
-            instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
+            instruments,
+            venues,
+            config.section("positions", SyncConfig),
+            leverage,
+            name="position_synchronizer",
+            modes={one.id: Modes(one.margin_mode, one.position_mode) for one in config.accounts.values()},
         ),
         OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
         AtomicExecutor(

@@ -14,17 +14,17 @@ import attrs
 from actors.basket_plan import ExecutorConfig
 from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
-from actors.funding_tracker import FundingConfig
+from actors.funding_records import FundingConfig
 from actors.guardian_records import GuardConfig
 from actors.guards.config import GuardsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
 from actors.order_records import OrderManagerConfig
-from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
+from actors.sync_records import SyncConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig

@@ -1,5 +1,6 @@
 """Decides what a fill, a settlement or a transfer does to one account's money and positions."""
 
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
@@ -11,6 +12,7 @@ from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import COST_QUANTUM, ROUND_HALF_EVEN, ZERO
 from venues.model.order import PositionSide, Side
 from venues.model.position import Position
+from venues.port import Income, IncomeKind
 from venues.rules.instrument_margin import initial_margin
 
 
@@ -39,6 +41,15 @@ class CashFlow:
 
 FlowHook = Callable[[CashFlow], None]
 
+INCOME_MAX = 10_000
+_INCOME = {
+    FlowType.FUNDING: IncomeKind.FUNDING,
+    FlowType.TRANSFER: IncomeKind.TRANSFER,
+    FlowType.INSURANCE: IncomeKind.INSURANCE,
+    FlowType.SETTLEMENT: IncomeKind.SETTLEMENT,
+}
+"""What an account's income shows; what belongs to a trade stands in its fills."""
+
 
 @define
 class Lot:
@@ -66,6 +77,7 @@ class SimAccount:
     """An account at the simulated venue. Wallet balances include isolated margins, as venues report them.
 
     `margin_modes` and `leverage` of single instruments override the account's; `calls` are the assets in margin call.
+    `income` is what moved money beside trades, the last of it; `incomes` counts it all.
     """
 
     account: Account
@@ -73,6 +85,8 @@ class SimAccount:
     margin_modes: dict[str, MarginMode] = field(factory=dict)
     calls: dict[str, int] = field(factory=dict)
     on_flow: FlowHook | None = None
+    income: deque[Income] = field(factory=lambda: deque(maxlen=INCOME_MAX))
+    incomes: int = 0
 
     @property
     def id(self) -> str:
@@ -101,11 +115,23 @@ class SimAccount:
             if held.position.qty and (instrument is None or name == instrument)
         ]
 
-    def pay(self, now: int, kind: FlowType, asset: str, amount: Decimal, instrument: str) -> None:
+    def pay(
+        self,
+        now: int,
+        kind: FlowType,
+        asset: str,
+        amount: Decimal,
+        instrument: str,
+        side: PositionSide = PositionSide.BOTH,
+    ) -> None:
         """Move money and tell the ledger; nothing happens for zero."""
         if not amount:
             return
         self.account.add(asset, amount)
+        shown = _INCOME.get(kind)
+        if shown is not None:
+            self.incomes += 1
+            self.income.append(Income(now, self.id, shown, asset, amount, str(self.incomes), instrument, side))
         if self.on_flow is not None:
             self.on_flow(CashFlow(now, self.id, kind, asset, amount, instrument))
 

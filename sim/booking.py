@@ -13,6 +13,7 @@ from venues.model.money import ZERO
 from venues.model.order import OrderEvent, OrderStatus, OrderType, PositionSide, Side
 from venues.port import (
     AccountReport,
+    FundingRate,
     FundingSettled,
     OrderCanceled,
     OrderExpired,
@@ -125,6 +126,7 @@ def push_position(state: VenueState, account: SimAccount, market: Market, side: 
             position.qty,
             position.entry_price(market.spec),
             leverage=state.leverage(account, market.spec),
+            margin_mode=account.mode(market.spec.id),
         )
     )
 
@@ -184,10 +186,11 @@ def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal 
         if holders:
             raise NoReferencePriceError(f"{spec.id}: funding without a mark price")
         return
+    market.rates.append(FundingRate(state.now, spec.id, rate, price))
     fund.pay_funding(state, market, rate, price)
     for account, held in holders:
         amount = instrument_payment(spec, held.qty, price, rate)
-        account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id)
+        account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id, held.position.side)
         if account.mode(spec.id) is MarginMode.ISOLATED:
             held.isolated_wallet += amount
         side = held.position.side

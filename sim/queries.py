@@ -92,14 +92,31 @@ def _positions(state: VenueState, account: SimAccount, query: Query) -> Report:
                 held.position.entry_price(market.spec),
                 margin.liquidation_price(state, account, market, held),
                 state.leverage(account, market.spec),
+                account.mode(market.spec.id),
             )
         )
     return QueryResult(state.now, account.id, query.query_id, query.kind, positions=tuple(found))
 
 
 def _account(state: VenueState, account: SimAccount, query: Query) -> Report:
-    balances = dict(account.account.balances)
-    return QueryResult(state.now, account.id, query.query_id, query.kind, balances=balances)
+    balances, mode = dict(account.account.balances), account.account.position_mode
+    return QueryResult(state.now, account.id, query.query_id, query.kind, balances=balances, position_mode=mode)
+
+
+def _income(state: VenueState, account: SimAccount, query: Query) -> Report:
+    since = query.since_ns or 0
+    if account.incomes > len(account.income) and since < account.income[0].ts:
+        return _failed(state, query, f"income is kept from {account.income[0].ts} on")
+    incomes = tuple(one for one in account.income if one.ts >= since and query.instrument in {None, one.instrument})
+    return QueryResult(state.now, account.id, query.query_id, query.kind, incomes=incomes)
+
+
+def _funding_history(state: VenueState, account: SimAccount, query: Query) -> Report:
+    if query.instrument is None:
+        return _failed(state, query, "instrument is missing")
+    since = query.since_ns or 0
+    rates = tuple(one for one in state.markets[query.instrument].rates if one.ts >= since)
+    return QueryResult(state.now, account.id, query.query_id, query.kind, rates=rates)
 
 
 def _book(state: VenueState, _: SimAccount, query: Query) -> Report:
@@ -117,4 +134,6 @@ _ANSWERS: dict[QueryKind, Callable[[VenueState, SimAccount, Query], Report]] = {
     QueryKind.POSITIONS: _positions,
     QueryKind.ACCOUNT: _account,
     QueryKind.BOOK: _book,
+    QueryKind.INCOME: _income,
+    QueryKind.FUNDING_HISTORY: _funding_history,
 }

@@ -7,7 +7,7 @@ from functools import partial
 from attrs import evolve
 
 from sim import booking, entry, liquidation, margin, parametric_market, queries, sessions
-from sim.account import FlowHook, SimAccount
+from sim.account import FlowHook, FlowType, SimAccount
 from sim.book_order import BookOrder
 from sim.core import Core
 from sim.fund import FUND
@@ -277,6 +277,14 @@ class SimVenue:
         """Publish a settlement price: variation margin for futures; `final` closes positions and ends the contract."""
         self.at(now)
         sessions.settle(self.state, self.state.markets[instrument], price, final)
+        return self._flush()
+
+    def transfer(self, now: int, account: str, asset: str, amount: Decimal) -> list[Report]:
+        """Let money come in (positive) or go out of an account, as its owner may do behind the desk's back."""
+        self.at(now)
+        owner = self.state.accounts[account]
+        owner.pay(now, FlowType.TRANSFER, asset, amount, "")
+        booking.push_account(self.state, owner, "deposit" if amount > ZERO else "withdraw")
         return self._flush()
 
     def at(self, now: int) -> None:

@@ -19,10 +19,12 @@ from venues.costs.fees import FeeTable
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import Side
-from venues.port import InstrumentState, OrderFilled, Report
+from venues.port import FundingRate, InstrumentState, OrderFilled, Report
 from venues.rules.cme_products import Product
 
 HISTORY_MAX = 100_000
+RATES_MAX = 1_000
+"""Settled funding rates that a market remembers (the most of one answer at Binance)."""
 
 
 @frozen
@@ -84,6 +86,7 @@ class Market:
     is_closing_out: bool = False
     has_printed: bool = False
     conditional: list[VenueOrder] = field(factory=list)
+    rates: deque[FundingRate] = field(factory=lambda: deque(maxlen=RATES_MAX))
 
     def reach(self, now: int, side: Side, limit: int | None) -> int | None:
         """Return the worst price in ticks at which an order with `limit` may trade now; None is unbounded."""

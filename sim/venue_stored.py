@@ -5,7 +5,7 @@ Instruments, fees, rules and queue models are not: they come from the configurat
 
 from decimal import Decimal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sim.account import Holding, SimAccount
 from sim.core import StoredCore
@@ -14,7 +14,7 @@ from sim.stored import StoredStateError
 from sim.venue_order import VenueOrder
 from sim.venue_state import Due, Market, VenueState
 from venues.model.account import Account, MarginMode
-from venues.port import InstrumentState, OrderFilled
+from venues.port import FundingRate, Income, InstrumentState, OrderFilled
 
 OrderKey = tuple[str, str]
 """Account and client order id."""
@@ -43,6 +43,7 @@ class StoredMarket:
     is_closing_out: bool
     has_printed: bool
     conditional: list[OrderKey]
+    rates: list[FundingRate] = field(factory=list)
 
 
 @frozen
@@ -53,6 +54,8 @@ class StoredAccount:
     holdings: list[Holding]
     margin_modes: dict[str, MarginMode]
     calls: dict[str, int]
+    income: list[Income] = field(factory=list)
+    incomes: int = 0
 
 
 @frozen
@@ -123,11 +126,19 @@ def _store_market(market: Market) -> StoredMarket:
         market.is_closing_out,
         market.has_printed,
         [(order.account, order.id) for order in market.conditional],
+        list(market.rates),
     )
 
 
 def _store_account(account: SimAccount) -> StoredAccount:
-    return StoredAccount(account.account, list(account.holdings.values()), account.margin_modes, account.calls)
+    return StoredAccount(
+        account.account,
+        list(account.holdings.values()),
+        account.margin_modes,
+        account.calls,
+        list(account.income),
+        account.incomes,
+    )
 
 
 def load_venue(state: VenueState, found: StoredVenue) -> None:
@@ -176,9 +187,12 @@ def _load_market(state: VenueState, market: Market, found: StoredMarket) -> None
     if missing:
         raise StoredStateError(f"{market.spec.id}: conditional orders {missing} are not live")
     market.conditional = [state.live[key] for key in found.conditional]
+    market.rates.extend(found.rates)
 
 
 def _load_account(account: SimAccount, found: StoredAccount) -> None:
     account.account = found.account
     account.holdings = {(held.position.instrument, held.position.side): held for held in found.holdings}
     account.margin_modes, account.calls = found.margin_modes, found.calls
+    account.income.extend(found.income)
+    account.incomes = found.incomes

@@ -75,6 +75,17 @@ class QueryKind(StrEnum):
     MARK_BARS = "mark_bars"
     FUNDING_HISTORY = "funding_history"
     OPEN_INTEREST = "open_interest"
+    INCOME = "income"
+
+
+class IncomeKind(StrEnum):
+    """Why money moved in a wallet, other than by a trade's own price and fee."""
+
+    FUNDING = "funding"
+    TRANSFER = "transfer"
+    INSURANCE = "insurance"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
 
 
 class RejectReason(StrEnum):
@@ -228,7 +239,8 @@ class Query(Command):
     """Ask the venue. `query_id` is unique within the run and comes back with the answer.
 
     ORDER needs `instrument` and `client_order_id`; FILLS, POSITIONS and OPEN_ORDERS take an optional `instrument`;
-    BOOK needs `instrument` and is answered by a BookSnapshot (or QueryFailed).
+    BOOK needs `instrument` and is answered by a BookSnapshot (or QueryFailed). INCOME and FUNDING_HISTORY answer with
+    everything from `since_ns` on, of one instrument (FUNDING_HISTORY needs it) or of all.
     """
 
     ts: int
@@ -407,6 +419,7 @@ class PositionReport(Report):
     entry_price: Decimal | None = None
     liquidation_price: Decimal | None = None
     leverage: int | None = None
+    margin_mode: MarginMode | None = None
 
 
 @message()
@@ -472,8 +485,38 @@ class AdlRank(Report):
 
 
 @message()
+class Income(Report):
+    """One movement of a wallet in the venue's own books, signed; `income_id` is unique within account and kind.
+
+    `instrument` is empty for money that belongs to none. TRANSFER is what came in (positive) or went out.
+    """
+
+    ts: int
+    account: str
+    kind: IncomeKind
+    asset: str
+    amount: Decimal
+    income_id: str
+    instrument: str = ""
+    position_side: PositionSide = PositionSide.BOTH
+
+
+@message(lane=Lane.FEED)
+class FundingRate(Report):
+    """The rate that was settled at `ts` for the interval that ended there, and the mark it was applied to."""
+
+    ts: int
+    instrument: str
+    rate: Decimal
+    mark: Decimal | None = None
+
+
+@message()
 class QueryResult(Report):
-    """A query answered in full. No items means: the venue says there is nothing."""
+    """A query answered in full. No items means: the venue says there is nothing.
+
+    `position_mode` comes with the balances; None where the venue does not tell.
+    """
 
     ts: int
     account: str
@@ -483,6 +526,9 @@ class QueryResult(Report):
     fills: tuple[OrderFilled, ...] = ()
     positions: tuple[PositionReport, ...] = ()
     balances: dict[str, Decimal] | None = None
+    incomes: tuple[Income, ...] = ()
+    rates: tuple[FundingRate, ...] = ()
+    position_mode: PositionMode | None = None
 
 
 @message()
@@ -565,16 +611,6 @@ class MarkPrice(Report):
     index: Decimal | None = None
     rate: Decimal | None = None
     next_funding_ns: int | None = None
-
-
-@message(lane=Lane.FEED)
-class FundingRate(Report):
-    """The rate that was settled at `ts` for the interval that ended there, and the mark it was applied to."""
-
-    ts: int
-    instrument: str
-    rate: Decimal
-    mark: Decimal | None = None
 
 
 @message(lane=Lane.FEED)

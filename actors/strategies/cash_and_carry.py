@@ -9,11 +9,12 @@ from attrs.validators import optional
 
 from actors.basket import ENDED
 from actors.config_checks import finite, not_negative, positive
-from actors.messages import BasketState, BasketUpdate, BookView, KillLevel
+from actors.messages import BasketState, BasketUpdate, BookView, FundingState, KillLevel
 from actors.strategies.base import Strategy, StrategyState
 from venues.model.instrument import Instrument, UnknownInstrumentError
 from venues.model.order import Side
 from venues.port import MarkPrice
+from venues.rules.funding import is_plausible
 
 _HOLD = "hold"
 
@@ -28,7 +29,8 @@ class CashAndCarryConfig:
 
     The basis to enter is (perpetual bid - spot ask) / spot ask, to leave (perpetual ask - spot bid) / spot bid.
     With `min_net_bps` the entry basis plus the funding expected until `max_hold_ns`, less all four taker fees, must
-    reach it too. No entry within `funding_blackout_ns` of a funding stamp. `max_baskets` counts over the whole run.
+    reach it too; stamps are `funding_interval_ns` apart until the desk has seen how far. No entry within
+    `funding_blackout_ns` of a funding stamp. `max_baskets` counts over the whole run.
     """
 
     spot: str = field(metadata=_INSTRUMENT)
@@ -55,7 +57,10 @@ class CashAndCarryConfig:
 
 @define
 class CashAndCarryState(StrategyState):
-    """`basket` is the one under way or open, empty without; times are local nanoseconds."""
+    """`basket` is the one under way or open, empty without; times are local nanoseconds.
+
+    `interval_ns` is the time between funding instants as it was seen, None before two of them.
+    """
 
     basket: str = ""
     opened: int = 0
@@ -64,6 +69,7 @@ class CashAndCarryState(StrategyState):
     perpetual_ns: int = 0
     rate: Decimal | None = None
     next_funding_ns: int | None = None
+    interval_ns: int | None = None
 
 
 class CashAndCarry(Strategy):
@@ -138,7 +144,11 @@ class CashAndCarry(Strategy):
             return False
         if stamp is None:
             return True
-        return min(abs(stamp - now), abs(now - (stamp - self.config.funding_interval_ns))) < blackout
+        return min(abs(stamp - now), abs(now - (stamp - self._interval_ns))) < blackout
+
+    @property
+    def _interval_ns(self) -> int:
+        return self.config.funding_interval_ns if self.state.interval_ns is None else self.state.interval_ns
 
     def _pays(self, now: int, perpetual_bid: int, spot_ask: int) -> bool:
         """Whether basis and expected funding are worth the fees of both legs, there and back."""
@@ -149,7 +159,7 @@ class CashAndCarry(Strategy):
         if rate is None or stamp is None:
             return False
         until = now + config.max_hold_ns
-        stamps = 0 if stamp > until else 1 + (until - max(stamp, now)) // config.funding_interval_ns
+        stamps = 0 if stamp > until else 1 + (until - max(stamp, now)) // self._interval_ns
         basis = Decimal(perpetual_bid - spot_ask) * 10_000 / spot_ask
         fees = 2 * (config.spot_fee_bps + config.perpetual_fee_bps)
         return basis + rate * 10_000 * stamps - fees >= config.min_net_bps
@@ -183,8 +193,12 @@ class CashAndCarry(Strategy):
     def on_mark(self, now: int, mark: MarkPrice) -> None:
         if mark.instrument == self.config.perpetual:
             rate = mark.rate
-            self.state.rate = rate if rate is not None and rate.is_finite() else None
+            self.state.rate = rate if rate is not None and is_plausible(rate) else None
             self.state.next_funding_ns = mark.next_funding_ns
+
+    def on_funding(self, now: int, funding: FundingState) -> None:
+        if funding.instrument == self.config.perpetual and funding.interval_ns is not None:
+            self.state.interval_ns = funding.interval_ns
 
     def on_basket(self, now: int, update: BasketUpdate) -> None:
         state, config = self.state, self.config

@@ -10,11 +10,13 @@ from actors.event_log import EventLog
 from actors.flags import GLOBAL, FlagMode, SetFlag, flag_of
 from actors.flags import objection as flag_objection
 from actors.limits import TightenLimit
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
+from actors.sync_messages import Adopt
 from daemon.admin import views
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
 from daemon.admin.desk import DeskControl, DeskView, actor
-from daemon.admin.params import LEVELS, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Screen, Seen, Since
+from daemon.admin.params import LEVELS, Adopted, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Screen, Seen, Since
 from daemon.admin.views import number
 
 
@@ -35,6 +37,7 @@ class DeskMethods:
         return [
             Method("status", see, "the desk in one glance", lambda p, c: views.status(view)),
             Method("positions", see, "open positions and wallets", lambda p, c: views.positions(view)),
+            Method("mismatches", see, "where books differ or differed", self._mismatches, Listed),
             Method("orders", see, "orders that may still fill", self._orders, Listed),
             Method("baskets", see, "baskets at work or open", self._baskets, Listed),
             Method("margin", see, "each account's margin", lambda p, c: views.margin(view)),
@@ -57,6 +60,7 @@ class DeskMethods:
             Method("drain", ops, "open nothing new, or open again", self._drain, Drain),
             Method("set_flag", ops, "switch a feature", self._set_flag, Flag),
             Method("set_limit", ops, "make a limit tighter", self._set_limit, Limit),
+            Method("adopt", ops, "accept a mismatch as not the desk's", self._adopt, Adopted),
             Method("ack", ops, "say that the alarms so far were seen", self._acknowledge, Seen),
         ]
 
@@ -67,6 +71,9 @@ class DeskMethods:
 
     def _baskets(self, params: Listed, caller: Caller) -> dict[str, Any]:
         return views.baskets(self._view, params.limit, is_all=params.all)
+
+    def _mismatches(self, params: Listed, caller: Caller) -> dict[str, Any]:
+        return views.mismatches(self._view, params.limit, is_all=params.all)
 
     def _version(self, params: NoParams, caller: Caller) -> dict[str, Any]:
         info = self._view.info()
@@ -144,6 +151,19 @@ class DeskMethods:
         if held != change.value:
             raise RefusedError("the desk did not take the limit: has it stopped?")
         return {"instrument": params.instrument, "key": params.key, "value": number(held)}
+
+    def _adopt(self, params: Adopted, caller: Caller) -> dict[str, Any]:
+        sync: PositionSynchronizer = actor(self._view, "position_synchronizer", PositionSynchronizer)
+        keys = sync.adoptable(params.account, params.what)
+        if not keys:
+            raise RefusedError(f"nothing told differs in {params.account} about {params.what or 'its mode'}")
+        if not params.reason.strip():
+            raise RefusedError("adopting needs a reason")
+        self._control.offer(Adopt(self._view.now(), caller.operator, params.account, params.what, params.reason))
+        sync = actor(self._view, "position_synchronizer", PositionSynchronizer)
+        if set(keys) & set(sync.adoptable(params.account, params.what)):
+            raise RefusedError("the desk did not adopt it: has it stopped?")
+        return {"account": params.account, "what": params.what, "adopted": len(keys)}
 
     def _acknowledge(self, params: Seen, caller: Caller) -> dict[str, Any]:
         upto = self._events.state.last if params.number is None else params.number

@@ -77,6 +77,14 @@ class Limit(_Params):
     reason: Text = ""
 
 
+class Adopted(_Params):
+    """`what` is an instrument, an asset, or empty for the account's own mode."""
+
+    account: Name
+    reason: Annotated[Text, msgspec.Meta(min_length=1)]
+    what: Name = ""
+
+
 class Seen(_Params):
     number: EventNumber | None = None
     reason: Text = ""

@@ -24,8 +24,10 @@ from actors.messages import BasketState
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
 from actors.portfolio_guard import PortfolioGuard
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.strategies.base import Strategy
+from actors.sync_records import RESOLUTIONS
 from daemon.admin.desk import DeskView, actor
 from venues.model.money import to_text
 
@@ -100,6 +102,35 @@ def positions(view: DeskView) -> dict[str, Any]:
             }
         )
     return {"positions": found, "wallets": {name: _numbers(wallet) for name, wallet in ledger.state.wallets.items()}}
+
+
+def mismatches(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:
+    """Where our books and the venues' differ now, newest first; with `is_all` also what is over and remembered."""
+    sync = actor(view, "position_synchronizer", PositionSynchronizer)
+    wanted = (one for one in reversed(sync.state.history) if is_all or one.ended_ns is None)
+    found, left_out = _first(wanted, limit)
+    return {
+        "mismatches": [
+            {
+                "account": one.account,
+                "what": one.instrument,
+                "side": one.side,
+                "kind": one.kind,
+                "ours": number(one.ours),
+                "theirs": number(one.theirs),
+                "detail": one.detail,
+                "since_ns": one.ts,
+                "ended_ns": one.ended_ns,
+                "how": one.how,
+                "action": RESOLUTIONS[one.kind].action,
+                "why": RESOLUTIONS[one.kind].why,
+            }
+            for one in found
+        ],
+        "left_out": left_out,
+        "told": sync.state.mismatches,
+        "resolved": sync.state.resolved,
+    }
 
 
 def orders(view: DeskView, limit: int, *, is_all: bool) -> dict[str, Any]:
@@ -213,21 +244,40 @@ def guards(view: DeskView) -> dict[str, Any]:
 
 
 def funding(view: DeskView) -> dict[str, Any]:
-    """Each perpetual's funding: what is expected at the next instant, what was paid so far (positive: received)."""
-    tracker = actor(view, "funding_tracker", FundingTracker)
-    found = {
-        instrument: {
+    """Each perpetual's funding: expected at the next instant, due and paid at those behind (positive: received).
+
+    `differences` is what the venue is asked about now, `counts` how often what went wrong.
+    """
+    tracker, now = actor(view, "funding_tracker", FundingTracker), view.now()
+    found = {}
+    for instrument, one in tracker.state.perpetuals.items():
+        day = tracker.day(now, instrument)
+        found[instrument] = {
             "rate": number(one.rate),
             "mark": number(one.mark),
             "next_ns": one.next_ns,
-            "qty": number(sum(one.qty.values(), Decimal(0))),
+            "interval_ns": one.interval_ns,
+            "qty": number(one.qty),
             "expected": number(tracker.expected(instrument)),
+            "expected_24h": number(tracker.expected_per_day(now, instrument)),
             "paid": number(one.paid),
+            "paid_24h": number(day.paid),
+            "stamps_24h": day.stamps,
+            "mean_rate_24h": None if day.mean_rate is None else f"{day.mean_rate:.8f}",
         }
-        for instrument, one in tracker.state.perpetuals.items()
-    }
-    state = tracker.state
-    return {"perpetuals": found, "mismatches": state.mismatches, "missing": state.missing}
+    differences = [
+        {
+            "account": due.account,
+            "instrument": instrument,
+            "stamp_ns": stamp_ns,
+            "qty": number(due.qty),
+            "due": number(amount),
+            "paid": number(due.paid),
+            "difference": due.difference,
+        }
+        for instrument, stamp_ns, due, amount in tracker.differences()
+    ]
+    return {"perpetuals": found, "differences": differences, "counts": dict(tracker.state.counts)}
 
 
 def events(view: DeskView, since: int | None, limit: int) -> dict[str, Any]:

@@ -62,6 +62,23 @@ def _guard_status(arguments: Namespace, silent: ExitError) -> int:
     return UNREACHABLE
 
 
+def positions(arguments: Namespace) -> int:
+    """Print positions or mismatches, or accept one. Raises ExitError (2) for half of that."""
+    if arguments.adopt is not None:
+        if not arguments.reason.strip():
+            raise ExitError("positions: --adopt needs a --reason")
+        params = {"account": arguments.adopt, "what": arguments.what, "reason": arguments.reason}
+        told = call(arguments, OPS, "adopt", params)
+        return _print(arguments, told, changed(told))
+    if arguments.what:
+        raise ExitError("positions: WHAT goes with --adopt")
+    if not arguments.mismatches:
+        told = call(arguments, VIEW, "positions")
+        return _print(arguments, told, [] if arguments.json else WORDS["positions"](told))
+    told = call(arguments, VIEW, "mismatches", {"all": arguments.all, "limit": arguments.limit})
+    return _print(arguments, told, [] if arguments.json else WORDS["mismatches"](told))
+
+
 def change(arguments: Namespace) -> int:
     """Arm, drain, acknowledge."""
     name = arguments.command

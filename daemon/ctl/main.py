@@ -9,7 +9,7 @@ from daemon.running import run
 _SHOW, _CHANGE = "daemon.ctl.commands:show", "daemon.ctl.commands:change"
 COMMANDS = {
     "status": _SHOW,
-    "positions": _SHOW,
+    "positions": "daemon.ctl.commands:positions",
     "orders": _SHOW,
     "baskets": _SHOW,
     "margin": _SHOW,
@@ -62,7 +62,14 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     add("status", "the desk in one glance")
-    add("positions", "open positions and wallets")
+    positions = add("positions", "open positions and wallets; where they differ from the venue's", reason=False)
+    positions.add_argument("--mismatches", action="store_true", help="what differs from the venue instead")
+    positions.add_argument("--all", action="store_true", help="also the mismatches that are over")
+    positions.add_argument("--limit", type=int, default=200, metavar="N", help="mismatches; default: %(default)s")
+    positions.add_argument(
+        "--adopt", metavar="ACCOUNT", help="accept what differs there as not the desk's; needs --reason"
+    )
+    positions.add_argument("what", nargs="?", default="", metavar="WHAT", help="an instrument, an asset; else the mode")
     for name, said in (("orders", "orders that may still fill"), ("baskets", "baskets at work or open")):
         listed = add(name, said)
         listed.add_argument("--all", action="store_true", help="also the ended ones that are remembered")

@@ -92,6 +92,22 @@ def positions(told: dict[str, Any]) -> Parts:
     ]
 
 
+def mismatches(told: dict[str, Any]) -> Parts:
+    columns = {"account": "account", "what": "what", "kind": "kind", "ours": ">ours", "theirs": ">theirs"}
+    columns |= {"since": "since", "ended": "ended", "said": "what is done"}
+    rows = [
+        {
+            **one,
+            "since": when(one["since_ns"]),
+            "ended": when(one["ended_ns"]) if one["ended_ns"] is not None else "",
+            "said": one["how"] or "; ".join(filter(None, (one["detail"], one["action"], one["why"]))),
+        }
+        for one in told["mismatches"]
+    ]
+    counts = f"{told['told']} told so far, {told['resolved']} resolved"
+    return [_table("", rows, columns) if rows else "nothing differs", *_left_out(told), counts]
+
+
 def orders(told: dict[str, Any]) -> Parts:
     columns = {"client_order_id": "order", "instrument": "instrument", "side": "side", "qty": ">quantity"}
     columns |= {"price": ">price", "tif": "tif", "status": "status", "filled": ">filled", "basket": "basket"}
@@ -146,12 +162,17 @@ def guards(told: dict[str, Any]) -> Parts:
 def funding_table(perpetuals: dict[str, Any]) -> Table:
     rows = [{"instrument": name, **one, "next": when(one["next_ns"])} for name, one in perpetuals.items()]
     columns = {"instrument": "instrument", "rate": ">rate", "next": "next", "qty": ">held", "expected": ">expected"}
-    return _table("", rows, columns | {"paid": ">paid"})
+    return _table("", rows, columns | {"expected_24h": ">next 24 h", "paid": ">paid", "paid_24h": ">last 24 h"})
 
 
 def funding(told: dict[str, Any]) -> Parts:
-    wrong = f"{told['mismatches']} payments differed, {told['missing']} never came"
-    return [funding_table(told["perpetuals"]), *([wrong] if told["mismatches"] or told["missing"] else [])]
+    open_ = [{**one, "stamp": when(one["stamp_ns"])} for one in told["differences"]]
+    columns = {"account": "account", "instrument": "instrument", "stamp": "instant", "qty": ">held", "due": ">due"}
+    parts: Parts = [funding_table(told["perpetuals"])]
+    if open_:
+        parts.append(_table("asked about", open_, columns | {"paid": ">paid", "difference": "difference"}))
+    counts = ", ".join(f"{times} {what}" for what, times in told["counts"].items())
+    return [*parts, f"so far: {counts}"] if counts else parts
 
 
 def event_line(one: dict[str, Any]) -> str:
@@ -220,6 +241,7 @@ def changed(told: dict[str, Any]) -> Parts:
 WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "status": status,
     "positions": positions,
+    "mismatches": mismatches,
     "orders": orders,
     "baskets": baskets,
     "margin": margin,

@@ -6,10 +6,12 @@ from typing import Final
 
 from actors.basket_plan import DenyReason
 from actors.counting import OTHER
+from actors.funding_messages import FundingDifference
 from actors.guards.findings import GuardReason
-from actors.messages import BasketState, Checker, MarginLevel, MismatchKind
+from actors.messages import BasketState, Checker, KillLevel, MarginLevel, MismatchKind
 from actors.risk_checks import Reason
 from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Traded
+from actors.sync_records import RESOLUTIONS
 from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
 from daemon.metrics.positions import Facts
 from venues.model.money import ZERO
@@ -106,9 +108,19 @@ def _mismatches(scrape: Scrape) -> Series:
 
 
 def _mismatched(scrape: Scrape) -> Series:
-    conditions = scrape.kill.state.conditions
+    conditions, accounts = scrape.kill.state.conditions, scrape.sync.state.accounts
     for account in scrape.config.accounts:
-        yield (account, scrape.venue(account)), int(f"mismatch/{account}" in conditions)
+        suspects = accounts[account].suspects.values() if account in accounts else ()
+        stands = any(one.is_told and (one.is_refused or _is_grave(one.kind)) for one in suspects)
+        yield (account, scrape.venue(account)), int(stands or f"mismatch/{account}" in conditions)
+
+
+def _is_grave(kind: MismatchKind) -> bool:
+    return RESOLUTIONS[kind].level is not KillLevel.ARMED
+
+
+def _resolved(scrape: Scrape) -> Series:
+    return known(scrape.sync.state.resolved)
 
 
 def _reconciled(scrape: Scrape) -> Series:
@@ -207,10 +219,13 @@ POSITIONS: Final[tuple[Family, ...]] = (
         "Differences found between our book and the venue's.",
         _mismatches,
     ),
+    counter(
+        "position_mismatches_resolved_total", "", "Differences that are over: booked, set back or adopted.", _resolved
+    ),
     gauge(
         "position_mismatch",
         "account venue",
-        "1 while an account's positions differ from the venue's, 0 otherwise.",
+        "1 while an account's positions, money or modes differ from the venue's and that stops it, 0 otherwise.",
         _mismatched,
     ),
     gauge(
@@ -260,8 +275,31 @@ def _next_funding(scrape: Scrape) -> Series:
 def _predicted(scrape: Scrape) -> Series:
     tracker = scrape.funding
     for instrument, one in tracker.state.perpetuals.items():
-        if one.rate is not None and one.mark is not None:
-            yield (*where(instrument), tracker.instruments[instrument].settle), tracker.expected(instrument)
+        expected = tracker.expected(instrument)
+        if expected is not None and one.rate is not None:
+            yield (*where(instrument), tracker.instruments[instrument].settle), expected
+
+
+def _predicted_day(scrape: Scrape) -> Series:
+    tracker = scrape.funding
+    for instrument in tracker.state.perpetuals:
+        expected = tracker.expected_per_day(scrape.now, instrument)
+        if expected is not None:
+            yield (*where(instrument), tracker.instruments[instrument].settle), expected
+
+
+def _intervals(scrape: Scrape) -> Series:
+    for instrument, one in scrape.funding.state.perpetuals.items():
+        if one.interval_ns is not None:
+            yield where(instrument), one.interval_ns / _S
+
+
+def _disputed(scrape: Scrape) -> Series:
+    counts = dict.fromkeys(scrape.funding.state.perpetuals, 0)
+    for instrument, *_ in scrape.funding.differences():
+        counts[instrument] += 1
+    for instrument, number in counts.items():
+        yield where(instrument), number
 
 
 def _paid(scrape: Scrape) -> Series:
@@ -275,8 +313,8 @@ def _received(scrape: Scrape) -> Series:
 
 
 def _funding_faults(scrape: Scrape) -> Series:
-    state = scrape.funding.state
-    return [(("mismatch",), state.mismatches), (("missing",), state.missing), (("refused",), state.refused)]
+    counts = scrape.funding.state.counts
+    return [((what,), counts.get(what, 0)) for what in (*FundingDifference, "refused", "duplicate")]
 
 
 FUNDING: Final[tuple[Family, ...]] = (
@@ -294,12 +332,20 @@ FUNDING: Final[tuple[Family, ...]] = (
         "What the positions held now will receive at the next settlement (negative: pay), in the asset.",
         _predicted,
     ),
+    gauge(
+        "funding_predicted_24h",
+        "venue symbol asset",
+        "What the positions held now will receive over the next 24 hours by the instants in them, in the asset.",
+        _predicted_day,
+    ),
+    gauge("funding_interval_seconds", "venue symbol", "Time between the last funding instants seen.", _intervals),
+    gauge("funding_disputed", "venue symbol", "Payments that differ from what was due and are asked about.", _disputed),
     counter("funding_paid_total", "venue symbol asset", "Funding paid, in the asset.", _paid),
     counter("funding_received_total", "venue symbol asset", "Funding received, in the asset.", _received),
     counter(
         "funding_faults_total",
         "reason",
-        "Funding that differed from what was due, never came or made no sense.",
+        "Funding that never came, differed from what was due, came twice or made no sense.",
         _funding_faults,
     ),
 )

@@ -17,6 +17,7 @@ from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
 from actors.portfolio_guard import PortfolioGuard
+from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
@@ -86,6 +87,10 @@ class Scrape:
     @property
     def executor(self) -> AtomicExecutor:
         return self._actor("atomic_executor", AtomicExecutor)
+
+    @property
+    def sync(self) -> PositionSynchronizer:
+        return self._actor("position_synchronizer", PositionSynchronizer)
 
     @property
     def statistics(self) -> Statistics:

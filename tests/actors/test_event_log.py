@@ -12,6 +12,7 @@ from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
 from actors.flags import FlagMode, SetFlag
+from actors.funding_messages import FundingDifference, FundingInterval, FundingOutcome, FundingReconciled
 from actors.guards.findings import Guard, GuardReason, Severity
 from actors.guards.messages import GuardFinding
 from actors.limits import TightenLimit
@@ -40,12 +41,14 @@ from actors.messages import (
     StopCommand,
     WalletUpdate,
 )
+from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import OrderStatus, PositionSide, Side
 from venues.port import (
     BookDelta,
     Deleveraged,
     FundingSettled,
+    IncomeKind,
     Liquidated,
     MarkPrice,
     Message,
@@ -53,6 +56,7 @@ from venues.port import (
     VenueDown,
     VenueUp,
 )
+from venues.rules.instants import HOUR_NS
 
 D = Decimal
 BOTH = PositionSide.BOTH
@@ -78,6 +82,8 @@ def basket(state: BasketState, why: str = "", basket_id: str = "b1", closes: str
 
 TOLD = [
     (Acknowledge(1, "ann", 7, "looked"), "seen up to 7, by ann: looked"),
+    (Adopt(1, "ann", "f", "fut:BTC", "not ours"), "adopt fut:BTC of f, by ann: not ours"),
+    (Adopt(1, "ann", "f", "", "hedge it is"), "adopt the mode of f, by ann: hedge it is"),
     (AdminCall(1, "ops", "kill", '{"level":"flatten"}', 1000, 100, 7), 'kill {"level":"flatten"} by uid 1000, pid 7'),
     (AdminResult(1, "arm", False, "live orders"), "arm refused: live orders"),
     (AdminResult(1, "kill", True, ""), "kill done"),
@@ -90,6 +96,13 @@ TOLD = [
     (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
     (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
+    (FundingInterval(1, "fut:BTC", 8 * HOUR_NS, HOUR_NS, 2), "fut:BTC every 1 h, was 8 h"),
+    (
+        FundingReconciled(
+            *(1, "f", "fut:BTC", BOTH, 1, "USDT", D("-3.5"), None, FundingOutcome.NOT_PAID, FundingDifference.MISSING)
+        ),
+        "f fut:BTC not_paid after missing: -3.5 USDT due, None paid",
+    ),
     (FundingSettled(1, "f", "fut:BTC", D("0.0001"), D(1), D(1), D("-3.5"), "USDT"), "f fut:BTC -3.5 USDT at 0.0001"),
     (
         GuardFinding(1, Guard.SPAN, "c", "c", Severity.REDUCE, GuardReason.SPAN_DANGER, "1.2 times", D("0.6")),
@@ -119,6 +132,14 @@ TOLD = [
         PositionMismatch(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, D(1), D(2), "fills"),
         "f fut:BTC quantity: ours 1, theirs 2; fills",
     ),
+    (
+        PositionMismatch(1, "f", "", BOTH, MismatchKind.POSITION_MODE, D(0), D(0), "set"),
+        "f account position_mode: ours 0, theirs 0; set",
+    ),
+    (
+        PositionResolved(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, 0, "our book caught up"),
+        "f fut:BTC quantity no more: our book caught up",
+    ),
     (Reconciled(1, "f"), "f agrees with its venue"),
     (ResumeCommand(1, "goes on from run 000001"), "goes on from run 000001"),
     (RoundTrip(1, "b1", "s", D("4.2")), "b1 made 4.2"),
@@ -129,6 +150,7 @@ TOLD = [
     (TightenLimit(1, "ann", "fut:BTC", "order_qty_max", D(5), "fat"), "fut:BTC order_qty_max to 5, by ann: fat"),
     (VenueDown(1, "fut", "orders", "reset"), "fut orders is down: reset"),
     (VenueUp(1, "fut"), "fut is up"),
+    (WalletMoved(1, "f", "USDT", D(-9), IncomeKind.TRANSFER, "77"), "f transfer -9 USDT, 77"),
 ]
 
 
@@ -209,6 +231,13 @@ def test_a_reconciliation_is_news_after_something_went_wrong() -> None:
     assert numbers(events, VenueDown(1, "spot", "orders"), agreed) == [True, False]
     assert numbers(events, VenueDown(1, "fut", "orders"), agreed, agreed) == [True, True, False]
     assert numbers(events, CellRestarted(1, 1, "x", ""), agreed) == [True, True]
+
+
+def test_funding_that_agrees_at_once_is_no_news() -> None:
+    what = (1, "f", "fut:BTC", BOTH, 1, "USDT", D(1), D(1))
+    agreed = FundingReconciled(*what, FundingOutcome.AGREED)
+    found = FundingReconciled(*what, FundingOutcome.FOUND, FundingDifference.MISSING)
+    assert numbers(log(), agreed, found) == [False, True]
 
 
 def test_a_guard_that_says_the_same_again_is_no_news() -> None:

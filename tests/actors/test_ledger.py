@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.base import Collected, detached_outbox
+from actors.funding_messages import FundingPaid
 from actors.ledger import Ledger, LedgerConfig
 from actors.messages import (
     BasketState,
@@ -20,11 +21,12 @@ from actors.messages import (
     RoundTrip,
     WalletUpdate,
 )
+from actors.sync_messages import WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
-from venues.port import FundingSettled, MarkPrice
+from venues.port import IncomeKind, MarkPrice
 
 D = Decimal
 PERP = Instrument("fut", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", D("0.1"), D("0.001"))
@@ -157,7 +159,7 @@ def test_a_round_trip_reports_its_own_profit_fees_and_funding():
     ledger.handle(2, fill(SPOT, Side.BUY, "1", "100", trade="1", fee="0.1", basket="o", strategy="carry"))
     ledger.handle(2, fill(PERP, Side.SELL, "1", "101", trade="2", fee="0.05", basket="o", strategy="carry"))
     ledger.handle(3, basket("o", BasketState.BALANCED))
-    ledger.handle(4, FundingSettled(4, "f", PERP.id, D("0.0001"), D(100), D(-1), D("0.5"), "USDT", PositionSide.BOTH))
+    ledger.handle(4, FundingPaid(4, "f", PERP.id, PositionSide.BOTH, 4, 0, "USDT", D("0.5")))
     ledger.handle(5, basket("c", BasketState.PLANNED, closes="o"))
     ledger.handle(6, fill(SPOT, Side.SELL, "1", "102", trade="3", fee="0.1", basket="c", strategy="carry"))
     ledger.handle(6, fill(PERP, Side.BUY, "1", "102", trade="4", fee="0.05", basket="c", strategy="carry"))
@@ -203,8 +205,24 @@ def test_funding_is_split_over_strategies_to_the_last_digit(holdings, amount):
             event = fill(PERP, side, abs(lots), "100", trade=str(number), basket=strategy, strategy=strategy)
             ledger.handle(1, event)
     paid = D(amount).scaleb(-8)
-    ledger.handle(2, FundingSettled(2, "f", PERP.id, D("0.0001"), D(100), D(1), paid, "USDT"))
+    ledger.handle(2, FundingPaid(2, "f", PERP.id, PositionSide.BOTH, 2, 0, "USDT", paid))
     assert ledger.totals().funding == {"USDT": paid}
+
+
+def test_funding_is_booked_once_and_corrected_by_what_follows():
+    ledger, _ = make()
+    for number, amount in ((0, "-5"), (0, "-5"), (1, "2"), (1, "2")):
+        ledger.handle(2, FundingPaid(2, "f", PERP.id, PositionSide.BOTH, 7, number, "USDT", D(amount)))
+    assert ledger.totals().funding == {"USDT": -3}
+    assert ledger.state.duplicates == 2
+
+
+def test_a_transfer_moves_the_wallet_and_is_no_profit():
+    ledger, done = make()
+    before = ledger.state.wallets["f"]["USDT"]
+    ledger.handle(2, WalletMoved(2, "f", "USDT", D("-7.5"), IncomeKind.TRANSFER, "1"))
+    assert last(done, WalletUpdate).balance == before - D("7.5")
+    assert ledger.totals().net == {}
 
 
 FILLS = st.lists(

@@ -6,22 +6,19 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sync_by_hand import CONFIG, PERP, QUIET, SECOND, SPOT, SyncDesk, T
 
-from actors.base import Collected, detached_outbox
 from actors.cell import CellRestarted
 from actors.messages import (
     FillEvent,
     KillLevel,
     KillTrigger,
     MismatchKind,
-    OrderUpdate,
     PositionMismatch,
-    PositionUpdate,
     Reconciled,
 )
-from actors.position_synchronizer import RESOLUTIONS, PositionSynchronizer, SyncConfig, classify
+from actors.sync_records import RESOLUTIONS, classify
 from venues.model.fill import Fill, FillReason, Liquidity
-from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, PositionSide, Side
 from venues.port import (
@@ -38,85 +35,29 @@ from venues.port import (
 )
 
 D = Decimal
-SECOND = 1_000_000_000
-PERP = Instrument("fut", "BTC", InstrumentKind.PERPETUAL, "BTC", "USDT", D("0.1"), D("0.001"))
-SPOT = Instrument("spot", "BTC", InstrumentKind.SPOT, "BTC", "USDT", D("0.01"), D("0.00001"))
-INSTRUMENTS = {spec.id: spec for spec in (PERP, SPOT)}
-CONFIG = SyncConfig()
-QUIET = CONFIG.quiet_ns
-T = 1_000 * SECOND
-
-
-class Desk:
-    """A synchronizer with a venue that answers by hand; `now` goes on by itself between rounds."""
-
-    def __init__(self, leverage=None):
-        self.sync = PositionSynchronizer(INSTRUMENTS, {"f": "fut", "s": "spot"}, CONFIG, leverage)
-        self.done = Collected()
-        self.sync.out = detached_outbox("sync", into=self.done)
-        self.now = T
-        self.sync.start(T)
-
-    def give(self, message):
-        self.sync.handle(self.now, message)
-
-    def of(self, kind):
-        return [one for one in self.done.emitted if isinstance(one, kind)]
-
-    def asked(self, account="f"):
-        """The last outstanding query of the account."""
-        ids = self.sync.state.accounts[account].asked
-        return next(iter(ids))
-
-    def answer(self, *held, account="f"):
-        """Answer the outstanding query with (qty, entry, leverage) of the perpetual."""
-        query_id = self.asked(account)
-        reports = tuple(
-            PositionReport(self.now, account, PERP.id, PositionSide.BOTH, D(qty), entry, leverage=leverage)
-            for qty, entry, leverage in held
-        )
-        self.give(QueryResult(self.now, account, query_id, QueryKind.POSITIONS, positions=reports))
-
-    def balances(self, **balances):
-        query_id = self.asked("s")
-        found = {asset: D(balance) for asset, balance in balances.items()}
-        self.give(QueryResult(self.now, "s", query_id, QueryKind.ACCOUNT, balances=found))
-
-    def round(self, account="f"):
-        """Let the planned time come and the next round begin."""
-        self.now = self.sync.state.accounts[account].next_round_ns or self.now
-        self.sync.on_timer(self.now, f"round/{account}")
-
-    def position(self, qty, entry="100", spec=PERP, account="f"):
-        self.give(
-            PositionUpdate(self.now, account, spec.id, PositionSide.BOTH, D(qty), D(entry) if D(qty) else None, ZERO)
-        )
-
-    def order(self, status, is_final=False):
-        self.give(OrderUpdate(self.now, "r", "s", "b", "c", "f", PERP.id, Side.BUY, D(1), status, ZERO, is_final))
 
 
 def test_each_account_is_asked_for_what_it_can_hold():
-    desk = Desk()
+    desk = SyncDesk()
     asked = [(one.account, one.kind) for one in desk.done.sent if isinstance(one, Query)]
-    assert asked == [("f", QueryKind.POSITIONS), ("s", QueryKind.ACCOUNT)]
+    assert asked == [("f", QueryKind.POSITIONS), ("f", QueryKind.ACCOUNT), ("s", QueryKind.ACCOUNT)]
 
 
 def test_a_complete_answer_that_agrees_reconciles():
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1)
     desk.answer((1, D(100), None))
-    desk.balances(BTC="3", USDT="10")
+    desk.balances(BTC="3")
     # The spot answer came while we were busy with nothing of its own: its baseline is taken at once.
     assert [one.account for one in desk.of(Reconciled)] == ["f", "s"]
 
 
 def test_the_period_goes_on_after_an_answer():
-    desk = Desk()
+    desk = SyncDesk()
     desk.answer()
     assert desk.sync.state.accounts["f"].next_round_ns == T + CONFIG.period_ns
     desk.round()
-    assert desk.asked() == "PositionSynchronizer-3"
+    assert desk.asked() == "PositionSynchronizer-4"
 
 
 def settle(desk, *held):
@@ -153,7 +94,7 @@ def test_differences_have_names(ours, theirs, kind):
     ],
 )
 def test_a_believed_difference_is_told_and_trips_as_the_table_says(ours, held, kind):
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(ours)
     desk.now += QUIET
     desk.answer(*held)
@@ -173,7 +114,7 @@ def test_a_believed_difference_is_told_and_trips_as_the_table_says(ours, held, k
 
 
 def test_a_difference_that_goes_away_was_none():
-    desk = Desk()
+    desk = SyncDesk()
     desk.now += QUIET
     desk.answer((1, D(100), None))
     desk.position(1)
@@ -185,7 +126,7 @@ def test_a_difference_that_goes_away_was_none():
 
 @pytest.mark.parametrize("busy", ["in flight", "fill"])
 def test_a_difference_is_not_believed_while_something_moves_until_patience_ends(busy):
-    desk = Desk()
+    desk = SyncDesk()
     while desk.now < T + CONFIG.patience_ns:
         assert not desk.of(PositionMismatch)
         if busy == "fill":
@@ -202,14 +143,14 @@ def test_a_difference_is_not_believed_while_something_moves_until_patience_ends(
 
 
 def test_an_order_that_is_over_is_not_in_flight():
-    desk = Desk()
+    desk = SyncDesk()
     desk.order(OrderStatus.SENT)
     desk.order(OrderStatus.CANCELED, is_final=True)
     assert not desk.sync.state.accounts["f"].in_flight
 
 
 def test_a_failed_query_changes_nothing_and_the_third_in_a_row_trips():
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1)
     ours = desk.sync.state.ours["f/fut:BTC/BOTH"]
     delays = []
@@ -230,7 +171,7 @@ def test_a_failed_query_changes_nothing_and_the_third_in_a_row_trips():
 
 
 def test_no_answer_is_a_failed_query_and_a_late_one_is_ignored():
-    desk = Desk()
+    desk = SyncDesk()
     late = desk.asked()
     desk.now += CONFIG.timeout_ns
     desk.sync.on_timer(desk.now, "answer/f")
@@ -240,14 +181,14 @@ def test_no_answer_is_a_failed_query_and_a_late_one_is_ignored():
 
 
 def test_an_answer_without_numbers_is_a_failed_query():
-    desk = Desk()
+    desk = SyncDesk()
     desk.answer(("NaN", None, None))
     desk.give(QueryResult(desk.now, "s", desk.asked("s"), QueryKind.ACCOUNT))
     assert [desk.sync.state.accounts[name].failures for name in ("f", "s")] == [1, 1]
 
 
 def test_an_answer_from_before_a_restart_proves_nothing():
-    desk = Desk()
+    desk = SyncDesk()
     before = desk.asked()
     desk.give(CellRestarted(desk.now, 1, "a", "e"))
     desk.give(QueryResult(desk.now, "f", before, QueryKind.POSITIONS))
@@ -257,7 +198,7 @@ def test_an_answer_from_before_a_restart_proves_nothing():
 
 
 def test_a_venue_that_is_down_is_asked_when_it_is_back():
-    desk = Desk()
+    desk = SyncDesk()
     desk.give(VenueDown(desk.now, "fut", "private", "eof"))
     sent = len(desk.done.sent)
     desk.sync.on_timer(desk.now + CONFIG.timeout_ns, "answer/f")
@@ -267,11 +208,11 @@ def test_a_venue_that_is_down_is_asked_when_it_is_back():
     desk.give(VenueUp(desk.now, "fut", "market"))
     assert len(desk.done.sent) == sent
     desk.give(VenueUp(desk.now, "fut", "private"))
-    assert len(desk.done.sent) == sent + 1
+    assert len(desk.done.sent) == sent + 2
 
 
 def test_a_pushed_position_that_differs_is_asked_about_soon():
-    desk = Desk()
+    desk = SyncDesk()
     desk.answer()
     desk.give(PositionReport(desk.now, "f", PERP.id, PositionSide.BOTH, ZERO))
     assert desk.sync.state.accounts["f"].next_round_ns == T + CONFIG.period_ns
@@ -291,7 +232,7 @@ def test_a_pushed_position_that_differs_is_asked_about_soon():
     ],
 )
 def test_what_the_venue_did_to_us_is_told_at_once_and_settled_by_the_fills(report, kind):
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1)
     desk.give(report)
     (mismatch,) = desk.of(PositionMismatch)
@@ -308,7 +249,7 @@ def test_what_the_venue_did_to_us_is_told_at_once_and_settled_by_the_fills(repor
 
 
 def test_a_drifting_entry_price_is_told_and_does_not_hold_back():
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1)
     desk.now += QUIET
     # 10 bps of 100 are allowed.
@@ -321,7 +262,7 @@ def test_a_drifting_entry_price_is_told_and_does_not_hold_back():
 
 
 def test_a_changed_leverage_is_set_back_and_holds_back_until_it_is():
-    desk = Desk({PERP.id: 5})
+    desk = SyncDesk({PERP.id: 5})
     desk.position(1)
     desk.now += QUIET
     settle(desk, (1, D(100), 20))
@@ -340,18 +281,18 @@ def test_a_changed_leverage_is_set_back_and_holds_back_until_it_is():
     [("4", None), ("4.5", MismatchKind.QUANTITY), ("3", MismatchKind.CLOSED_EXTERNALLY), ("2", MismatchKind.SIDE_FLIP)],
 )
 def test_spot_is_compared_by_the_change_of_the_balance(balance, kind):
-    desk = Desk()
+    desk = SyncDesk()
     desk.balances(BTC="3")
     desk.position(1, spec=SPOT, account="s")
     desk.now += QUIET
     for _ in range(2):
         desk.round("s")
-        desk.balances(BTC=balance, USDT="1")
+        desk.balances(BTC=balance)
     assert [one.kind for one in desk.of(PositionMismatch)] == ([kind] if kind else [])
 
 
 def test_the_first_balance_is_taken_when_nothing_moves():
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1, spec=SPOT, account="s")
     desk.balances(BTC="4")
     assert not desk.of(Reconciled)
@@ -363,7 +304,7 @@ def test_the_first_balance_is_taken_when_nothing_moves():
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.booleans()), max_size=15))
 def test_reconciled_is_only_ever_said_of_equal_books(rounds):
-    desk = Desk()
+    desk = SyncDesk()
     for ours, theirs, fails in rounds:
         desk.position(ours)
         said = len(desk.of(Reconciled))
@@ -376,12 +317,12 @@ def test_reconciled_is_only_ever_said_of_equal_books(rounds):
 
 
 def test_state_survives_json():
-    desk = Desk()
+    desk = SyncDesk()
     desk.position(1)
     desk.answer((2, D(100), None))
     desk.balances(BTC="3")
     desk.order(OrderStatus.SENT)
-    other = Desk()
+    other = SyncDesk()
     other.sync.restore(json.loads(json.dumps(desk.sync.snapshot())))
     assert other.sync.state == desk.sync.state
 

@@ -8,6 +8,7 @@ import pytest
 
 from actors.basket_plan import DenyReason
 from actors.counting import empty
+from actors.funding_messages import FundingPaid
 from actors.messages import (
     BasketState,
     BasketUpdate,
@@ -32,7 +33,7 @@ from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, RateMean
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side
-from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport, QueryKind, QueryResult
+from venues.port import Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
@@ -271,8 +272,8 @@ def test_liquidation_prices_are_the_venue_s_last_word():
 def test_funding_paid_and_received_are_both_positive():
     one = actor()
     for amount in ("-3", "5", "-0.5", "NaN"):
-        one.handle(0, FundingSettled(0, "a", PERP.id, D("0.0001"), D(1), D(1), D(amount), "USDT"))
-    one.handle(0, FundingSettled(0, "a", "v:STRANGE", D(0), D(1), D(1), D(9), "USDT"))
+        one.handle(0, FundingPaid(0, "a", PERP.id, PositionSide.BOTH, 0, 0, "USDT", D(amount)))
+    one.handle(0, FundingPaid(0, "a", "v:STRANGE", PositionSide.BOTH, 0, 0, "USDT", D(9)))
     assert (one.state.funding[PERP.id].paid, one.state.funding[PERP.id].received) == (D("3.5"), D(5))
 
 

@@ -37,6 +37,7 @@ VIEW_CALLS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in ("status", "positions", "margin", "funding", "flags", "limits", "version", "methods")),
     ("orders", {"limit": 5, "all": True}),
     ("baskets", {"all": True}),
+    ("mismatches", {"all": True, "limit": 3}),
     ("events", {"since": 3, "limit": 20}),
     ("overview", {"count": 3}),
     ("events.follow", {"since": 10_000_000}),
@@ -52,6 +53,7 @@ OPS_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("set_limit", {"key": "open_orders_max", "value": "40"}),
     ("set_limit", {"key": "gross_notional_max", "value": "4999999.5"}),
     ("set_limit", {"key": "order_qty_max", "value": "3", "instrument": "binance_usdm:BTCUSDT"}),
+    ("adopt", {"account": "futures", "what": "USDT", "reason": "why"}),
     ("ack", {}),
 ]
 STRANGE: list[Any] = [

@@ -11,7 +11,8 @@ from admin_desk import UNBOUND, MemoryDesk, Moment, Wire, caught_in_the_middle, 
 from attrs import evolve
 
 from actors.flags import FlagMode
-from actors.messages import Incident, KillLevel
+from actors.messages import Incident, KillLevel, MismatchKind
+from actors.sync_records import Episode, Suspect
 from daemon.admin import views
 from daemon.admin.calls import Caller, RefusedError, Role
 from daemon.admin.desk import actor
@@ -20,9 +21,23 @@ from daemon.admin.params import LEVELS
 from daemon.admin.protocol import Code
 from daemon.live.sockets import Peer
 from venues.model.money import ZERO
+from venues.model.order import PositionSide
+from venues.model.position import position_key
 
 VIEWS = (
-    *("status", "positions", "orders", "baskets", "margin", "funding", "events", "flags", "limits", "overview"),
+    *(
+        "status",
+        "positions",
+        "mismatches",
+        "orders",
+        "baskets",
+        "margin",
+        "funding",
+        "events",
+        "flags",
+        "limits",
+        "overview",
+    ),
     *("version", "methods"),
 )
 ANN = Caller(Role.OPS, Peer(7, 1000, 100), "ann pid 7")
@@ -231,6 +246,34 @@ async def test_limits_get_tighter_only(desk: MemoryDesk, ops: Wire) -> None:
     assert "no instrument" in await refused(ops, "set_limit", instrument="x:y", key="collar_bps", value="1")
 
 
+def differ(desk: MemoryDesk, kind: MismatchKind, what: str, theirs: int) -> None:
+    """Let the synchronizer have told of a difference."""
+    sync = desk.actors["position_synchronizer"]
+    suspect = Suspect(kind, Decimal(theirs), desk.now(), True, what, PositionSide.BOTH, Decimal(1))
+    key = f"futures#{what}" if kind is MismatchKind.WALLET_DRIFT else position_key("futures", what)
+    sync.state.accounts["futures"].suspects[key] = suspect
+    sync.state.history.append(
+        Episode(desk.now(), "futures", what, PositionSide.BOTH, kind, Decimal(1), Decimal(theirs), "")
+    )
+
+
+async def test_a_mismatch_is_shown_and_adopted_by_name_and_with_a_reason(desk: MemoryDesk, ops: Wire) -> None:
+    assert (await done(ops, "mismatches", all=True))["mismatches"] == []
+    differ(desk, MismatchKind.WALLET_DRIFT, "USDT", 3)
+    (shown,) = (await done(ops, "mismatches"))["mismatches"]
+    assert (shown["account"], shown["what"], shown["kind"]) == ("futures", "USDT", "wallet_drift")
+    assert (shown["ours"], shown["theirs"], shown["ended_ns"]) == ("1", "3", None)
+    assert "nothing told differs" in await refused(ops, "adopt", account="futures", what="BTC", reason="why")
+    assert "needs a reason" in await refused(ops, "adopt", account="futures", what="USDT", reason="  ")
+    told = await done(ops, "adopt", account="futures", what="USDT", reason="rounded")
+    assert told == {"account": "futures", "what": "USDT", "adopted": 1}
+    sync = desk.actors["position_synchronizer"]
+    assert sync.state.accounts["futures"].adopted == {"futures#USDT": 2}
+    assert (await done(ops, "mismatches"))["mismatches"] == []
+    (over,) = (await done(ops, "mismatches", all=True))["mismatches"]
+    assert over["how"].endswith(": rounded")
+
+
 async def test_alarms_are_acknowledged(desk: MemoryDesk, ops: Wire) -> None:
     await done(ops, "kill", level="cancel_all")
     assert (await done(ops, "events"))["alarms"] == 1
@@ -265,6 +308,9 @@ UNFIT = [
     ("events", {"since": -1}, "params.since"),
     ("events", {"since": 2**60}, "params.since"),
     ("overview", {"count": 101}, "params.count"),
+    ("adopt", {"account": "futures", "reason": ""}, "params.reason"),
+    ("adopt", {"what": "USDT", "reason": "x"}, "params.account"),
+    ("mismatches", {"limit": 0}, "params.limit"),
     ("ack", {"number": "all"}, "params.number"),
     ("status", {"x": 1}, "params.x"),
 ]
@@ -282,12 +328,14 @@ async def test_params_that_do_not_fit_change_nothing(
 
 
 def test_a_desk_that_stopped_takes_nothing(desk: MemoryDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    differ(desk, MismatchKind.WALLET_DRIFT, "USDT", 3)
     monkeypatch.setattr(desk.cell, "offer", lambda message: None)
     methods = DeskMethods(desk, desk).table
     for name, params in (
         ("drain", {}),
         ("set_flag", {"feature": "carry", "mode": FlagMode.SHADOW}),
         ("set_limit", {"key": "open_orders_max", "value": "7"}),
+        ("adopt", {"account": "futures", "what": "USDT", "reason": "why"}),
     ):
         one = methods[name]
         with pytest.raises(RefusedError, match="has it stopped"):

@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,13 +16,15 @@ import trio
 from admin_desk import UNBOUND, MemoryDesk, Moment, caught_in_the_middle, listening
 from attrs import define, field, frozen
 
-from actors.messages import Incident, KillLevel
+from actors.messages import Incident, KillLevel, MismatchKind
+from actors.sync_records import Episode, Suspect
 from daemon.admin.calls import RefusedError, Role
 from daemon.admin.guard import guard_methods
 from daemon.admin.server import AdminServer
 from daemon.ctl import places, stopping
 from daemon.ctl.main import COMMANDS, main, parser
 from daemon.live.sockets import listen
+from venues.model.order import PositionSide
 
 PERPETUAL = "binance_usdm:BTCUSDT"
 
@@ -236,6 +239,24 @@ async def test_limits_of_an_instrument_and_of_the_desk(ctl: Ctl, sockets: Socket
     assert "can only be made tighter than 5" in loosened.err
 
 
+async def test_mismatches_are_shown_and_adopted(ctl: Ctl, sockets: Sockets, desk: MemoryDesk) -> None:
+    assert (await ctl("positions", "--mismatches")).out == "nothing differs\n0 told so far, 0 resolved\n"
+    sync = desk.actors["position_synchronizer"]
+    kind, side, ours = MismatchKind.QUANTITY, PositionSide.BOTH, Decimal("-0.5")
+    suspect = Suspect(kind, Decimal(-1), desk.now(), True, PERPETUAL, side, ours)
+    sync.state.accounts["futures"].suspects[f"futures/{PERPETUAL}/BOTH"] = suspect
+    sync.state.history.append(Episode(desk.now(), "futures", PERPETUAL, side, kind, ours, Decimal(-1), ""))
+    shown = (await ctl("positions", "--mismatches")).out
+    assert f"futures  {PERPETUAL}  quantity  -0.5" in shown
+    assert "fills; a fill was missed or somebody else trades here" in shown
+    assert (await ctl("positions", "--adopt", "futures", PERPETUAL)).status == 2
+    done = await ctl("positions", "--adopt", "futures", PERPETUAL, "--reason", "another desk's", "--json")
+    assert done.json == {"account": "futures", "what": PERPETUAL, "adopted": 1}
+    again = await ctl("positions", "--adopt", "futures", PERPETUAL, "--reason", "again")
+    assert (again.status, again.out) == (1, "")
+    assert "another desk's" in (await ctl("positions", "--mismatches", "--all")).out
+
+
 async def test_arming_and_acknowledging(ctl: Ctl, sockets: Sockets, desk: MemoryDesk) -> None:
     assert (await ctl("arm", "--reason", "looked at it")).out == "level armed, guard told\n"
     desk.refusing = "2 orders are not confirmed cancelled"
@@ -271,7 +292,14 @@ def test_mistakes_of_usage_end_with_2(arguments: tuple[str, ...], capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "arguments", [("flags", "carry"), ("flags", "carry", "canary"), ("limits", "desk", "collar_bps")]
+    "arguments",
+    [
+        ("flags", "carry"),
+        ("flags", "carry", "canary"),
+        ("limits", "desk", "collar_bps"),
+        ("positions", "USDT"),
+        ("positions", "--adopt", "futures", "USDT"),
+    ],
 )
 async def test_half_a_change_ends_with_2(
     ctl: Ctl, sockets: Sockets, desk: MemoryDesk, arguments: tuple[str, ...]

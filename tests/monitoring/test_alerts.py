@@ -45,6 +45,8 @@ PLANNED = {
     "ClockSkew": ("> 0.5", "1m", "ticket"),
     "GuardDown": ("== 0", "20s", "page"),
     "DeskDown": ("== 0", "30s", "page"),
+    "FundingDisputed": ("> 0", "15m", "ticket"),
+    "FundingIntervalChanged": ("> 0", None, "ticket"),
 }
 
 

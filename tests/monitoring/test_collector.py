@@ -9,6 +9,8 @@ from played_desk import BUILD, PlayedDesk, demo_config, noted_edges
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.funding_messages import FundingDifference
+from actors.funding_records import Stamp
 from actors.kill_switch import KillConfig
 from actors.ledger import Ledger
 from actors.messages import (
@@ -25,6 +27,7 @@ from actors.messages import (
     Reconciled,
 )
 from actors.statistics import Statistics
+from actors.sync_records import Suspect
 from daemon.app import build_cell
 from daemon.metrics.collector import FAMILIES, PIECE, DeskCollector
 from daemon.metrics.edges import EdgeStats
@@ -287,6 +290,31 @@ def test_a_mismatch_is_shown_until_both_agree_again(fresh):
     assert (found["basisd_kill_level"][()], found["basisd_kill_conditions"][()]) == (1, 1)
     hear(fresh, "kill_switch", Reconciled(fresh.now, "futures"))
     assert series(fresh.collector())["basisd_position_mismatch"]["futures", "binance_usdm"] == 0
+
+
+def test_money_that_nothing_explains_is_a_mismatch_even_of_a_reconciled_account(fresh):
+    sync = fresh.cell.dispatcher.actors["position_synchronizer"].state
+    sync.accounts["futures"].suspects["futures#USDT"] = Suspect(
+        *(MismatchKind.WALLET_DRIFT, Decimal(2), 0, True, "USDT", PositionSide.BOTH, Decimal(1))
+    )
+    sync.resolved = 3
+    found = series(fresh.collector())
+    assert found["basisd_position_mismatch"]["futures", "binance_usdm"] == 1
+    assert found["basisd_position_mismatches_resolved_total"][()] == 3
+
+
+def test_funding_that_is_asked_about_is_counted(fresh):
+    tracker = fresh.cell.dispatcher.actors["funding_tracker"].state
+    stamp = Stamp(1, Decimal("0.0001"), Decimal(60_000), is_closed=True)
+    stamp.due("futures", PositionSide.BOTH).difference = FundingDifference.MISSING
+    tracker.perpetuals[PERP].disputed.append(stamp)
+    tracker.perpetuals[PERP].interval_ns = 4 * 3_600_000_000_000
+    tracker.counts = {"missing": 2, "duplicate": 1}
+    found = series(fresh.collector())
+    assert found["basisd_funding_disputed"]["BTCUSDT", "binance_usdm"] == 1
+    assert found["basisd_funding_interval_seconds"]["BTCUSDT", "binance_usdm"] == 14_400
+    faults = {key[0]: value for key, value in found["basisd_funding_faults_total"].items() if value}
+    assert faults == {"missing": 2, "duplicate": 1}
 
 
 def test_what_happens_in_an_unknown_instrument_is_counted_as_other(fresh):

@@ -18,6 +18,9 @@ CLAMP = Decimal("0.0005")
 INTERVALS = frozenset({1, 2, 3, 4, 6, 8, 12, 24})
 """Hours between stamps that fit a day; Binance and Bybit use 1, 2, 4 and 8."""
 
+RATE_MAX = Decimal("0.03")
+"""The widest cap per interval ever seen listed (3 % at Binance, now 2 %): a rate beyond it is an error."""
+
 _SHARE_OF_EIGHT_HOURS = {hours: Decimal(hours) / 8 for hours in INTERVALS}
 
 
@@ -99,6 +102,11 @@ class RateLimits:
     def cap(self, mmr: Decimal | None) -> Decimal:
         """Return the cap (the floor is its negative) of a major with `mmr`, None for any other symbol."""
         return self.other if mmr is None else self.major_share * positive(mmr, "mmr")
+
+
+def is_plausible(rate: Decimal, cap: Decimal = RATE_MAX, floor: Decimal | None = None) -> bool:
+    """Whether a venue can have meant `rate`: a number from `floor` (the negative of the cap) to `cap`."""
+    return rate.is_finite() and (-cap if floor is None else floor) <= rate <= cap
 
 
 def funding_payment(qty: Decimal, mark_price: Decimal, rate: Decimal, multiplier: Decimal = ONE) -> Decimal:
