@@ -354,7 +354,8 @@ def _killed(order: OrderRequest, facts: Facts) -> str | None:
 
 
 def _may_rest(order: OrderRequest, facts: Facts) -> str | None:
-    is_immediate = order.type is OrderType.MARKET or order.tif in _NEVER_RESTS
+    # What waits for a trigger rests until then, whatever its time in force.
+    is_immediate = order.trigger_price is None and (order.type is OrderType.MARKET or order.tif in _NEVER_RESTS)
     return f"{order.tif} at {facts.kill.name}" if facts.kill >= KillLevel.CANCEL_ALL and not is_immediate else None
 
 

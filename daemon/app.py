@@ -18,6 +18,7 @@ from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
+from actors.pacing import PacingConfig
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
@@ -68,7 +69,13 @@ def build_actors(config: RunConfig) -> list[Actor]:
         PositionSynchronizer(
             instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
         ),
-        OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
+        OrderManager(
+            instruments,
+            config.section("orders", OrderManagerConfig),
+            "order_manager",
+            accounts=venues,
+            pacing=config.section("pacing", PacingConfig),
+        ),
         AtomicExecutor(
             instruments,
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),

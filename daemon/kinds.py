@@ -20,6 +20,7 @@ from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
 from actors.order_records import OrderManagerConfig
+from actors.pacing import PacingConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type[Any]] = {
     "risk": RiskConfig,
     "executor": ExecutorConfig,
     "orders": OrderManagerConfig,
+    "pacing": PacingConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
     "positions": SyncConfig,
