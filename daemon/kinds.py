@@ -19,7 +19,9 @@ from actors.guardian_records import GuardConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
+from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
+from actors.order_scheduler import SchedulerConfig
 from actors.pacing import PacingConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
@@ -37,6 +39,8 @@ SECTIONS: dict[str, type[Any]] = {
     "executor": ExecutorConfig,
     "orders": OrderManagerConfig,
     "pacing": PacingConfig,
+    "scheduler": SchedulerConfig,
+    "groups": GroupConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
     "positions": SyncConfig,
@@ -64,6 +68,8 @@ ACTORS = frozenset(
         "funding_tracker",
         "position_synchronizer",
         "order_manager",
+        "order_scheduler",
+        "order_groups",
         "atomic_executor",
         "statistics",
         "event_log",
