@@ -324,6 +324,7 @@ class OrderDesk(Actor):
             if tracked.sightings < _SIGHTINGS_MAX:
                 self._cancel(now, tracked)
                 self._inquire(now, tracked)
+                self.state.inquiries[order.client_order_id].disprove_absence()
             else:
                 self._revive(now, tracked, f"{tracked.sightings} queries in a row found it {theirs}")
             return False

@@ -7,6 +7,7 @@ were sent (GCRA, ITU-T I.371). A command counts when it is sent, not when it is 
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import IntEnum
+from math import ceil
 
 from attrs import define, field, frozen
 
@@ -233,7 +234,7 @@ class Pacer:
         reserves = (ZERO, self.config.cancel_reserve, self.config.hedge_reserve, self.config.query_reserve)
         for cost, reserve in zip(costs, reserves, strict=True):
             kept += reserve
-            rooms.append(max(cost, burst - int(burst * kept)) * step)
+            rooms.append(max(cost, burst - ceil(burst * kept)) * step)
         return rooms[0], rooms[1], rooms[2], rooms[3]
 
 
