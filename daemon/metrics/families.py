@@ -16,6 +16,7 @@ from actors.funding_tracker import FundingTracker
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
+from actors.order_manager import OrderManager
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
@@ -81,6 +82,10 @@ class Scrape:
     @property
     def executor(self) -> AtomicExecutor:
         return self._actor("atomic_executor", AtomicExecutor)
+
+    @property
+    def orders(self) -> OrderManager:
+        return self._actor("order_manager", OrderManager)
 
     @property
     def statistics(self) -> Statistics:
