@@ -48,7 +48,8 @@ class Child:
 @define
 class Group:
     """`side` is the position's. `held` is a position that was there before (OCO). `entered` and `exited` are what
-    children no longer kept had filled. `given_up` are exits that are not tried any more."""
+    children no longer kept had filled. `given_up` are exits that are not tried any more. `is_netted`: other trades of
+    the account leave less of the position than is open here."""
 
     id: str
     strategy: str
@@ -73,6 +74,7 @@ class Group:
     failures: dict[Role, int] = field(factory=dict)
     given_up: list[Role] = field(factory=list)
     retry_ns: int = 0
+    is_netted: bool = False
     why: str = ""
 
     def filled(self, roles: Iterable[Role]) -> Decimal:

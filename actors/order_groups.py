@@ -223,7 +223,17 @@ class OrderGroups(Actor):
         for group_id in list(self.state.active):
             group = self.state.groups[group_id]
             if key == position_key(group.account, group.instrument, group.position_side):
+                self._note_netting(now, group)
                 self._advance(now, group)
+
+    def _note_netting(self, now: int, group: Group) -> None:
+        """Tell once that a position is not there in full: a venue takes no reduce-only order for the rest."""
+        room = self._room(group)
+        is_netted = room < group.open_qty
+        if is_netted and not group.is_netted:
+            text = f"{group.id}: {group.open_qty} {group.instrument} is open, the account holds {room} of it"
+            self._incident(now, "group_netted", text)
+        group.is_netted = is_netted
 
     def _room(self, group: Group) -> Decimal:
         """Return how much of the net position is there for this group, after the groups before it."""

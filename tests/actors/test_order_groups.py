@@ -133,8 +133,10 @@ def test_a_position_that_somebody_else_shrank_is_not_protected_twice() -> None:
     world.market_fills(world.entry(), "1")
     buy_outside(world, "-0.4")
     assert world.exits() == (D("0.6"), D("0.6"))
-    buy_outside(world, "0.4")
+    buy_outside(world, "-0.1")
+    buy_outside(world, "0.5")
     assert world.exits() == (D(1), D(1))
+    assert world.recorder.incidents().count("group_netted") == 1
 
 
 def test_two_groups_share_what_is_there() -> None:
