@@ -226,7 +226,8 @@ class OrderDesk(Actor):
                 continue
             del pacer.state.waiting[client_id]
             if command is not None:
-                self._submit(now, tracked, evolve(command, ts=now))
+                again: Any = command
+                self._submit(now, tracked, evolve(again, ts=now))
             else:
                 self._send_cancel(now, tracked)
 

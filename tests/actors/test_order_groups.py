@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 from attrs import evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D
+from cell_harness import PERP, SECOND, SPECS, SPOT, D, changed
 from group_world import ACC, GroupWorld, bracket, buy_outside, oco
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,9 +143,9 @@ def test_two_groups_share_what_is_there() -> None:
     world = GroupWorld()
     buy_outside(world, "1")
     world.tell(oco(qty="0.7"))
-    world.tell(evolve(oco(qty="0.7"), group_id="g2"))
+    world.tell(changed(oco(qty="0.7"), group_id="g2"))
     assert world.recorder.updates()[-1].state is GroupState.DENIED
-    world.tell(evolve(oco(qty="0.3"), group_id="g3"))
+    world.tell(changed(oco(qty="0.3"), group_id="g3"))
     assert world.exits() == (D(1), D(1))
     buy_outside(world, "-0.5")
     assert world.exits() == (D("0.5"), D("0.5"))
@@ -300,8 +300,8 @@ def test_a_group_is_ended_on_request(closes: bool, position: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (evolve(bracket(), instrument="x:Y"), GroupDeny.UNKNOWN_INSTRUMENT),
-        (evolve(bracket(), instrument=SPOT.id), GroupDeny.SPOT),
+        (changed(bracket(), instrument="x:Y"), GroupDeny.UNKNOWN_INSTRUMENT),
+        (changed(bracket(), instrument=SPOT.id), GroupDeny.SPOT),
         (bracket(qty="0"), GroupDeny.BAD_QTY),
         (bracket(qty="-1"), GroupDeny.BAD_QTY),
         (bracket(qty="NaN"), GroupDeny.BAD_QTY),
@@ -317,7 +317,7 @@ def test_a_group_is_ended_on_request(closes: bool, position: str) -> None:
         (bracket(Side.SELL, stop_trigger=D(95), target_price=D(105)), GroupDeny.WRONG_SIDE),
         (oco(), GroupDeny.NO_POSITION),
         (oco(Side.SELL), GroupDeny.NO_POSITION),
-        (evolve(bracket(), group_id=""), GroupDeny.DUPLICATE),
+        (changed(bracket(), group_id=""), GroupDeny.DUPLICATE),
     ],
 )
 def test_what_makes_no_sense_is_denied_with_its_reason(request_: object, reason: GroupDeny) -> None:
@@ -347,8 +347,8 @@ def test_what_forbids_new_groups(before: object, reason: GroupDeny) -> None:
 def test_only_so_many_groups_are_at_work_and_only_so_many_remembered() -> None:
     world = GroupWorld(config=GroupConfig(groups_max=1, keep_groups=2))
     for number in range(4):
-        world.tell(evolve(bracket(qty="0.1"), group_id=f"g{number}"))
-        world.tell(evolve(bracket(qty="0.1"), group_id=f"h{number}"))
+        world.tell(changed(bracket(qty="0.1"), group_id=f"g{number}"))
+        world.tell(changed(bracket(qty="0.1"), group_id=f"h{number}"))
         assert world.recorder.updates()[-1].why.startswith("too_many")
         world.tell(GroupCommand(world.now, f"g{number}"))
     state = world.groups.state
@@ -441,7 +441,8 @@ def check_books(world: GroupWorld) -> None:
 def check_at_rest(world: GroupWorld, sign: int) -> None:
     """Nothing is under way: books agree with the venue, and what is open has its exits."""
     group, position = world.group, world.venue.position * sign
-    assert world.commands == world.reports == []
+    assert not world.commands
+    assert not world.reports
     assert group.open_qty == position >= ZERO
     if group.state in (GroupState.OPENING, GroupState.PROTECTED):
         assert world.exits() == (position, position)

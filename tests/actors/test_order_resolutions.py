@@ -20,6 +20,7 @@ from venues.model.money import ZERO
 from venues.model.order import TRANSITIONS, OrderEvent, OrderStatus
 from venues.port import (
     CancelOrder,
+    Message,
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
@@ -88,7 +89,7 @@ def in_state(status: OrderStatus) -> tuple[Bench, SubmitOrder]:
     """Return a bench whose order came to `status` by reports alone, half of it filled where that is possible."""
     bench = Bench()
     order = bench.order()
-    reports = {
+    reports: dict[OrderStatus, list[Message]] = {
         S.SENT: [],
         S.UNKNOWN: [lost(order)],
         S.ACCEPTED: [ack(order)],
@@ -337,9 +338,10 @@ def test_an_order_accepted_before_it_was_sent_is_not_believed() -> None:
     bench = Bench()
     tracked = bench.manager._track(bench.now, ask())
     bench.tell(OrderAccepted(bench.now, ACC, PERP_ID, tracked.order.client_order_id, "v1"))
-    assert tracked.order.status is S.CREATED
+    sent = SubmitOrder(bench.now, ACC, PERP_ID, tracked.order.client_order_id, tracked.order.side, D(1))
+    assert bench.status(sent) is S.CREATED
     assert bench.incidents() == ["impossible_report"]
     bench.tell(CancelRequest(bench.now, "r1"))
-    assert tracked.order.status is S.CANCELED
+    assert bench.status(sent) is S.CANCELED
     bench.tell(OrderApproved(bench.now, ask("r2")))
     assert isinstance(bench.out.sent[-1], SubmitOrder)

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from attrs import evolve
-from cell_harness import SECOND
+from cell_harness import SECOND, changed
 from hypothesis import given
 from hypothesis import strategies as st
 from order_bench import ask
@@ -54,7 +53,7 @@ class Bench:
 
 
 def at(second: float, request: str = "r1", until: float | None = None, **changes: object) -> ScheduleOrder:
-    asked = evolve(ask(request), **changes)
+    asked = changed(ask(request), **changes)
     return ScheduleOrder(0, asked, int(second * SECOND), None if until is None else int(until * SECOND))
 
 

@@ -1,11 +1,10 @@
 """What a request must say to be an order of its instrument."""
 
 import pytest
-from attrs import evolve
-from cell_harness import PERP, D
+from cell_harness import PERP, D, changed
 from order_bench import Bench, ask
 
-from actors.messages import OrderApproved, OrderRequest
+from actors.messages import OrderApproved
 from actors.order_validation import refusal
 from venues.model.money import ZERO
 from venues.model.order import OrderType, TimeInForce
@@ -43,15 +42,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("changed", "reason"), CASES)
-def test_what_a_request_must_say(changed: dict[str, object], reason: RejectReason | None) -> None:
-    request: OrderRequest = evolve(ask(tif=F.GTC), **changed)
-    assert refusal(NOW, request, PERP) is reason
+@pytest.mark.parametrize(("changes", "reason"), CASES)
+def test_what_a_request_must_say(changes: dict[str, object], reason: RejectReason | None) -> None:
+    assert refusal(NOW, changed(ask(tif=F.GTC), **changes), PERP) is reason
 
 
 def test_a_trigger_and_an_expiry_reach_the_venue_as_they_are() -> None:
     bench = Bench()
-    request = evolve(
+    request = changed(
         ask(tif=F.GTD), type=T.STOP_LIMIT, trigger_price=D(95), trigger_on_mark=True, expire_ns=bench.now + 1
     )
     bench.tell(OrderApproved(bench.now, request))
@@ -63,6 +61,6 @@ def test_a_trigger_and_an_expiry_reach_the_venue_as_they_are() -> None:
 @pytest.mark.parametrize("tif", [F.IOC, F.FOK, F.GTC])
 def test_what_waits_for_a_trigger_rests_whatever_its_time_in_force_says(tif: TimeInForce) -> None:
     bench = Bench()
-    bench.tell(OrderApproved(bench.now, evolve(ask(tif=tif), type=T.STOP_MARKET, price=None, trigger_price=D(95))))
+    bench.tell(OrderApproved(bench.now, changed(ask(tif=tif), type=T.STOP_MARKET, price=None, trigger_price=D(95))))
     (tracked,) = bench.manager.state.orders.values()
     assert not tracked.is_immediate

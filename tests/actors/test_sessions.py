@@ -2,10 +2,10 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from attrs import evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D
+from cell_harness import PERP, SECOND, SPECS, SPOT, D, changed
 from hypothesis import given
 from hypothesis import strategies as st
 from order_bench import ask
@@ -44,8 +44,8 @@ def sessions(**config: int) -> Sessions:
     return Sessions(AttemptConfig(**config), PRODUCTS, SessionState())
 
 
-def order(number: int = 1, tif: TimeInForce = TimeInForce.IOC, **changes: object) -> OrderRequest:
-    return evolve(ask(f"r{number}", tif=tif), **changes)
+def order(number: int = 1, **changes: Any) -> OrderRequest:
+    return changed(ask(f"r{number}", tif=TimeInForce.IOC), **changes)
 
 
 # CME: facts A2; 2026-01-15 is a Thursday, Chicago is UTC-6.
@@ -103,7 +103,7 @@ def test_a_halt_counts_even_while_the_calendar_says_open() -> None:
         (I.CLOSE, {"reduce_only": True}, False),
     ],
 )
-def test_which_orders_a_market_takes(state: InstrumentState, changes: dict[str, object], passes: bool) -> None:
+def test_which_orders_a_market_takes(state: InstrumentState, changes: dict[str, Any], passes: bool) -> None:
     one = sessions()
     one.told(0, PERP.id, state)
     assert (one.closed_why(0, order(**changes)) == "") is passes
@@ -204,7 +204,8 @@ class Gate:
 def test_the_gate_refuses_what_a_closed_market_would_with_a_reason_to_wait() -> None:
     gate = Gate()
     gate.gate.handle(gate.now, InstrumentStatus(gate.now, PERP.id, I.HALT))
-    for number, changes in enumerate(({}, {"reduce_only": True}, {"is_hedge": True, "reduce_only": True})):
+    asked: list[dict[str, Any]] = [{}, {"reduce_only": True}, {"is_hedge": True, "reduce_only": True}]
+    for number, changes in enumerate(asked):
         answer = gate.ask(order(number, **changes))
         assert isinstance(answer, OrderDenied)
         assert is_session_closed(answer.reasons)

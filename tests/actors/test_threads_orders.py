@@ -5,8 +5,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 import pytest
-from attrs import evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D, Harness, Outcome, ScriptedVenue, buy, sell
+from cell_harness import PERP, SECOND, SPECS, SPOT, D, Harness, Outcome, ScriptedVenue, buy, changed, sell
 from group_world import GroupWorld, bracket
 from order_bench import ACC, PERP_ID, Bench, ack, ask, fill, key, lost, view
 
@@ -167,7 +166,7 @@ def test_thread_04_orders_that_may_be_dead_count_until_they_are() -> None:
 def test_thread_06_a_close_that_filled_unseen_is_found_not_repeated() -> None:
     """hummingbot #7503: market close filled but not seen; retries until FAILED."""
     bench = Bench()
-    close = evolve(ask("close"), side=Side.SELL, type=OrderType.MARKET, price=None, reduce_only=True)
+    close = changed(ask("close"), side=Side.SELL, type=OrderType.MARKET, price=None, reduce_only=True)
     bench.tell(OrderApproved(bench.now, close))
     (order,) = submits(bench)
     bench.until_asked()
@@ -192,7 +191,7 @@ class Deaf(Actor):
 
     def on_timer(self, now: int, key: str) -> None:
         self.out.emit(ask(f"deaf-{now}", tif=TimeInForce.GTC))
-        self.out.emit(evolve(bracket(), group_id=f"g{now}"))
+        self.out.emit(changed(bracket(), group_id=f"g{now}"))
         self.out.emit(ScheduleOrder(now, ask(f"late-{now}"), now + SECOND // 2))
         self.out.timer("again", now + SECOND)
 
@@ -249,7 +248,7 @@ def test_thread_16_an_execution_that_never_gets_on_is_stopped() -> None:
     config = RiskConfig(attempts=AttemptConfig(attempts=10), starts_read_only=False, orders_per_window=1_000_000)
     desk = Desk(config)
     for number in range(1_000):
-        desk.tell(evolve(ask(f"r{number}"), reduce_only=True, side=Side.SELL))
+        desk.tell(changed(ask(f"r{number}"), reduce_only=True, side=Side.SELL))
     assert len(desk.submits()) == 10
 
 

@@ -161,4 +161,4 @@ def test_what_is_not_as_it_should_be_with_orders_is_told_and_nothing_else() -> N
     assert words._orders(calm) == []
     assert words._orders({}) == []
     troubled = {**calm, "in_doubt": 2, "strangers": 1, "frozen_until": {"v": 0}}
-    assert words._orders(troubled) == [("orders", f"2 in doubt, 1 of strangers, v frozen until {words.when(0)}")]
+    assert words._orders(troubled) == [("orders", f"2 in doubt, 1 of strangers, v frozen until {when(0)}")]

@@ -8,11 +8,13 @@ import pytest
 from bracketing import FUTURE, Bracketing
 
 from actors.cell import Cell
+from actors.dispatcher import Sink
 from actors.group_messages import GroupState, ScheduleState
 from actors.ledger import Ledger
 from actors.order_groups import OrderGroups
 from actors.order_manager import OrderManager
 from daemon import backtest
+from daemon.app import build_cell
 from daemon.backtest import Backtest
 from daemon.config import parse
 from daemon.config_schema import RunConfig
@@ -37,8 +39,12 @@ def test_brackets_are_entered_protected_and_left_by_stop_and_by_target(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells: list[Cell] = []
-    build = backtest.build_cell
-    monkeypatch.setattr(backtest, "build_cell", lambda *args, **more: cells.append(build(*args, **more)) or cells[-1])
+
+    def build(config: RunConfig, sink: Sink | None = None) -> Cell:
+        cells.append(build_cell(config, sink))
+        return cells[-1]
+
+    monkeypatch.setattr(backtest, "build_cell", build)
     outcome = Backtest(config).run(tmp_path / "run")
     assert dict(outcome.summary)["halt"] is None
     actors = cells[0].dispatcher.actors
