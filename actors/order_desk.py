@@ -57,6 +57,7 @@ class OrderDesk(Actor):
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
         self._pacer.state = self.state.pacing
+        self._is_paced = bool(self._pacer.config.venues or self.state.pacing.frozen_ns)
 
     # Changes
 
@@ -180,10 +181,14 @@ class OrderDesk(Actor):
         self._watch(command.client_order_id, now + self.config.ack_timeout_ns)
         self._publish(now, tracked)
 
-    def _may_go(self, now: int, tracked: Tracked, command: SubmitOrder, priority: Priority) -> bool:
+    def _refused(self, now: int, venue: str, until_ns: int | None = None) -> int:
+        """The venue refused for the number of requests, limits or not; return until when it is left alone."""
+        self._is_paced = True
+        return self._pacer.refused(now, venue, until_ns)
+
+    def _may_go(self, now: int, tracked: Tracked, command: SubmitOrder, venue: str, priority: Priority) -> bool:
         """Whether the venue's limits leave room now; if not, the order waits, or is given up at once."""
-        order, pacer = tracked.order, self._pacer
-        venue, later = self._venue(tracked), 0
+        order, pacer, later = tracked.order, self._pacer, 0
         if not (pacer.state.waiting and pacer.is_behind(order.account, priority)):
             later = pacer.take(now, venue, order.account, priority)
             if not later:

@@ -15,6 +15,7 @@ from actors.order_records import Tracked, fits, is_sane, to_fill, trade_key
 from actors.order_strangers import OrderStrangers
 from actors.order_validation import refusal
 from actors.pacing import Priority
+from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import Order, OrderEvent, OrderStatus, PositionSide
 from venues.port import (
@@ -60,9 +61,10 @@ class OrderManager(OrderStrangers):
         if request.request_id in self.state.requests:
             self._incident(now, "duplicate_request", request.basket_id, f"{request.request_id} was approved twice")
             return
-        tracked = self._track(now, request)
-        reason = refusal(now, request, self.instruments.get(request.instrument))
-        if reason is not None:
+        spec = self.instruments.get(request.instrument)
+        tracked = self._track(now, request, spec)
+        reason = refusal(now, request, spec)
+        if reason is not None or spec is None:
             tracked.reject_reason = reason
             tracked.order.apply(OrderEvent.REJECT)
             self._settle(now, tracked, why=f"not sent: {reason}")
@@ -86,15 +88,14 @@ class OrderManager(OrderStrangers):
         )
         if self._is_paced:
             priority = Priority.HEDGE if request.is_hedge or request.reduce_only else Priority.NEW
-            if not self._may_go(now, tracked, command, priority):
+            if not self._may_go(now, tracked, command, spec.venue, priority):
                 return
         self._submit(now, tracked, command)
 
-    def _track(self, now: int, request: OrderRequest) -> Tracked:
+    def _track(self, now: int, request: OrderRequest, spec: Instrument | None) -> Tracked:
         state = self.state
         client_id = f"{self.config.run_prefix}{state.next_order}"
         state.next_order += 1
-        spec = self.instruments.get(request.instrument)
         # Spot knows no reduce-only, and in hedge mode the position side says it (Binance refuses the flag there).
         flag = request.reduce_only and request.position_side is _BOTH
         order = Order(
@@ -170,7 +171,7 @@ class OrderManager(OrderStrangers):
             self._lose(now, tracked, f"duplicate id: {report.text}")
             return
         if report.reason is RejectReason.RATE_LIMIT:
-            self._pacer.refused(now, self._venue(tracked))
+            self._refused(now, self._venue(tracked))
         tracked.reject_reason = report.reason
         if not self._change(now, tracked, OrderEvent.REJECT, why=report.text or str(report.reason)):
             tracked.reject_reason = None
@@ -214,7 +215,7 @@ class OrderManager(OrderStrangers):
             return
         tracked.is_cancel_pending = False
         if report.reason is RejectReason.RATE_LIMIT:
-            self._pacer.refused(now, self._venue(tracked))
+            self._refused(now, self._venue(tracked))
             if not tracked.order.status.is_terminal:
                 # Refused for the number of requests alone: nothing is to be asked, it is to be said again.
                 tracked.is_cancel_pending = True
@@ -363,7 +364,7 @@ class OrderManager(OrderStrangers):
 
     @handles(RateLimited)
     def rate_limited(self, now: int, report: RateLimited) -> None:
-        until_ns = self._pacer.refused(now, report.venue, report.until_ns)
+        until_ns = self._refused(now, report.venue, report.until_ns)
         if report.is_ban:
             self._incident(now, "rate_ban", "", f"{report.venue} until {until_ns}: {report.text}")
 

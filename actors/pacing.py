@@ -128,13 +128,20 @@ class PacingState:
     given_up: int = 0
 
 
-@frozen
-class _Bucket:
-    """One limit of one account: nanoseconds that each kind of command costs, and that each priority may be ahead."""
+_Toll = tuple[str, int, int]
+"""What one command of a priority costs one bucket: its key, nanoseconds, and how far ahead (ns) it may then be."""
 
-    key: str
-    costs: tuple[int, int, int, int]
-    rooms: tuple[int, int, int, int]
+
+@frozen
+class _Way:
+    """Where an account's commands go, and by priority the buckets that count them.
+
+    `drains` says how far (ns) each bucket is to be ahead for only the reserves of cancels and hedges to be left.
+    """
+
+    venue: str
+    tolls: tuple[tuple[_Toll, ...], ...]
+    drains: tuple[tuple[str, int], ...]
 
 
 class Pacer:
@@ -143,29 +150,32 @@ class Pacer:
     def __init__(self, config: PacingConfig, state: PacingState) -> None:
         self.config = config
         self.state = state
-        self._buckets: dict[tuple[str, str], tuple[_Bucket, ...]] = {}
+        self._ways: dict[str, _Way] = {}
 
     def take(self, now: int, venue: str, account: str, priority: Priority, count: int = 1) -> int:
-        """Count `count` commands and return 0, or count none and return when (ns) there may be room."""
-        buckets = self._buckets.get((venue, account))
-        if buckets is None:
-            buckets = self._make(venue, account)
+        """Count `count` commands and return 0, or count none and return when (ns) there may be room.
+
+        `venue` is the account's.
+        """
+        way = self._ways.get(account)
+        if way is None:
+            way = self._make(venue, account)
         state = self.state
-        if priority >= Priority.QUERY and state.frozen_ns:
+        if state.frozen_ns and priority >= Priority.QUERY:
             until = state.frozen_ns.get(venue, 0)
             if now < until:
                 return until
-        full, later = state.full_ns, 0
-        for bucket in buckets:
-            cost = bucket.costs[priority] * count
-            if cost:
-                later = max(later, max(full.get(bucket.key, 0), now) + cost - bucket.rooms[priority])
+        full, later = state.full_ns, now
+        tolls = way.tolls[priority]
+        for key, cost, room in tolls:
+            at = full.get(key, 0)
+            free = (at if at > now else now) + cost * count - room
+            later = max(later, free)
         if later > now:
             return later
-        for bucket in buckets:
-            cost = bucket.costs[priority] * count
-            if cost:
-                full[bucket.key] = max(full.get(bucket.key, 0), now) + cost
+        for key, cost, _ in tolls:
+            at = full.get(key, 0)
+            full[key] = (at if at > now else now) + cost * count
         return 0
 
     def is_behind(self, account: str, priority: Priority) -> bool:
@@ -204,10 +214,9 @@ class Pacer:
         if until_ns is None:
             until_ns = now + min(config.backoff_max_ns, config.backoff_ns << min(refusals - 1, 32))
         until = state.frozen_ns[venue] = max(until_ns, state.frozen_ns.get(venue, 0))
-        for (at, _), buckets in self._buckets.items():
-            for bucket in buckets if at == venue else ():
-                spent = now + bucket.rooms[Priority.QUERY]
-                state.full_ns[bucket.key] = max(state.full_ns.get(bucket.key, 0), spent)
+        for way in self._ways.values():
+            for key, spent_ns in way.drains if way.venue == venue else ():
+                state.full_ns[key] = max(state.full_ns.get(key, 0), now + spent_ns)
         return until
 
     def accepted(self, now: int, venue: str) -> None:
@@ -216,31 +225,25 @@ class Pacer:
             self.state.refusals.pop(venue, None)
             self.state.frozen_ns.pop(venue, None)
 
-    def _make(self, venue: str, account: str) -> tuple[_Bucket, ...]:
+    def _make(self, venue: str, account: str) -> _Way:
         pace = self.config.venues.get(venue)
-        limits = () if pace is None else pace.limits
-        made = []
-        for number, limit in enumerate(limits):
-            step = limit.step_ns
+        tolls: list[list[_Toll]] = [[] for _ in Priority]
+        drains = []
+        reserved = self.config.cancel_reserve + self.config.hedge_reserve
+        for number, limit in enumerate(() if pace is None else pace.limits):
+            step, burst, kept = limit.step_ns, limit.burst_weight, ZERO
             key = f"{venue}|{'' if limit.is_shared else account}|{number}"
-            made.append(_Bucket(key, _costs(limit, step), self._rooms(limit, step)))
-        found = self._buckets[venue, account] = tuple(made)
-        return found
-
-    def _rooms(self, limit: RateLimit, step: int) -> tuple[int, int, int, int]:
-        """Return how far each priority may be ahead; at least as far as one command of its own costs."""
-        burst, kept, rooms = limit.burst_weight, ZERO, []
-        costs = (limit.cancel, limit.order, 2 * limit.query, limit.order)
-        reserves = (ZERO, self.config.cancel_reserve, self.config.hedge_reserve, self.config.query_reserve)
-        for cost, reserve in zip(costs, reserves, strict=True):
-            kept += reserve
-            rooms.append(max(cost, burst - ceil(burst * kept)) * step)
-        return rooms[0], rooms[1], rooms[2], rooms[3]
-
-
-def _costs(limit: RateLimit, step: int) -> tuple[int, int, int, int]:
-    order = limit.order * step
-    return limit.cancel * step, order, limit.query * step, order
+            # At least as far ahead as one command of its own costs; an inquiry asks twice.
+            costs = ((limit.cancel, 1), (limit.order, 1), (limit.query, 2), (limit.order, 1))
+            reserves = (ZERO, self.config.cancel_reserve, self.config.hedge_reserve, self.config.query_reserve)
+            drains.append((key, (burst - ceil(burst * reserved)) * step))
+            for priority, (cost, times), reserve in zip(Priority, costs, reserves, strict=True):
+                kept += reserve
+                if cost:
+                    room = max(times * cost, burst - ceil(burst * kept))
+                    tolls[priority].append((key, cost * step, room * step))
+        way = self._ways[account] = _Way(venue, tuple(tuple(row) for row in tolls), tuple(drains))
+        return way
 
 
 def _is_late(now: int, one: Waiting) -> bool:

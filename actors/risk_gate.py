@@ -84,7 +84,7 @@ class RiskGate(Actor):
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
-        self._sessions.state = self.state.sessions
+        self._sessions.resume(self.state.sessions)
         self._limit()
 
     def _limit(self) -> None:
@@ -99,7 +99,8 @@ class RiskGate(Actor):
         # A window of no length remembers nothing.
         mark = ""
         line = lines.clears(now, order)
-        if line is not None and self._sessions.objects(now, order):
+        is_execution = order.basket_id or order.parent_id
+        if line is not None and (is_execution or self._sessions.is_gated) and self._sessions.objects(now, order):
             line = None
         if line is not None and window:
             mark = _fingerprint(line.key, order)
@@ -124,7 +125,8 @@ class RiskGate(Actor):
             line.sells += qty
         state.ids.add(order_id, self.config.remembered_ids)
         lines.note_message(now)
-        self._sessions.note(now, order)
+        if is_execution:
+            self._sessions.note(now, order)
         if window:
             self._remember(now, mark)
         state.approved += 1

@@ -71,8 +71,13 @@ class Sessions:
     def __init__(self, config: AttemptConfig, products: Mapping[str, Product], state: SessionState) -> None:
         self.config = config
         self.products = products
-        self.state = state
         self._known: dict[str, _Known] = {}
+        self.resume(state)
+
+    def resume(self, state: SessionState) -> None:
+        """Go on from `state`."""
+        self.state = state
+        self.is_gated = bool(self.products or state.states)
 
     def objects(self, now: int, order: OrderRequest) -> bool:
         """Whether either decision may be against the order; cheap, and never False where one is."""
@@ -115,8 +120,10 @@ class Sessions:
             if instrument not in states:
                 since[instrument] = now
             states[instrument] = state
+            self.is_gated = True
             return
         states.pop(instrument, None)
+        self.is_gated = bool(self.products or states)
         closed_ns = now - since.pop(instrument, now)
         for tries in self.state.tries.values() if closed_ns else ():
             if tries.instrument == instrument:

@@ -1,7 +1,7 @@
 """Ours x the venue's: every pair is decided, and the order manager does what the table says."""
 
 import pytest
-from cell_harness import SECOND, D
+from cell_harness import PERP, SECOND, D
 from hypothesis import given
 from hypothesis import strategies as st
 from order_bench import ACC, PERP_ID, Bench, ack, ask, fill, key, lost, view
@@ -336,7 +336,7 @@ def test_only_so_many_strangers_are_followed_and_more_are_an_alarm() -> None:
 
 def test_an_order_accepted_before_it_was_sent_is_not_believed() -> None:
     bench = Bench()
-    tracked = bench.manager._track(bench.now, ask())
+    tracked = bench.manager._track(bench.now, ask(), PERP)
     bench.tell(OrderAccepted(bench.now, ACC, PERP_ID, tracked.order.client_order_id, "v1"))
     sent = SubmitOrder(bench.now, ACC, PERP_ID, tracked.order.client_order_id, tracked.order.side, D(1))
     assert bench.status(sent) is S.CREATED

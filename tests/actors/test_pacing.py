@@ -414,3 +414,17 @@ def test_a_waiting_command_names_when_it_is_next_looked_at() -> None:
     assert one.state.delayed == 2
     assert isinstance(one.config.patience(Priority.HEDGE), int)
     assert Decimal(one.config.patience(Priority.NEW)) == 500 * MS
+
+
+def test_a_refusal_is_honoured_where_no_limits_are_configured() -> None:
+    bench = Bench()
+    order = bench.order()
+    bench.tell(OrderRejected(bench.now, *key(order), RejectReason.RATE_LIMIT, "429"))
+    bench.tell(OrderApproved(bench.now, ask("r2")))
+    bench.tell(OrderApproved(bench.now, hedge("h")))
+    assert submits(bench) == ["r1", "h"]
+    plain = json.loads(json.dumps(bench.manager.snapshot()))
+    again = Bench()
+    again.manager.restore(plain)
+    again.tell(OrderApproved(again.now, ask("r3")))
+    assert again.out.sent == []
