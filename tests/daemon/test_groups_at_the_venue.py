@@ -13,10 +13,11 @@ from actors.group_messages import GroupState, ScheduleState
 from actors.ledger import Ledger
 from actors.order_groups import OrderGroups
 from actors.order_manager import OrderManager
+from actors.pacing import PacingConfig
 from daemon import backtest
 from daemon.app import build_cell
 from daemon.backtest import Backtest
-from daemon.config import parse
+from daemon.config import ConfigErrors, parse
 from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
 from daemon.log.replay import check
@@ -74,3 +75,27 @@ def test_brackets_are_entered_protected_and_left_by_stop_and_by_target(
     assert {one.status for one in stops} <= {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED}
     replayed = check(tmp_path / "run" / "log", lambda _: build(config))
     assert replayed.is_identical, replayed.differences
+
+
+def test_the_limits_that_the_documentation_shows_are_a_configuration() -> None:
+    page = (ROOT / "docs" / "orders.md").read_text()
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert shown is not None
+    pacing = parse((ROOT / "configs" / "demo.toml").read_text() + shown[1], "docs", KINDS).section(
+        "pacing", PacingConfig
+    )
+    # facts/crypto.md: ORDERS 300 per 10 s and 1,200 per minute for each account, weight 2,400 per minute for an address.
+    limits = pacing.venues["binance_usdm"].limits
+    assert [(one.most, one.window_ns // 10**9, one.is_shared) for one in limits] == [
+        (300, 10, False),
+        (1200, 60, False),
+        (2400, 60, True),
+    ]
+
+
+def test_limits_of_a_venue_that_is_not_there_are_a_mistake() -> None:
+    text = (
+        ROOT / "configs" / "demo.toml"
+    ).read_text() + '[pacing.venues.nowhere]\nlimits = [{ most = 10, window = "1s" }]\n'
+    with pytest.raises(ConfigErrors, match="nowhere"):
+        parse(text, "wrong", KINDS)
