@@ -16,8 +16,10 @@ from actors.config_checks import positive
 from actors.group_messages import BracketRequest, GroupCommand, GroupState, GroupUpdate, OcoRequest
 from actors.group_plan import Cancel, Child, Group, Role, steps
 from actors.group_terms import GroupDeniedError, GroupDeny, GroupRequest, to_group
+from actors.lost_legs import is_foreign
 from actors.messages import (
     CancelRequest,
+    FillEvent,
     Incident,
     KillLevel,
     KillState,
@@ -212,6 +214,23 @@ class OrderGroups(Actor):
             self._turn(group, GroupState.BROKEN, group.why)
             self._incident(now, "group_broken", f"{text}; {group.open_qty} {group.instrument} is left")
             self.out.emit(KillTrigger(now, "group_broken", KillLevel.REDUCE_ONLY, text))
+
+    @handles(FillEvent)
+    def on_fill(self, now: int, event: FillEvent) -> None:
+        """Book what the venue or the guard took off a position: it is no more to be protected."""
+        if event.request_id or not self.state.active or not is_foreign(event.fill):
+            return
+        fill, left = event.fill, event.fill.qty
+        key = position_key(fill.account, fill.instrument, fill.position_side)
+        for group_id in list(self.state.active):
+            group = self.state.groups[group_id]
+            taken = min(left, group.open_qty)
+            own = position_key(group.account, group.instrument, group.position_side)
+            if own == key and group.side is fill.side.opposite and taken > ZERO:
+                group.exited += taken
+                left -= taken
+                group.why = f"{taken} taken: {fill.reason}"
+                self._advance(now, group)
 
     @handles(PositionUpdate)
     def on_position(self, now: int, update: PositionUpdate) -> None:

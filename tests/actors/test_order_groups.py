@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 from attrs import evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D, changed
+from cell_harness import PERP, SECOND, SPECS, SPOT, D, changed, fill_of
 from group_world import ACC, GroupWorld, bracket, buy_outside, oco
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from actors.group_terms import GroupDeny
 from actors.messages import KillLevel, KillState, OrderRequest, ResumeCommand, StopCommand
 from actors.order_groups import GroupConfig, OrderGroups
 from actors.risk_checks import Reason
+from venues.model.fill import FillReason
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, OrderType, Side, TimeInForce
 from venues.port import CancelOrder, OrderCanceled, RejectReason, SubmitOrder
@@ -137,6 +138,25 @@ def test_a_position_that_somebody_else_shrank_is_not_protected_twice() -> None:
     buy_outside(world, "0.5")
     assert world.exits() == (D(1), D(1))
     assert world.recorder.incidents().count("group_netted") == 1
+
+
+@pytest.mark.parametrize(("qty", "left"), [("0.4", "0.6"), ("1", "0")])
+@pytest.mark.parametrize(
+    ("reason", "client_id"), [(FillReason.ADL, ""), (FillReason.LIQUIDATION, ""), (FillReason.TAKER, "gd-1-1")]
+)
+def test_what_the_venue_or_the_guard_took_is_no_more_to_be_protected(
+    qty: str, left: str, reason: FillReason, client_id: str
+) -> None:
+    world = GroupWorld()
+    world.tell(bracket())
+    world.market_fills(world.entry(), "1")
+    world.venue.position -= D(qty)
+    order = SubmitOrder(world.now, ACC, PERP.id, client_id, Side.SELL, D(qty))
+    world.tell(changed(fill_of(order, "adl", D(qty), D(100), ts=world.now), reason=reason))
+    assert world.exits() == (D(left), D(left))
+    assert world.group.open_qty == D(left)
+    assert "group_netted" not in world.recorder.incidents()
+    assert (world.states()[-1] is GroupState.DONE) is (left == "0")
 
 
 def test_two_groups_share_what_is_there() -> None:

@@ -84,7 +84,7 @@ def test_the_limits_that_the_documentation_shows_are_a_configuration() -> None:
     pacing = parse((ROOT / "configs" / "demo.toml").read_text() + shown[1], "docs", KINDS).section(
         "pacing", PacingConfig
     )
-    # facts/crypto.md: ORDERS 300 per 10 s and 1,200 per minute for each account, weight 2,400 per minute for an address.
+    # facts/crypto.md: ORDERS 300 per 10 s and 1,200 a minute for each account, weight 2,400 a minute for an address.
     limits = pacing.venues["binance_usdm"].limits
     assert [(one.most, one.window_ns // 10**9, one.is_shared) for one in limits] == [
         (300, 10, False),
