@@ -28,6 +28,7 @@ from actors.messages import (
     ResumeCommand,
     StopCommand,
 )
+from actors.risk_checks import is_session_closed
 from venues.model.money import ONE, ZERO
 from venues.model.order import OrderStatus, OrderType, Side
 
@@ -154,7 +155,12 @@ class AtomicExecutor(LostLegs):
             return
         child.is_final = True
         basket.why = f"order denied: {'; '.join(message.reasons)}"
-        self._missed(now, basket, child, is_refused=True)
+        if is_session_closed(message.reasons):
+            # Nothing was tried: the market takes no order now.
+            basket.rounds = max(0, basket.rounds - 1)
+            basket.retry_at = now + self.config.session_retry_ns
+        else:
+            self._missed(now, basket, child, is_refused=True)
         self.evaluate(now, basket)
 
     @handles(FillEvent)

@@ -54,6 +54,7 @@ class ExecutorConfig:
     A hedge's price cap is the basket's own slippage, doubled with every miss up to `hard_cap_bps`; the last attempt is
     a market order. After half of the attempts a completion gives way to unwinding. `last_call_ns` before the deadline,
     or when the risk budget is spent, the last attempt is made at once. `taker_fee_bps` by instrument prices unwinding.
+    A hedge that a closed market holds up comes again after `session_retry_ns`, and is not counted as an attempt.
     When the daemon stops, baskets under way have `stop_deadline_ns` left.
     """
 
@@ -64,6 +65,7 @@ class ExecutorConfig:
     hedge_attempts: int = field(default=8, validator=positive)
     hedge_rounds_max: int = field(default=64, validator=positive)
     hedge_retry_ns: int = field(default=100_000_000, validator=positive)
+    session_retry_ns: int = field(default=1_000_000_000, validator=positive)
     hard_cap_bps: Decimal = field(default=Decimal(100), validator=positive)
     last_call_ns: int = field(default=5_000_000_000, validator=positive)
     depth_levels: int = field(default=20, validator=positive)

@@ -68,7 +68,7 @@ class DeskHello(Message):
 
 @message(lane=Lane.CONTROL)
 class Heartbeat(Message):
-    """The desk is alive. `open_baskets` counts the baskets that still hold something."""
+    """The desk is alive. `open_baskets` counts the baskets and brackets that still hold something."""
 
     ts: int
     number: int

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
+
+from attrs import evolve
 
 from actors.base import Actor
 from actors.inquiry import Inquiry, Pace, Verdict
 from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, OrderUpdate
-from actors.order_records import EVENT_OF_STATUS, OrderManagerConfig, OrderManagerState, Trace, Tracked
+from actors.order_records import OrderManagerConfig, OrderManagerState, Trace, Tracked
+from actors.order_resolutions import Action, Resolution, resolve
+from actors.pacing import Pacer, PacingConfig, Priority, Waiting
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import IllegalTransitionError, OrderEvent, OrderStatus
-from venues.port import CancelOrder, OrderReport, Query, QueryKind, SubmitOrder
+from venues.model.order import IllegalTransitionError, OrderEvent, OrderStatus, next_status
+from venues.port import CancelOrder, OrderReport, Query, QueryKind, RejectReason, SubmitOrder
 
 _TIMER = "watch"
+_SIGHTINGS_MAX = 3
+"""How many answers in a row may show an ended order resting before they are believed: a venue's view lags."""
 
 
 class OrderDesk(Actor):
@@ -28,7 +35,11 @@ class OrderDesk(Actor):
         instruments: Mapping[str, Instrument],
         config: OrderManagerConfig | None = None,
         name: str = "order_manager",
+        *,
+        accounts: Mapping[str, str] | None = None,
+        pacing: PacingConfig | None = None,
     ) -> None:
+        """`accounts` gives the venue of each account whose open orders are looked through for strangers."""
         super().__init__(name)
         self.instruments = instruments
         self.config = config or OrderManagerConfig()
@@ -38,7 +49,15 @@ class OrderDesk(Actor):
             self.config.query_timeout_ns,
             self.config.absence_quiet_ns,
         )
+        self.accounts = dict(accounts or {})
         self.state = OrderManagerState()
+        self._pacer = Pacer(pacing or PacingConfig(), self.state.pacing)
+        self._is_paced = bool(self._pacer.config.venues)
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self._pacer.state = self.state.pacing
+        self._is_paced = bool(self._pacer.config.venues or self.state.pacing.frozen_ns)
 
     # Changes
 
@@ -76,7 +95,7 @@ class OrderDesk(Actor):
         return True
 
     def _lose(self, now: int, tracked: Tracked, why: str) -> None:
-        if not tracked.order.status.is_terminal:
+        if tracked.order.status.may_rest:
             before = tracked.order.status
             tracked.order.apply(OrderEvent.LOSE)
             if before is not OrderStatus.UNKNOWN:
@@ -101,6 +120,8 @@ class OrderDesk(Actor):
         if order.status.is_terminal:
             self.state.watched.pop(client_id, None)
             tracked.is_cancel_pending = False
+            if self.state.pacing.waiting:
+                self.state.pacing.waiting.pop(client_id, None)
         elif tracked.is_immediate or tracked.is_cancel_pending:
             self._watch(client_id, now + self.config.ack_timeout_ns)
         else:
@@ -131,6 +152,7 @@ class OrderDesk(Actor):
             return
         del self.state.orders[client_id]
         self._drop_inquiry(client_id)
+        self.state.pacing.waiting.pop(client_id, None)
         order = tracked.order
         self.state.venue_ids.pop(f"{order.instrument}|{order.venue_order_id}", None)
         traces = self.state.traces
@@ -150,6 +172,70 @@ class OrderDesk(Actor):
             return False
         return client_id not in self.state.orders
 
+    # Sending
+
+    def _submit(self, now: int, tracked: Tracked, command: SubmitOrder) -> None:
+        order = tracked.order
+        order.status = next_status(order.status, OrderEvent.SEND)
+        self.out.send(command)
+        self._watch(command.client_order_id, now + self.config.ack_timeout_ns)
+        self._publish(now, tracked)
+
+    def _refused(self, now: int, venue: str, until_ns: int | None = None) -> int:
+        """The venue refused for the number of requests, limits or not; return until when it is left alone."""
+        self._is_paced = True
+        return self._pacer.refused(now, venue, until_ns)
+
+    def _may_go(self, now: int, tracked: Tracked, command: SubmitOrder, venue: str, priority: Priority) -> bool:
+        """Whether the venue's limits leave room now; if not, the order waits, or is given up at once."""
+        order, pacer, later = tracked.order, self._pacer, 0
+        if not (pacer.state.waiting and pacer.is_behind(order.account, priority)):
+            later = pacer.take(now, venue, order.account, priority)
+            if not later:
+                return True
+        if not pacer.has_room(priority):
+            self._give_up(now, tracked, f"{pacer.config.queue_max} orders wait already")
+            return False
+        until = now + pacer.config.patience(priority)
+        pacer.wait(order.client_order_id, Waiting(order.account, venue, priority, 0, later or now, now, until, command))
+        self._publish(now, tracked, "waits for room under the venue's rate limit")
+        self._arm(min(later or now, until))
+        return False
+
+    def _give_up(self, now: int, tracked: Tracked, why: str, event: OrderEvent = OrderEvent.EXPIRE) -> None:
+        """End an order that was not sent."""
+        self._pacer.state.waiting.pop(tracked.order.client_order_id, None)
+        if event is OrderEvent.EXPIRE:
+            tracked.reject_reason = RejectReason.RATE_LIMIT
+            self._pacer.state.given_up += 1
+        tracked.order.apply(event)
+        tracked.order.updated_ns = now
+        self._settle(now, tracked, why=f"not sent: {why}")
+
+    def _send_waiting(self, now: int) -> None:
+        """Send what waited, as far as there is room; give up what waited too long."""
+        pacer = self._pacer
+        full: dict[str, int] = {}
+        for client_id, waiting in pacer.due(now):
+            tracked, command = self.state.orders[client_id], waiting.command
+            if waiting.until_ns is not None and waiting.until_ns <= now:
+                self._give_up(now, tracked, f"waited {now - waiting.since_ns} ns for room under the rate limit")
+                continue
+            # Whoever comes later must not overtake: it has less room, or the same.
+            if waiting.account in full:
+                waiting.due_ns = full[waiting.account]
+                continue
+            later = pacer.take(now, waiting.venue, waiting.account, waiting.priority)
+            if later:
+                waiting.due_ns = full[waiting.account] = later
+                continue
+            del pacer.state.waiting[client_id]
+            if command is not None:
+                again: Any = command
+                self._submit(now, tracked, evolve(again, ts=now))
+            else:
+                self._send_cancel(now, tracked)
+
     # Cancelling
 
     def _cancel(self, now: int, tracked: Tracked) -> None:
@@ -160,13 +246,35 @@ class OrderDesk(Actor):
         tracked.is_cancel_wanted = True
         if tracked.is_cancel_pending:
             return
+        order = tracked.order
+        if order.status is OrderStatus.CREATED:
+            self._give_up(now, tracked, "cancelled before it was sent", OrderEvent.CANCEL)
+            return
         tracked.is_cancel_pending = True
+        if self._is_paced:
+            later = self._pacer.take(now, self._venue(tracked), order.account, Priority.CANCEL)
+            if later:
+                self._cancel_later(now, tracked, later)
+                return
+        self._send_cancel(now, tracked)
+
+    def _send_cancel(self, now: int, tracked: Tracked) -> None:
         order = tracked.order
         self.out.send(CancelOrder(now, order.account, order.instrument, order.client_order_id))
         self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
 
+    def _cancel_later(self, now: int, tracked: Tracked, at: int) -> None:
+        order = tracked.order
+        waiting = Waiting(order.account, self._venue(tracked), Priority.CANCEL, 0, at, now)
+        self._pacer.wait(order.client_order_id, waiting)
+        self._arm(at)
+
     def _live(self) -> list[Tracked]:
         return [tracked for tracked in self.state.orders.values() if not tracked.order.status.is_terminal]
+
+    def _sent(self) -> list[Tracked]:
+        """Return the orders that the venue may hold."""
+        return [tracked for tracked in self.state.orders.values() if tracked.order.status.may_rest]
 
     # Asking
 
@@ -187,8 +295,13 @@ class OrderDesk(Actor):
 
     def _ask(self, now: int, tracked: Tracked, inquiry: Inquiry) -> None:
         order = tracked.order
-        inquiry.begin(now)
         kinds = (QueryKind.ORDER, QueryKind.FILLS) if inquiry.asks_order else (QueryKind.FILLS,)
+        if self._is_paced:
+            later = self._pacer.take(now, self._venue(tracked), order.account, Priority.QUERY, len(kinds))
+            if later:
+                inquiry.next_ns = later
+                return
+        inquiry.begin(now)
         for kind in kinds:
             query_id = f"{self.name}-{self.state.next_query}"
             self.state.next_query += 1
@@ -201,19 +314,39 @@ class OrderDesk(Actor):
     def _reported(self, now: int, report: OrderReport) -> bool:
         """Apply the venue's view of one order; False when it says nothing about one of ours."""
         tracked = self.state.orders.get(report.client_order_id)
-        event = EVENT_OF_STATUS.get(report.status)
-        if tracked is None or event is None or tracked.order.instrument != report.instrument:
+        if tracked is None or tracked.order.instrument != report.instrument:
             return False
-        if not self._raise_total(now, tracked, report.filled_qty):
+        found = resolve(tracked.order.status, report.status)
+        if found.action is Action.NOTHING or not self._raise_total(now, tracked, report.filled_qty):
             return False
         self._name(tracked, report.venue_order_id)
-        if tracked.order.status is OrderStatus.REJECTED:
-            if report.status.may_rest:
-                self._revive(now, tracked, "a query found it resting")
-                return False
-            if event is OrderEvent.REJECT:
-                return True
-        return self._change(now, tracked, event, "answer to a query", is_answer=True)
+        return self._carry_out(now, tracked, found, report.status)
+
+    def _carry_out(self, now: int, tracked: Tracked, found: Resolution, theirs: OrderStatus) -> bool:
+        """Do what the table says of the venue's answer; False when it does not settle what became of the order."""
+        order, action = tracked.order, found.action
+        if action is Action.VERIFY:
+            tracked.sightings += 1
+            if tracked.sightings < _SIGHTINGS_MAX:
+                self._cancel(now, tracked)
+                self._inquire(now, tracked)
+                self.state.inquiries[order.client_order_id].disprove_absence()
+            else:
+                self._revive(now, tracked, f"{tracked.sightings} queries in a row found it {theirs}")
+            return False
+        if action is Action.REVIVE:
+            if order.status is OrderStatus.CREATED:
+                self._give_up(now, tracked, found.reason, OrderEvent.CANCEL)
+            self._revive(now, tracked, "a query found it resting")
+            return False
+        if action is Action.DISPUTE:
+            self._nonsense(now, tracked, f"{order.status} here, {theirs} there: {found.reason}")
+            return False
+        tracked.sightings = 0
+        if found.event is not None:
+            return self._change(now, tracked, found.event, "answer to a query", is_answer=True)
+        self._settle(now, tracked, why="answer to a query")
+        return True
 
     def _revive(self, now: int, tracked: Tracked, why: str) -> None:
         """Cancel an order that rests after it was taken for refused or absent, and ask until the venue says it is over.
@@ -232,10 +365,10 @@ class OrderDesk(Actor):
         order = tracked.order
         if verdict is not Verdict.NOTHING:
             inquiry.asks_order = inquiry.is_verifying = False
-        if verdict is Verdict.ABSENT and not order.status.is_terminal:
-            # Absent after an ack or a fill means over, not refused.
-            existed = bool(order.venue_order_id or order.filled_qty)
-            self._change(now, tracked, OrderEvent.CANCEL if existed else OrderEvent.PROVE_ABSENT, "proven absent")
+        if verdict is Verdict.ABSENT:
+            found = resolve(order.status, None, existed=bool(order.venue_order_id or order.filled_qty))
+            if found.event is not None:
+                self._change(now, tracked, found.event, "proven absent")
         if verdict is Verdict.FOUND and tracked.lacks_fills and not inquiry.is_waiting:
             self._ask(now, tracked, inquiry)
         self._review(tracked, inquiry)
@@ -262,7 +395,8 @@ class OrderDesk(Actor):
 
     def _ask_for_all(self, now: int, venue: str | None) -> None:
         for tracked in list(self.state.orders.values()):
-            if tracked.is_final or (venue is not None and self._venue(tracked) != venue):
+            is_unsent = tracked.order.status is OrderStatus.CREATED
+            if tracked.is_final or is_unsent or (venue is not None and self._venue(tracked) != venue):
                 continue
             inquiry = self.state.inquiries.get(tracked.order.client_order_id)
             if inquiry is not None:
@@ -289,6 +423,8 @@ class OrderDesk(Actor):
         self._sweep(now)
 
     def _sweep(self, now: int) -> None:
+        if self.state.pacing.waiting:
+            self._send_waiting(now)
         for client_id, due_ns in list(self.state.watched.items()):
             if due_ns <= now:
                 del self.state.watched[client_id]
@@ -302,6 +438,9 @@ class OrderDesk(Actor):
                 else:
                     self._ask(now, self.state.orders[client_id], inquiry)
         due = [*self.state.watched.values(), *(i.due_ns(self._pace) for i in self.state.inquiries.values())]
+        waiting_ns = self._pacer.next_ns()
+        if waiting_ns is not None:
+            due.append(waiting_ns)
         if due:
             self._arm(min(due))
 

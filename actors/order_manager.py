@@ -11,11 +11,13 @@ from actors.messages import (
     OrderRequest,
     StopCommand,
 )
-from actors.order_desk import OrderDesk
-from actors.order_records import VENUE_REASONS, Tracked, fits, is_sane, to_fill, trade_key
-from venues.model.instrument import OffGridError
+from actors.order_records import Tracked, fits, is_sane, to_fill, trade_key
+from actors.order_strangers import OrderStrangers
+from actors.order_validation import refusal
+from actors.pacing import Priority
+from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, PositionSide, next_status
+from venues.model.order import Order, OrderEvent, OrderStatus, PositionSide
 from venues.port import (
     CancelRejected,
     ModifyRejected,
@@ -30,18 +32,18 @@ from venues.port import (
     QueryFailed,
     QueryKind,
     QueryResult,
+    RateLimited,
     RejectReason,
     SubmitOrder,
     VenueDown,
     VenueUp,
 )
 
-_SEND = OrderEvent.SEND
 _BOTH = PositionSide.BOTH
 _ORDER_CHANNELS = frozenset({"", "private", "orders"})
 
 
-class OrderManager(OrderDesk):
+class OrderManager(OrderStrangers):
     """Sends approved orders and keeps the one account of their fate.
 
     A fill is booked once per order and trade id, whenever it comes. An order whose fate is not proven is UNKNOWN and is
@@ -59,41 +61,41 @@ class OrderManager(OrderDesk):
         if request.request_id in self.state.requests:
             self._incident(now, "duplicate_request", request.basket_id, f"{request.request_id} was approved twice")
             return
-        tracked = self._track(now, request)
-        reason = self._refusal(request)
-        if reason is not None:
+        spec = self.instruments.get(request.instrument)
+        tracked = self._track(now, request, spec)
+        reason = refusal(now, request, spec)
+        if reason is not None or spec is None:
             tracked.reject_reason = reason
             tracked.order.apply(OrderEvent.REJECT)
             self._settle(now, tracked, why=f"not sent: {reason}")
             return
         order = tracked.order
-        order.status = next_status(order.status, _SEND)
-        self.out.send(
-            SubmitOrder(
-                now,
-                order.account,
-                order.instrument,
-                order.client_order_id,
-                order.side,
-                order.qty,
-                order.type,
-                order.price,
-                order.tif,
-                order.position_side,
-                order.reduce_only,
-                trigger_price=request.trigger_price,
-                trigger_on_mark=request.trigger_on_mark,
-                expire_ns=request.expire_ns,
-            )
+        command = SubmitOrder(
+            now,
+            order.account,
+            order.instrument,
+            order.client_order_id,
+            order.side,
+            order.qty,
+            order.type,
+            order.price,
+            order.tif,
+            order.position_side,
+            order.reduce_only,
+            trigger_price=request.trigger_price,
+            trigger_on_mark=request.trigger_on_mark,
+            expire_ns=request.expire_ns,
         )
-        self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
-        self._publish(now, tracked)
+        if self._is_paced:
+            priority = Priority.HEDGE if request.is_hedge or request.reduce_only else Priority.NEW
+            if not self._may_go(now, tracked, command, spec.venue, priority):
+                return
+        self._submit(now, tracked, command)
 
-    def _track(self, now: int, request: OrderRequest) -> Tracked:
+    def _track(self, now: int, request: OrderRequest, spec: Instrument | None) -> Tracked:
         state = self.state
         client_id = f"{self.config.run_prefix}{state.next_order}"
         state.next_order += 1
-        spec = self.instruments.get(request.instrument)
         # Spot knows no reduce-only, and in hedge mode the position side says it (Binance refuses the flag there).
         flag = request.reduce_only and request.position_side is _BOTH
         order = Order(
@@ -115,33 +117,6 @@ class OrderManager(OrderDesk):
         state.orders[client_id] = tracked
         state.requests[request.request_id] = client_id
         return tracked
-
-    def _refusal(self, request: OrderRequest) -> RejectReason | None:
-        """Return why the request cannot be an order of its instrument at all, None when it can."""
-        spec, qty, price = self.instruments.get(request.instrument), request.qty, request.price
-        if spec is None:
-            return RejectReason.UNKNOWN_INSTRUMENT
-        if (
-            price is not None
-            and qty.is_finite()
-            and price.is_finite()
-            and qty > ZERO
-            and price > ZERO
-            and not qty % spec.lot_size
-            and not price % spec.tick_size
-        ):
-            return None
-        try:
-            if spec.lots(request.qty) <= 0:
-                return RejectReason.BELOW_MIN_QTY
-        except (OffGridError, ArithmeticError):
-            return RejectReason.OFF_LOT
-        if request.price is None:
-            return None if request.type is OrderType.MARKET else RejectReason.BAD_PRICE
-        try:
-            return None if spec.ticks(request.price) > 0 else RejectReason.BAD_PRICE
-        except (OffGridError, ArithmeticError):
-            return RejectReason.OFF_TICK
 
     @handles(CancelRequest)
     def cancel_requested(self, now: int, message: CancelRequest) -> None:
@@ -172,6 +147,8 @@ class OrderManager(OrderDesk):
     def accepted(self, now: int, report: OrderAccepted) -> None:
         tracked = self._find(now, report.client_order_id, report.instrument, "OrderAccepted")
         if tracked is not None:
+            if self._pacer.state.refusals:
+                self._pacer.accepted(now, self._venue(tracked))
             self._name(tracked, report.venue_order_id)
             if tracked.order.status is OrderStatus.REJECTED and tracked.reject_reason is None:
                 self._revive(now, tracked, "accepted after its absence was proven")
@@ -193,6 +170,8 @@ class OrderManager(OrderDesk):
             # The venue holds an order of this id: ours, sent twice by somebody below. Ask for it.
             self._lose(now, tracked, f"duplicate id: {report.text}")
             return
+        if report.reason is RejectReason.RATE_LIMIT:
+            self._refused(now, self._venue(tracked))
         tracked.reject_reason = report.reason
         if not self._change(now, tracked, OrderEvent.REJECT, why=report.text or str(report.reason)):
             tracked.reject_reason = None
@@ -235,7 +214,14 @@ class OrderManager(OrderDesk):
         if tracked is None:
             return
         tracked.is_cancel_pending = False
-        if not tracked.order.status.is_terminal:
+        if report.reason is RejectReason.RATE_LIMIT:
+            self._refused(now, self._venue(tracked))
+            if not tracked.order.status.is_terminal:
+                # Refused for the number of requests alone: nothing is to be asked, it is to be said again.
+                tracked.is_cancel_pending = True
+                self._cancel_later(now, tracked, now + self._pace.delay(tracked.cancels_refused))
+                tracked.cancels_refused += 1
+        elif not tracked.order.status.is_terminal:
             tracked.cancels_refused += 1
             self._inquire(now, tracked, attempt=tracked.cancels_refused - 1)
 
@@ -243,7 +229,7 @@ class OrderManager(OrderDesk):
     def outcome_unknown(self, now: int, report: OutcomeUnknown) -> None:
         self.state.unknown_outcomes += 1
         if not report.client_order_id:
-            for tracked in self._live():
+            for tracked in self._sent():
                 if tracked.order.account == report.account and report.instrument in ("", tracked.order.instrument):
                     self._inquire(now, tracked)
             return
@@ -317,51 +303,11 @@ class OrderManager(OrderDesk):
         self._incident(now, "late_fill", trace.basket_id, text)
         self._trip(now, "late_fill", text)
 
-    def _book_external(self, now: int, client_id: str, report: OrderFilled, is_queried: bool) -> None:
-        """Book a fill of no order of ours: the position changed whoever did it.
-
-        Left alone are fills older than this run (the opening positions hold them) and, in answers without client ids,
-        those that an order still asked about may turn out to own.
-        """
-        if is_queried and (report.ts < self.state.started_ns or (not client_id and self._asks_about(report))):
-            return
-        key = trade_key(report)
-        seen = self.state.external_trades.setdefault(report.instrument, {})
-        if key in seen:
-            self.state.duplicate_fills += 1
-            return
-        seen[key] = None
-        if len(seen) > self.config.keep_orders:
-            del seen[next(iter(seen))]
-        self.state.external_fills += 1
-        text = (
-            f"{report.account}: {report.side} {report.qty} {report.instrument} at {report.price}, order {client_id!r}"
-        )
-        if self._was_ours(client_id):
-            # Too old to tell a repeated fill from a new one; the synchronizer compares the position.
-            self._incident(now, "forgotten_order_fill", "", text)
-        else:
-            self._publish_fill(now, report, client_id, "", None)
-            self._incident(now, "external_fill", "", f"{text}, {report.reason}")
-        if report.reason not in VENUE_REASONS:
-            self._trip(now, "external_fill", text)
-
-    def _publish_fill(
-        self, now: int, report: OrderFilled, client_id: str, request_id: str, tracked: Tracked | None
-    ) -> None:
-        strategy, basket = (tracked.strategy, tracked.basket_id) if tracked is not None else ("", "")
-        self.out.emit(FillEvent(now, request_id, strategy, basket, to_fill(report, client_id)))
-
-    def _asks_about(self, report: OrderFilled) -> bool:
-        return any(
-            fits(self.state.orders[client_id].order, report) and not self.state.orders[client_id].order.venue_order_id
-            for client_id in self.state.inquiries
-        )
-
     # Answers
 
     @handles(QueryResult)
     def answered(self, now: int, result: QueryResult) -> None:
+        self._meet_strangers(now, result)
         owner = self.state.queries.pop(result.query_id, None)
         tracked = self.state.orders.get(owner) if owner is not None else None
         inquiry = self.state.inquiries.get(owner) if owner is not None else None
@@ -388,6 +334,7 @@ class OrderManager(OrderDesk):
 
     @handles(QueryFailed)
     def unanswered(self, now: int, failed: QueryFailed) -> None:
+        self.state.open_queries.pop(failed.query_id, None)
         owner = self.state.queries.pop(failed.query_id, None)
         inquiry = self.state.inquiries.get(owner) if owner is not None else None
         if owner is not None and inquiry is not None and failed.query_id in inquiry.outstanding:
@@ -401,17 +348,29 @@ class OrderManager(OrderDesk):
         """Whatever was on its way when the order channel broke may have arrived or not."""
         if report.channel in _ORDER_CHANNELS:
             for tracked in self._live():
-                if self._venue(tracked) == report.venue and tracked.order.status is OrderStatus.SENT:
+                if self._venue(tracked) != report.venue:
+                    continue
+                if tracked.order.status is OrderStatus.SENT:
                     self._lose(now, tracked, f"{report.venue} went down: {report.why}")
+                elif tracked.order.status is OrderStatus.CREATED:
+                    self._give_up(now, tracked, f"{report.venue} went down", OrderEvent.CANCEL)
 
     @handles(VenueUp)
     def venue_up(self, now: int, report: VenueUp) -> None:
         """Reports may have been missed: ask for every order that could still change."""
         if report.channel in _ORDER_CHANNELS:
             self._ask_for_all(now, report.venue)
+            self._seek_strangers(now, report.venue)
+
+    @handles(RateLimited)
+    def rate_limited(self, now: int, report: RateLimited) -> None:
+        until_ns = self._refused(now, report.venue, report.until_ns)
+        if report.is_ban:
+            self._incident(now, "rate_ban", "", f"{report.venue} until {until_ns}: {report.text}")
 
     @handles(CellRestarted)
     def restarted(self, now: int, message: CellRestarted) -> None:
         self.state.timer_at = None
         self._ask_for_all(now, None)
+        self._seek_strangers(now)
         self._sweep(now)

@@ -7,26 +7,17 @@ from attrs import Attribute, define, field, frozen
 
 from actors.config_checks import positive
 from actors.inquiry import Inquiry
+from actors.order_validation import TRIGGERED
+from actors.pacing import PacingState
 from venues.model.fill import Fill, FillReason
 from venues.model.money import ZERO
-from venues.model.order import Order, OrderEvent, OrderStatus, OrderType, TimeInForce
+from venues.model.order import Order, OrderStatus, OrderType, Side, TimeInForce
 from venues.port import OrderFilled, RejectReason
 
 _CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 _COUNTER_DIGITS = 12
 # What a venue does to an account by itself, under order ids of its own.
 VENUE_REASONS = frozenset({FillReason.LIQUIDATION, FillReason.ADL, FillReason.SETTLEMENT})
-
-EVENT_OF_STATUS = {
-    OrderStatus.ACCEPTED: OrderEvent.ACCEPT,
-    OrderStatus.PARTIALLY_FILLED: OrderEvent.ACCEPT,
-    OrderStatus.TRIGGERED: OrderEvent.TRIGGER,
-    OrderStatus.FILLED: OrderEvent.FILL_ALL,
-    OrderStatus.CANCELED: OrderEvent.CANCEL,
-    OrderStatus.EXPIRED: OrderEvent.EXPIRE,
-    OrderStatus.REJECTED: OrderEvent.REJECT,
-}
-"""What a queried status says. CREATED, SENT and UNKNOWN are missing: they say nothing."""
 
 
 def _is_prefix(instance: object, attribute: "Attribute[str]", value: str) -> None:
@@ -42,7 +33,8 @@ class OrderManagerConfig:
 
     An order is absent when two complete answers `absence_quiet_ns` apart say so (a venue may not find an order it has
     just taken for a few seconds: Binance error -2013). `keep_orders` ended orders are kept whole, `keep_traces` more
-    only as far as late and repeated fills need it.
+    only as far as late and repeated fills need it. Open orders of others are asked for again every
+    `strangers_retry_ns` as long as there are any; at most `strangers_max` are followed.
     """
 
     run_prefix: str = field(default="bd-", validator=_is_prefix)
@@ -54,11 +46,16 @@ class OrderManagerConfig:
     fills_lookback_ns: int = field(default=60_000_000_000, validator=positive)
     keep_orders: int = field(default=10_000, validator=positive)
     keep_traces: int = field(default=100_000, validator=positive)
+    strangers_retry_ns: int = field(default=30_000_000_000, validator=positive)
+    strangers_max: int = field(default=200, validator=positive)
 
 
 @define
 class Tracked:
-    """An order with what was asked for it. `venue_filled` is the largest total any report named."""
+    """An order with what was asked for it. `venue_filled` is the largest total any report named.
+
+    `sightings` counts answers in a row that showed it resting after it had ended.
+    """
 
     order: Order
     request_id: str
@@ -71,6 +68,7 @@ class Tracked:
     is_cancel_pending: bool = False
     cancels_refused: int = 0
     reject_reason: RejectReason | None = None
+    sightings: int = 0
 
     @property
     def lacks_fills(self) -> bool:
@@ -79,6 +77,8 @@ class Tracked:
     @property
     def is_immediate(self) -> bool:
         """Whether the venue must end the order by itself at once."""
+        if self.order.type in TRIGGERED:
+            return False
         return self.order.type is OrderType.MARKET or self.order.tif in (TimeInForce.IOC, TimeInForce.FOK)
 
 
@@ -93,8 +93,22 @@ class Trace:
 
 
 @define
+class OpenStranger:
+    """An open order at the venue that is on no record of ours, as it was last seen."""
+
+    account: str
+    instrument: str
+    side: Side
+    qty: Decimal
+    filled_qty: Decimal
+
+
+@define
 class OrderManagerState:
-    """`orders` and `traces` by client id; `external_trades` by instrument, newest last, as `trade_id:side`."""
+    """`orders` and `traces` by client id; `external_trades` by instrument, newest last, as `trade_id:side`.
+
+    `strangers` by `account|instrument|client id`, `open_queries` are the accounts asked for open orders, by query id.
+    """
 
     next_order: int = 1
     next_query: int = 1
@@ -113,6 +127,9 @@ class OrderManagerState:
     duplicate_fills: int = 0
     external_fills: int = 0
     overfills: int = 0
+    pacing: PacingState = field(factory=PacingState)
+    strangers: dict[str, OpenStranger] = field(factory=dict)
+    open_queries: dict[str, str] = field(factory=dict)
 
 
 def is_sane(report: OrderFilled) -> bool:
@@ -128,8 +145,9 @@ def is_sane(report: OrderFilled) -> bool:
 
 
 def fits(order: Order, report: OrderFilled) -> bool:
-    """Whether a fill can be of this order."""
-    return (order.account, order.instrument, order.side) == (report.account, report.instrument, report.side)
+    """Whether a fill can be of this order; what was not sent has none."""
+    theirs = (report.account, report.instrument, report.side)
+    return order.status is not OrderStatus.CREATED and theirs == (order.account, order.instrument, order.side)
 
 
 def trade_key(report: OrderFilled) -> str:

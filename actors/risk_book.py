@@ -6,6 +6,7 @@ from attrs import define, field
 
 from actors.messages import KillLevel
 from actors.recent import Recent
+from actors.sessions import SessionState
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
 
@@ -114,3 +115,4 @@ class RiskState:
     ids: Recent = field(factory=Recent)
     approved: int = 0
     denied: int = 0
+    sessions: SessionState = field(factory=SessionState)

@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from actors.config_checks import not_negative, positive, positive_or_none, share
 from actors.messages import KillLevel, OrderRequest
+from actors.sessions import AttemptConfig
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import OrderType, TimeInForce
@@ -62,6 +63,8 @@ class Reason(StrEnum):
     READ_ONLY = "read_only"
     GUARD_DOWN = "guard_down"
     GUARD_IN_CHARGE = "guard_in_charge"
+    SESSION_CLOSED = "session_closed"
+    ATTEMPTS = "attempts"
 
 
 @frozen
@@ -110,6 +113,7 @@ class RiskConfig:
     overrun: Decimal = field(default=Decimal("0.1"), validator=share)
     par: tuple[str, ...] = ("USD", "USDT", "USDC")
     starts_read_only: bool = True
+    attempts: AttemptConfig = field(factory=AttemptConfig)
 
     def limits(self, instrument: str) -> InstrumentLimits:
         return self.instruments.get(instrument, self.default)
@@ -154,6 +158,8 @@ class Facts:
     is_read_only: bool
     guard_why: str
     is_guard_in_charge: bool
+    session_why: str = ""
+    attempts: int = 0
 
 
 Check = Callable[[OrderRequest, Facts], str | None]
@@ -219,6 +225,11 @@ def refusals(order: OrderRequest, facts: Facts, *, is_preflight: bool = False) -
         if detail is not None:
             found.append(f"{reason}: {detail}")
     return tuple(found)
+
+
+def is_session_closed(reasons: tuple[str, ...]) -> bool:
+    """Whether an order was refused only because its market is closed: it may come again, nothing was tried."""
+    return bool(reasons) and all(one.partition(":")[0] == Reason.SESSION_CLOSED for one in reasons)
 
 
 def _over(value: Decimal | int, limit: Decimal | int) -> str | None:
@@ -354,7 +365,8 @@ def _killed(order: OrderRequest, facts: Facts) -> str | None:
 
 
 def _may_rest(order: OrderRequest, facts: Facts) -> str | None:
-    is_immediate = order.type is OrderType.MARKET or order.tif in _NEVER_RESTS
+    # What waits for a trigger rests until then, whatever its time in force.
+    is_immediate = order.trigger_price is None and (order.type is OrderType.MARKET or order.tif in _NEVER_RESTS)
     return f"{order.tif} at {facts.kill.name}" if facts.kill >= KillLevel.CANCEL_ALL and not is_immediate else None
 
 
@@ -376,6 +388,17 @@ def _guard_down(order: OrderRequest, facts: Facts) -> str | None:
 
 def _guard_in_charge(order: OrderRequest, facts: Facts) -> str | None:
     return "the guard flattens the book" if facts.is_guard_in_charge else None
+
+
+def _session_closed(order: OrderRequest, facts: Facts) -> str | None:
+    return facts.session_why or None
+
+
+def _attempts(order: OrderRequest, facts: Facts) -> str | None:
+    most = facts.config.attempts
+    if facts.attempts < most.attempts:
+        return None
+    return f"{order.parent_id or order.basket_id} tried {facts.attempts} times in {most.window_ns} ns"
 
 
 def _read_only(order: OrderRequest, facts: Facts) -> str | None:
@@ -413,6 +436,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.READ_ONLY, _read_only, spares_reducing=False),
     Rule(Reason.GUARD_DOWN, _guard_down, spares_reducing=True),
     Rule(Reason.GUARD_IN_CHARGE, _guard_in_charge, spares_reducing=False),
+    Rule(Reason.SESSION_CLOSED, _session_closed, spares_reducing=False),
+    Rule(Reason.ATTEMPTS, _attempts, spares_reducing=False, is_preflight=False),
 )
 """What spares reducing orders would otherwise trap a book that wants to shrink. Nothing spares them bad numbers, the
 venue's own grid and minima, the hard collar, the rate the venue bans for, repeated ids, the basket's own size, and

@@ -43,11 +43,13 @@ from actors.messages import (
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
 from actors.risk_checks import Facts, RiskConfig, identity, refusals, unit_notional
 from actors.risk_lines import Line, Lines
+from actors.sessions import Sessions
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide, Side
 from venues.model.position import position_key
-from venues.port import VenueDown, VenueUp
+from venues.port import InstrumentStatus, VenueDown, VenueUp
+from venues.rules.cme_products import Product
 
 _BUY = Side.BUY
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
@@ -66,19 +68,23 @@ class RiskGate(Actor):
         accounts: Mapping[str, str],
         config: RiskConfig | None = None,
         name: str = "",
+        products: Mapping[str, Product] | None = None,
     ) -> None:
+        """`products` are the CME products of the instruments whose venue keeps CME's hours."""
         super().__init__(name)
         self.instruments = dict(instruments)
         self.accounts = dict(accounts)
         self.config = config or RiskConfig()
         self.state = RiskState()
         self.limits = self.config
+        self._sessions = Sessions(self.config.attempts, dict(products or {}), self.state.sessions)
         self._lines = Lines(self.state, self.instruments, self.accounts, self.limits)
         if self.config.starts_read_only:
             self._distrust("", "not reconciled since the start")
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
+        self._sessions.resume(self.state.sessions)
         self._limit()
 
     def _limit(self) -> None:
@@ -93,6 +99,9 @@ class RiskGate(Actor):
         # A window of no length remembers nothing.
         mark = ""
         line = lines.clears(now, order)
+        is_execution = order.basket_id or order.parent_id
+        if line is not None and (is_execution or self._sessions.is_gated) and self._sessions.objects(now, order):
+            line = None
         if line is not None and window:
             mark = _fingerprint(line.key, order)
             if self._is_repeated(now, mark):
@@ -116,6 +125,8 @@ class RiskGate(Actor):
             line.sells += qty
         state.ids.add(order_id, self.config.remembered_ids)
         lines.note_message(now)
+        if is_execution:
+            self._sessions.note(now, order)
         if window:
             self._remember(now, mark)
         state.approved += 1
@@ -196,6 +207,8 @@ class RiskGate(Actor):
             is_read_only=order.account in state.unreconciled,
             guard_why=state.guard_why,
             is_guard_in_charge=state.is_guard_in_charge,
+            session_why=self._sessions.closed_why(now, order),
+            attempts=self._sessions.attempts(now, order),
         )
 
     # Exposure
@@ -399,6 +412,11 @@ class RiskGate(Actor):
             self.state.feeds_down.pop(status.instrument, None)
         else:
             self.state.feeds_down[status.instrument] = status.why or "not live"
+
+    @handles(InstrumentStatus)
+    def on_session(self, now: int, status: InstrumentStatus) -> None:
+        if status.instrument in self.instruments:
+            self._sessions.told(now, status.instrument, status.state)
 
     @handles(KillState)
     def on_kill(self, now: int, kill: KillState) -> None:

@@ -34,9 +34,11 @@ from actors.messages import (
 )
 from actors.risk_checks import Reason, unit_notional
 from actors.statistics_state import (
+    DOUBT_BOUNDS,
     LATENCY_BOUNDS,
     SLIPPAGE_BOUNDS,
     SLIPPAGE_UNIT,
+    Answered,
     Funding,
     Ordered,
     Reported,
@@ -46,9 +48,9 @@ from actors.statistics_state import (
 )
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import Side
+from venues.model.order import OrderStatus, Side
 from venues.model.position import position_key
-from venues.port import Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
+from venues.port import CancelRejected, Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
 
 _BUY = Side.BUY
 _REASONS = frozenset(Reason)
@@ -128,10 +130,15 @@ class Statistics(Actor):
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
         """Judge an order when it is final: its average price against the touch, what it got of what it asked for."""
-        order = self.state.working.pop(update.request_id, None) if update.is_final else None
+        order = self.state.working.get(update.request_id)
         spec = self.instruments.get(update.instrument)
         if order is None or spec is None:
             return
+        self._follow(now, order, update)
+        if not update.is_final:
+            return
+        del self.state.working[update.request_id]
+        self._count(self.state.ends, f"{spec.id}|{update.reject_reason or update.status}")
         key = f"{spec.id}|{order.type}"
         ordered = self.state.ordered.get(key)
         if ordered is None:
@@ -154,6 +161,32 @@ class Statistics(Actor):
             traded.slippage_cost += money
         else:
             traded.slippage_gain -= money
+
+    def _follow(self, now: int, order: Working, update: OrderUpdate) -> None:
+        """Time the venue's first word about an order, and how long nobody knew what became of it."""
+        status = update.status
+        if status is OrderStatus.SENT:
+            order.sent_ns = now
+        elif status is OrderStatus.UNKNOWN:
+            if order.unknown_ns is None:
+                order.unknown_ns, order.sent_ns = now, None
+                self._answered(update.instrument).unknown += 1
+        elif order.unknown_ns is not None:
+            self._answered(update.instrument).doubt.add(now - order.unknown_ns, DOUBT_BOUNDS)
+            order.unknown_ns = None
+        elif order.sent_ns is not None:
+            self._answered(update.instrument).ack.add(now - order.sent_ns, LATENCY_BOUNDS)
+            order.sent_ns = None
+
+    def _answered(self, instrument: str) -> Answered:
+        found = self.state.answered.get(instrument)
+        if found is None:
+            found = self.state.answered[instrument] = Answered()
+        return found
+
+    @handles(CancelRejected)
+    def on_cancel_refused(self, now: int, report: CancelRejected) -> None:
+        self._count(self.state.cancels_refused, f"{self._known(report.instrument)}|{report.reason}")
 
     def _traded(self, instrument: str, strategy: str) -> Traded:
         key = f"{instrument}|{strategy}"

@@ -22,6 +22,9 @@ SLIPPAGE_BOUNDS: Final = (5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_0
 LATENCY_BOUNDS: Final = (10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000)
 """0.01 0.05 0.1 0.5 1 5 seconds, in ns."""
 
+DOUBT_BOUNDS: Final = (100_000_000, 1_000_000_000, 5_000_000_000, 30_000_000_000, 300_000_000_000)
+"""0.1 1 5 30 300 seconds, in ns."""
+
 RATE_UNIT: Final = 1_000_000_000_000
 _SLOT_NS: Final = 900_000_000_000
 _SLOTS: Final = 32
@@ -29,13 +32,18 @@ _SLOTS: Final = 32
 
 @define
 class Working:
-    """An approved order until it is final. `touch` is what a taker met when it was approved, None when unknown."""
+    """An approved order until it is final. `touch` is what a taker met when it was approved, None when unknown.
+
+    `sent_ns` until the venue's first word, `unknown_ns` while nobody knows what became of it.
+    """
 
     approved_ns: int
     type: OrderType
     touch: Decimal | None
     filled: Decimal = ZERO
     cost: Decimal = ZERO
+    sent_ns: int | None = None
+    unknown_ns: int | None = None
 
 
 @define
@@ -49,6 +57,15 @@ class Traded:
     slippage_gain: Decimal = ZERO
     fees: dict[str, Decimal] = field(factory=dict)
     rebates: dict[str, Decimal] = field(factory=dict)
+
+
+@define
+class Answered:
+    """How one instrument's venue answers: time to its first word, and to the end of a doubt, in ns."""
+
+    ack: Histogram = Factory(lambda: empty(LATENCY_BOUNDS))
+    doubt: Histogram = Factory(lambda: empty(DOUBT_BOUNDS))
+    unknown: int = 0
 
 
 @define
@@ -126,9 +143,10 @@ class Reported:
 class StatisticsState:
     """Counts since the desk first began.
 
-    `traded` by instrument|strategy, `ordered` by instrument|type, `refusals` by checker|reason, `denials` by
-    strategy|reason, `margin_calls` by account|level, `mismatches` by instrument|kind, `reported` by account and
-    position. `basket_states` are the last known by basket, to count by strategy|state in `baskets`; `margin_levels`
+    `traded` by instrument|strategy, `ordered` by instrument|type, `ends` and `cancels_refused` by instrument|reason,
+    `refusals` by checker|reason, `denials` by strategy|reason, `margin_calls` by account|level, `mismatches` by
+    instrument|kind, `reported` by account and position, `answered` by instrument. `basket_states` are the last known by
+    basket, to count by strategy|state in `baskets`; `margin_levels`
     the last ones that were known.
     """
 
@@ -148,3 +166,6 @@ class StatisticsState:
     deleveragings: dict[str, int] = field(factory=dict)
     reported: dict[str, dict[str, Reported]] = field(factory=dict)
     incidents: dict[str, int] = field(factory=dict)
+    answered: dict[str, Answered] = field(factory=dict)
+    ends: dict[str, int] = field(factory=dict)
+    cancels_refused: dict[str, int] = field(factory=dict)

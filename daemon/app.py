@@ -19,8 +19,11 @@ from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.messages import Checker
+from actors.order_groups import GroupConfig, OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
+from actors.order_scheduler import OrderScheduler, SchedulerConfig
+from actors.pacing import PacingConfig
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_checks import RiskConfig
@@ -31,6 +34,8 @@ from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.model.account import MarginMode
 from venues.model.book_sync import SequenceRule
+from venues.rules.cme_products import Product
+from venues.rules.contracts import parse_contract
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
 """How a venue's rule set numbers its book updates, where not as futures do."""
@@ -63,7 +68,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="ledger",
         ),
         KillSwitch(venues, config.section("kill_switch", KillConfig), name="kill_switch"),
-        RiskGate(instruments, venues, config.section("risk", RiskConfig), name="risk_gate"),
+        RiskGate(instruments, venues, config.section("risk", RiskConfig), "risk_gate", _products(config)),
         MarginMonitor(
             instruments,
             list(venues),
@@ -86,7 +91,15 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="position_synchronizer",
             modes={one.id: Modes(one.margin_mode, one.position_mode) for one in config.accounts.values()},
         ),
-        OrderManager(instruments, config.section("orders", OrderManagerConfig), name="order_manager"),
+        OrderManager(
+            instruments,
+            config.section("orders", OrderManagerConfig),
+            "order_manager",
+            accounts=venues,
+            pacing=config.section("pacing", PacingConfig),
+        ),
+        OrderScheduler(config.section("scheduler", SchedulerConfig), name="order_scheduler"),
+        OrderGroups(instruments, config.section("groups", GroupConfig), name="order_groups"),
         AtomicExecutor(
             instruments,
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees, checkers=tuple(Checker)),
@@ -118,6 +131,15 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
 def sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
     """Return how the book updates of a venue are numbered."""
     return SEQUENCE_RULES.get(config.venues[venue].rules, SequenceRule.FUTURES)
+
+
+def _products(config: RunConfig) -> dict[str, Product]:
+    """Return the CME product of every instrument whose venue keeps CME's hours."""
+    return {
+        one.id: parse_contract(one.symbol).product
+        for one in config.instruments.values()
+        if config.venues[one.venue].simulation.calendar
+    }
 
 
 def _account_at(config: RunConfig, venue: str) -> str:

@@ -20,7 +20,10 @@ from actors.guards.config import GuardsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
+from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
+from actors.order_scheduler import SchedulerConfig
+from actors.pacing import PacingConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
@@ -36,6 +39,9 @@ SECTIONS: dict[str, type[Any]] = {
     "risk": RiskConfig,
     "executor": ExecutorConfig,
     "orders": OrderManagerConfig,
+    "pacing": PacingConfig,
+    "scheduler": SchedulerConfig,
+    "groups": GroupConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
     "guards": GuardsConfig,
@@ -65,6 +71,8 @@ ACTORS = frozenset(
         "portfolio_guard",
         "position_synchronizer",
         "order_manager",
+        "order_scheduler",
+        "order_groups",
         "atomic_executor",
         "statistics",
         "event_log",

@@ -114,6 +114,8 @@ class RejectReason(StrEnum):
     IN_LIQUIDATION = "in_liquidation"
     RATE_LIMIT = "rate_limit"
     UNSUPPORTED = "unsupported"
+    BAD_TRIGGER = "bad_trigger"
+    BAD_EXPIRY = "bad_expiry"
     OTHER = "other"
 
 
@@ -540,6 +542,20 @@ class QueryFailed(Report):
     query_id: str
     kind: QueryKind
     why: str
+
+
+@message()
+class RateLimited(Report):
+    """The venue refused requests for their number (HTTP 429), or shuts the connection out (418, `is_ban`).
+
+    `until_ns` is when it takes requests again, None when it did not say. It holds for every account there.
+    """
+
+    ts: int
+    venue: str
+    until_ns: int | None = None
+    is_ban: bool = False
+    text: str = ""
 
 
 # Reports on markets: plain classes with integer ticks and lots, made once per frame

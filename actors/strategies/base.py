@@ -9,6 +9,15 @@ from attrs import define, field, frozen
 from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
+from actors.group_messages import (
+    BracketRequest,
+    CancelScheduled,
+    GroupCommand,
+    GroupUpdate,
+    OcoRequest,
+    ScheduleOrder,
+    ScheduleUpdate,
+)
 from actors.messages import (
     BasketIntent,
     BasketLeg,
@@ -19,12 +28,13 @@ from actors.messages import (
     FundingState,
     KillLevel,
     KillState,
+    OrderRequest,
     ResumeCommand,
     StopCommand,
 )
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO, round_to_step
-from venues.model.order import PositionSide, Side
+from venues.model.order import OrderType, PositionSide, Side, TimeInForce
 from venues.port import MarkPrice
 
 
@@ -51,6 +61,8 @@ class StrategyState:
     live: dict[str, bool] = field(factory=dict)
     kill_level: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
+    next_group: int = 1
+    next_scheduled: int = 1
 
 
 @frozen
@@ -65,7 +77,7 @@ class Strategy(Actor):
     Decimal; `self.price(instrument, ticks)` turns a view's ticks into money.
     """
 
-    publishes = (BasketIntent,)
+    publishes = (BasketIntent, BracketRequest, OcoRequest, GroupCommand, ScheduleOrder, CancelScheduled)
 
     Config: ClassVar[type[Any]] = NoConfig
     State: ClassVar[type[StrategyState]] = StrategyState
@@ -93,6 +105,12 @@ class Strategy(Actor):
 
     def on_basket(self, now: int, update: BasketUpdate) -> None:
         """A basket of this strategy changed; closing baskets name in `closes` what they take off."""
+
+    def on_group(self, now: int, update: GroupUpdate) -> None:
+        """A bracket or one-cancels-other pair of this strategy changed."""
+
+    def on_scheduled(self, now: int, update: ScheduleUpdate) -> None:
+        """A scheduled order of this strategy started, or was dropped."""
 
     def on_mark(self, now: int, mark: MarkPrice) -> None:
         """A mark price, with the running funding rate."""
@@ -177,6 +195,124 @@ class Strategy(Actor):
         )
         return close_id
 
+    def bracket(
+        self,
+        now: int,
+        account: str,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        stop_trigger: Decimal,
+        target_price: Decimal,
+        entry_price: Decimal | None = None,
+        tif: TimeInForce = TimeInForce.GTC,
+        expire_ns: int | None = None,
+        stop_price: Decimal | None = None,
+        trigger_on_mark: bool = False,
+        position_side: PositionSide = PositionSide.BOTH,
+    ) -> str:
+        """Enter with a stop and a target over what fills; return the group's id. News come to `on_group`."""
+        group_id = self._next_group()
+        self.out.emit(
+            BracketRequest(
+                now,
+                group_id,
+                self.name,
+                account,
+                instrument,
+                side,
+                qty,
+                stop_trigger,
+                target_price,
+                entry_price,
+                tif,
+                expire_ns,
+                stop_price,
+                trigger_on_mark,
+                position_side,
+            )
+        )
+        return group_id
+
+    def oco(
+        self,
+        now: int,
+        account: str,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        stop_trigger: Decimal,
+        target_price: Decimal,
+        stop_price: Decimal | None = None,
+        trigger_on_mark: bool = False,
+        position_side: PositionSide = PositionSide.BOTH,
+    ) -> str:
+        """Put a stop and a target over a position that is held, long for BUY; return the group's id."""
+        group_id = self._next_group()
+        self.out.emit(
+            OcoRequest(
+                now,
+                group_id,
+                self.name,
+                account,
+                instrument,
+                side,
+                qty,
+                stop_trigger,
+                target_price,
+                stop_price,
+                trigger_on_mark,
+                position_side,
+            )
+        )
+        return group_id
+
+    def end_group(self, now: int, group_id: str, *, closes: bool = True) -> None:
+        """Cancel what a group has working, and close its position at market unless told to leave it."""
+        self.out.emit(GroupCommand(now, group_id, closes))
+
+    def schedule(
+        self,
+        now: int,
+        not_before_ns: int,
+        account: str,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        order_type: OrderType = OrderType.LIMIT,
+        price: Decimal | None = None,
+        tif: TimeInForce = TimeInForce.IOC,
+        reduce_only: bool = False,
+        not_after_ns: int | None = None,
+    ) -> str:
+        """Ask for an order at `not_before_ns`, checked then; return its request id. News come to `on_scheduled`."""
+        request_id = f"{self.name}-s{self.state.next_scheduled}"
+        self.state.next_scheduled += 1
+        request = OrderRequest(
+            not_before_ns,
+            request_id,
+            self.name,
+            "",
+            account,
+            instrument,
+            side,
+            qty,
+            order_type,
+            price,
+            tif,
+            reduce_only,
+            parent_id=request_id,
+        )
+        self.out.emit(ScheduleOrder(now, request, not_before_ns, not_after_ns))
+        return request_id
+
+    def unschedule(self, now: int, request_id: str) -> None:
+        """Take a scheduled order back; one that has started is cancelled."""
+        self.out.emit(CancelScheduled(now, request_id))
+
     def is_open(self, basket_id: str) -> bool:
         """Whether the basket holds a position that can be closed."""
         basket = self.state.baskets.get(basket_id)
@@ -187,6 +323,11 @@ class Strategy(Actor):
         """The strategy's baskets that are under way or open, by id."""
         found: dict[str, OwnBasket] = self.state.baskets
         return found
+
+    def _next_group(self) -> str:
+        group_id = f"{self.name}-g{self.state.next_group}"
+        self.state.next_group += 1
+        return group_id
 
     def _next_id(self) -> str:
         basket_id = f"{self.name}-{self.state.next_basket}"
@@ -238,6 +379,16 @@ class Strategy(Actor):
     @handles(ResumeCommand)
     def _resumed(self, now: int, message: ResumeCommand) -> None:
         self.state.is_stopping = False
+
+    @handles(GroupUpdate)
+    def _group_changed(self, now: int, update: GroupUpdate) -> None:
+        if update.strategy == self.name:
+            self.on_group(now, update)
+
+    @handles(ScheduleUpdate)
+    def _schedule_changed(self, now: int, update: ScheduleUpdate) -> None:
+        if update.strategy == self.name:
+            self.on_scheduled(now, update)
 
     @handles(BasketUpdate)
     def _basket_changed(self, now: int, update: BasketUpdate) -> None:

@@ -21,6 +21,7 @@ from actors.ledger import Ledger
 from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
 from actors.margin_monitor import MarginMonitor
 from actors.messages import BasketState
+from actors.order_groups import OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
 from actors.portfolio_guard import PortfolioGuard
@@ -30,6 +31,7 @@ from actors.strategies.base import Strategy
 from actors.sync_records import RESOLUTIONS
 from daemon.admin.desk import DeskView, actor
 from venues.model.money import to_text
+from venues.model.order import OrderStatus
 
 _PENDING = (BasketState.PLANNED, BasketState.RESERVED)
 
@@ -68,6 +70,8 @@ def status(view: DeskView) -> dict[str, Any]:
         "last_event": events.last,
         "positions": sum(1 for one in ledger.state.positions.values() if one.qty),
         "open_orders": len(gate.orders),
+        "orders": _orders_status(actor(view, "order_manager", OrderManager), view.now()),
+        "open_groups": len(actor(view, "order_groups", OrderGroups).state.active),
         "open_baskets": sum(1 for one in executor.state.baskets.values() if _is_open(executor, one)),
         "unhedged": number(sum((one.unhedged for one in executor.state.baskets.values()), Decimal(0))),
         "pnl": {
@@ -76,6 +80,20 @@ def status(view: DeskView) -> dict[str, Any]:
             "unrealized": _numbers(totals.unrealized),
             "unmarked": list(totals.unmarked),
         },
+    }
+
+
+def _orders_status(manager: OrderManager, now: int) -> dict[str, Any]:
+    """What is not as it should be with orders; `unknown`, `overfills` and `given_up` count since the start."""
+    state = manager.state
+    return {
+        "in_doubt": sum(one.order.status is OrderStatus.UNKNOWN for one in state.orders.values()),
+        "unknown": state.unknown_outcomes,
+        "overfills": state.overfills,
+        "strangers": len(state.strangers),
+        "waiting": len(state.pacing.waiting),
+        "given_up": state.pacing.given_up,
+        "frozen_until": {venue: until for venue, until in state.pacing.frozen_ns.items() if until > now},
     }
 
 

@@ -60,11 +60,25 @@ def head(told: dict[str, Any]) -> list[tuple[str, str]]:
             f"{told['positions']} positions, {told['open_baskets']} baskets, {told['open_orders']} orders, "
             f"unhedged {_figure(told['unhedged'])}",
         ),
+        *_orders(told.get("orders") or {}),
         ("profit", f"{_figure(told['pnl']['total'])} in all; unrealized {_pairs(told['pnl']['unrealized'])}"),
         *([("inbox", _pairs(lanes))] if lanes else []),
         ("time", f"{when(told['now'])}, up {span(told['now'] - told.get('started_ns', told['now']))}"),
         ("build", f"{told.get('build')}, configuration {str(told.get('config_sha256'))[:12]}"),
     ]
+
+
+def _orders(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is not as it should be with orders; nothing when all is."""
+    words = {
+        "in_doubt": "in doubt",
+        "waiting": "waiting for room",
+        "strangers": "of strangers",
+        "overfills": "overfilled",
+    }
+    found = [f"{told[key]} {word}" for key, word in words.items() if told.get(key)]
+    found += [f"{venue} frozen until {when(until)}" for venue, until in (told.get("frozen_until") or {}).items()]
+    return [("orders", ", ".join(found))] if found else []
 
 
 def status(told: dict[str, Any]) -> Parts:

@@ -112,13 +112,14 @@ class GuardLink:
     def _beat(self) -> Heartbeat:
         self._number += 1
         actors = self._live.cell.dispatcher.actors
-        risk, executor = actors["risk_gate"].state, actors["atomic_executor"]
+        risk, executor, groups = actors["risk_gate"].state, actors["atomic_executor"], actors["order_groups"]
+        baskets = sum(bool(executor.open_legs(one)) or one.is_pending for one in executor.state.baskets.values())  # type: ignore[attr-defined]
         return Heartbeat(
             self._live.clock.now(),
             self._number,
             actors["kill_switch"].state.level,
             not risk.unreconciled,
-            sum(bool(executor.open_legs(one)) or one.is_pending for one in executor.state.baskets.values()),  # type: ignore[attr-defined]
+            baskets + sum(bool(groups.state.groups[name].open_qty) for name in groups.state.active),
         )
 
     def beat_now(self) -> None:

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from actors.basket import ACTIVE
 from actors.cell import Cell
+from actors.group_messages import GroupState
 from actors.messages import BasketState, StopCommand
 from daemon.live.driver import LiveCell
 from daemon.logs import get_logger
@@ -62,8 +63,8 @@ class Quiet:
             live.pump()
 
     async def baskets_done(self) -> None:
-        """Wait until no basket is under way: balanced, flat, denied, or given up with an incident."""
-        await self.until(lambda cell: not baskets_under_way(cell))
+        """Wait until no basket is under way (balanced, flat, denied, or given up with an incident) and none closes."""
+        await self.until(lambda cell: not baskets_under_way(cell) and not groups_closing(cell))
 
     async def orders_gone(self) -> None:
         """Wait until every order is proven to be over."""
@@ -74,6 +75,13 @@ def baskets_under_way(cell: Cell) -> list[str]:
     """Return the ids of the baskets that may still trade."""
     baskets = cell.dispatcher.actors["atomic_executor"].state.baskets
     return [name for name, basket in baskets.items() if basket.state in _UNDER_WAY or basket.is_pending]
+
+
+def groups_closing(cell: Cell) -> list[str]:
+    """Return the ids of brackets whose position is being closed; what other trades netted away cannot be."""
+    state = cell.dispatcher.actors["order_groups"].state
+    groups = (state.groups[name] for name in state.active)
+    return [one.id for one in groups if one.state is GroupState.CLOSING and not one.is_netted]
 
 
 def open_orders(cell: Cell) -> list[str]:

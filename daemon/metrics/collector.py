@@ -21,13 +21,14 @@ from daemon.metrics.desk_families import DESK
 from daemon.metrics.edge_families import EDGES
 from daemon.metrics.edges import EdgeStats
 from daemon.metrics.families import PREFIX, Family, Kind, Scrape
+from daemon.metrics.order_families import ORDERS
 from daemon.metrics.positions import Survey
 from venues.model.account import MarginMode
 
 PIECE: Final = 20
 """Samples rendered in one go: a fifth of a millisecond at 5 to 8 us each."""
 
-FAMILIES: Final = (*DESK, *EDGES)
+FAMILIES: Final = (*DESK, *ORDERS, *EDGES)
 
 
 class DeskCollector(Collector):

@@ -16,6 +16,7 @@ from actors.funding_tracker import FundingTracker
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
+from actors.order_manager import OrderManager
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
@@ -91,6 +92,10 @@ class Scrape:
     @property
     def sync(self) -> PositionSynchronizer:
         return self._actor("position_synchronizer", PositionSynchronizer)
+
+    @property
+    def orders(self) -> OrderManager:
+        return self._actor("order_manager", OrderManager)
 
     @property
     def statistics(self) -> Statistics:

@@ -36,11 +36,12 @@ from actors.messages import (
 from actors.risk_checks import InstrumentLimits, Reason, RiskConfig
 from actors.risk_gate import RiskGate
 from actors.risk_lines import Lines
+from actors.sessions import AttemptConfig
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side, TimeInForce
-from venues.port import Message, VenueDown, VenueUp
+from venues.port import InstrumentState, InstrumentStatus, Message, VenueDown, VenueUp
 
 D = Decimal
 PERP = Instrument(
@@ -66,6 +67,7 @@ CONFIG = RiskConfig(
     open_orders_max=25,
     orders_per_window=12,
     starts_read_only=False,
+    attempts=AttemptConfig(attempts=3, window_ns=3_000_000_000),
 )
 SIDES = (PositionSide.BOTH,) * 6 + (PositionSide.LONG, PositionSide.SHORT)
 
@@ -129,6 +131,7 @@ class Day:
             OrderType.LIMIT,
             D(chance.choice((995, 1000, 1000, 1005))) / 10,
             position_side=chance.choice(SIDES),
+            parent_id="" if self.number % 4 else "p1",
         )
         if not is_wild:
             return made  # type: ignore[no-any-return]
@@ -193,6 +196,7 @@ class Day:
                 InboxHighWater(now, 1, True),
                 GuardStatus(now, is_up=chance.random() < 0.5, is_in_charge=chance.random() < 0.5),
                 VenueDown(now, spec.venue, chance.choice(("market", "private")), "why"),
+                InstrumentStatus(now, spec.id, chance.choice((InstrumentState.HALT, InstrumentState.PRE_OPEN))),
                 TightenLimit(now, "op", spec.id, "order_qty_max", D(20)),
             )
         )
@@ -215,6 +219,8 @@ class Day:
                 GuardStatus(now, is_up=True),
                 VenueUp(now, spec.venue),
                 VenueUp(now, spec.venue),
+                InstrumentStatus(now, spec.id, InstrumentState.OPEN),
+                InstrumentStatus(now, spec.id, InstrumentState.OPEN),
                 Reconciled(now, account),
                 Reconciled(now, account),
             )

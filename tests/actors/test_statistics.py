@@ -33,7 +33,15 @@ from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, RateMean
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side
-from venues.port import Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
+from venues.port import (
+    CancelRejected,
+    Deleveraged,
+    Liquidated,
+    PositionReport,
+    QueryKind,
+    QueryResult,
+    RejectReason,
+)
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
@@ -345,3 +353,64 @@ def test_a_histogram_counts_a_bound_itself_below_it():
     for value in (-5, 10, 11, 20, 21):
         one.add(value, (10, 20))
     assert (one.counts, one.total) == ([2, 2, 1], 62)
+
+
+# Answers of the venue
+
+S = OrderStatus
+
+
+def lived(one: Statistics, *steps: tuple[int, OrderStatus, str, bool]) -> Statistics:
+    """Approve an order at 0 and let it come to each status at its second."""
+    one.handle(0, OrderApproved(0, request()))
+    for second, status, filled, final in steps:
+        one.handle(second * SECOND, update(status, filled, final=final))
+    return one
+
+
+def test_the_first_word_of_a_venue_is_timed_from_the_sending_not_the_approval() -> None:
+    one = lived(actor(), (2, S.CREATED, "0", False), (3, S.SENT, "0", False), (4, S.ACCEPTED, "0", False))
+    one.handle(9 * SECOND, update(S.FILLED, "2"))
+    answered = one.state.answered[PERP.id]
+    # One second: the fifth bucket of 0.01 0.05 0.1 0.5 1 5 s.
+    assert answered.ack.counts == [0, 0, 0, 0, 1, 0, 0]
+    assert answered.ack.total == SECOND
+    assert (answered.unknown, sum(answered.doubt.counts)) == (0, 0)
+
+
+def test_a_fill_before_the_ack_is_a_first_word_as_well() -> None:
+    one = lived(actor(), (3, S.SENT, "0", False), (5, S.PARTIALLY_FILLED, "1", False), (6, S.FILLED, "2", True))
+    assert one.state.answered[PERP.id].ack.total == 2 * SECOND
+
+
+def test_a_doubt_is_timed_until_it_is_resolved_and_is_no_answer_time() -> None:
+    one = lived(
+        actor(),
+        (1, S.SENT, "0", False),
+        (2, S.UNKNOWN, "0", False),
+        (3, S.UNKNOWN, "0", False),
+        (14, S.CANCELED, "0", True),
+    )
+    answered = one.state.answered[PERP.id]
+    assert (answered.unknown, answered.doubt.total) == (1, 12 * SECOND)
+    # 12 s: the fourth bucket of 0.1 1 5 30 300 s.
+    assert answered.doubt.counts == [0, 0, 0, 1, 0, 0]
+    assert sum(answered.ack.counts) == 0
+
+
+def test_orders_end_by_reason_and_refused_cancels_are_counted() -> None:
+    one = actor()
+    for number, (status, reason) in enumerate(
+        [(S.REJECTED, RejectReason.RATE_LIMIT), (S.FILLED, None), (S.FILLED, None), (S.EXPIRED, None)]
+    ):
+        one.handle(0, OrderApproved(0, request(key=f"r{number}")))
+        one.handle(
+            1,
+            OrderUpdate(
+                0, f"r{number}", "s", "b", "c", "a", PERP.id, Side.BUY, D(2), status, D(0), True, reject_reason=reason
+            ),
+        )
+    assert one.state.ends == {f"{PERP.id}|rate_limit": 1, f"{PERP.id}|filled": 2, f"{PERP.id}|expired": 1}
+    for instrument in (PERP.id, PERP.id, "x:Y"):
+        one.handle(1, CancelRejected(1, "a", instrument, "c1", RejectReason.UNKNOWN_ORDER))
+    assert one.state.cancels_refused == {f"{PERP.id}|unknown_order": 2, "other|unknown_order": 1}

@@ -154,3 +154,11 @@ def test_a_reader_that_went_away_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_what_is_not_as_it_should_be_with_orders_is_told_and_nothing_else() -> None:
+    calm = {"in_doubt": 0, "unknown": 3, "overfills": 0, "strangers": 0, "waiting": 0, "frozen_until": {}}
+    assert words._orders(calm) == []
+    assert words._orders({}) == []
+    troubled = {**calm, "in_doubt": 2, "strangers": 1, "frozen_until": {"v": 0}}
+    assert words._orders(troubled) == [("orders", f"2 in doubt, 1 of strangers, v frozen until {when(0)}")]

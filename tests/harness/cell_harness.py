@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor, handles
@@ -80,6 +80,13 @@ SPECS = {spec.id: spec for spec in (SPOT, PERP, COARSE, INVERSE)}
 
 Levels = tuple[tuple[int, int], ...]
 M = TypeVar("M", bound=Message)
+
+
+def changed(message: M, **changes: Any) -> M:
+    """Return a message like `message` but for `changes`; message classes are attrs classes that mypy does not see."""
+    made: Any = message
+    result: M = evolve(made, **changes)
+    return result
 
 
 def levels(spec: Instrument, *pairs: tuple[str, str]) -> Levels:

@@ -76,6 +76,7 @@ def test_everything_that_can_be_known_of_a_healthy_desk_is_there(collector):
     silent = {
         "basisd_fee_rebates_total",
         "basisd_incidents_total",
+        "basisd_cancels_refused_total",
         "basisd_guard_severity",
         "basisd_guard_findings_total",
     }

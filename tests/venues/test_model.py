@@ -84,6 +84,16 @@ def test_only_fills_move_a_terminal_order_and_only_to_filled():
             assert after is OrderStatus.FILLED
 
 
+def test_what_was_not_sent_ends_without_the_venue_and_has_no_fills():
+    listed = {event: after for (status, event), after in TRANSITIONS.items() if status is OrderStatus.CREATED}
+    assert listed == {
+        OrderEvent.SEND: OrderStatus.SENT,
+        OrderEvent.REJECT: OrderStatus.REJECTED,
+        OrderEvent.CANCEL: OrderStatus.CANCELED,
+        OrderEvent.EXPIRE: OrderStatus.EXPIRED,
+    }
+
+
 def test_silence_never_ends_an_order():
     for status in OrderStatus:
         if not status.is_terminal and (status, OrderEvent.LOSE) in TRANSITIONS:

@@ -100,6 +100,9 @@ def _transitions() -> dict[tuple[OrderStatus, OrderEvent], OrderStatus]:
     table = {
         (s.CREATED, e.SEND): s.SENT,
         (s.CREATED, e.REJECT): s.REJECTED,
+        # Taken back, or given up for lack of room under a rate limit, before it was sent.
+        (s.CREATED, e.CANCEL): s.CANCELED,
+        (s.CREATED, e.EXPIRE): s.EXPIRED,
         (s.SENT, e.ACCEPT): s.ACCEPTED,
         (s.SENT, e.REJECT): s.REJECTED,
         (s.SENT, e.LOSE): s.UNKNOWN,
