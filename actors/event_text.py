@@ -9,8 +9,10 @@ import attrs
 
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
+from actors.halts import HaltCommand, HaltState, ReleaseCommand
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -92,12 +94,15 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
+    DeadManLapsed: lambda m: f"{m.account} {m.instrument}: the venue cancels, or has cancelled, by itself",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
     FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",
     GuardStatus: _guard,
     InboxHighWater: lambda m: f"{m.depth} inputs wait" if m.is_over else "drained",
+    HaltCommand: lambda m: _because(f"halt {m.scope} {m.name} {m.level.name}, by {m.operator}", m.reason),
+    HaltState: lambda m: _because(f"{m.scope} {m.name} {m.level.name} by {m.trigger}", m.why),
     Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),
     KillCommand: lambda m: f"kill {m.level.name}, by {m.operator}: {m.reason}",
     KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
@@ -107,6 +112,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     OrderUpdate: _order,
     PositionMismatch: _mismatch,
     Reconciled: lambda m: f"{m.account} agrees with its venue",
+    ReleaseCommand: lambda m: f"release {m.scope} {m.name}, by {m.operator}: {m.reason}",
     ResumeCommand: lambda m: m.reason,
     RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
     SetFlag: _flag,

@@ -8,11 +8,13 @@ from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
+from actors.dead_man import DeadManConfig, DeadManKeeper
 from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig, FundingTracker
+from actors.halts import Halts, HaltsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
@@ -57,7 +59,9 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="ledger",
         ),
         KillSwitch(venues, config.section("kill_switch", KillConfig), name="kill_switch"),
+        Halts(venues, config.section("halts", HaltsConfig), name="halts"),
         RiskGate(instruments, venues, config.section("risk", RiskConfig), name="risk_gate"),
+        DeadManKeeper(instruments, venues, config.section("dead_man", DeadManConfig), name="dead_man"),
         MarginMonitor(
             instruments,
             list(venues),

@@ -12,10 +12,12 @@ from typing import Any
 import attrs
 
 from actors.basket_plan import ExecutorConfig
+from actors.dead_man import DeadManConfig
 from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.guardian_records import GuardConfig
+from actors.halts import HaltsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
@@ -42,6 +44,8 @@ SECTIONS: dict[str, type[Any]] = {
     "kill_switch": KillConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
+    "halts": HaltsConfig,
+    "dead_man": DeadManConfig,
     "daemon": DaemonConfig,
     "events": EventLogConfig,
 }
@@ -57,7 +61,9 @@ ACTORS = frozenset(
         "feed_handler",
         "ledger",
         "kill_switch",
+        "halts",
         "risk_gate",
+        "dead_man",
         "margin_monitor",
         "funding_tracker",
         "position_synchronizer",

@@ -15,6 +15,7 @@ from actors.basket import ACTIVE, Basket
 from actors.event_log import Event, EventLog
 from actors.flags import GLOBAL, Flag, FlagMode
 from actors.funding_tracker import FundingTracker
+from actors.halts import Halts, HaltScope
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
@@ -58,6 +59,7 @@ def status(view: DeskView) -> dict[str, Any]:
             "triggers": dict(switch.triggers),
             "live_orders": len(switch.live),
         },
+        "halts": len(actor(view, "halts", Halts).state.halts),
         "is_draining": _mode(executor.state.flags.get(GLOBAL)) is FlagMode.DISABLED,
         "read_only": dict(gate.unreconciled),
         "alarms": events.alarms,
@@ -226,6 +228,34 @@ def event(one: Event, seen: int) -> dict[str, Any]:
         "fields": dict(one.fields),
         "times": one.times,
         "alarm": ("seen" if one.number <= seen else "open") if one.is_alarm else "",
+    }
+
+
+def halts(view: DeskView) -> dict[str, Any]:
+    """What of the desk is stopped, how much of it, by whom or what, and since when."""
+    found = actor(view, "halts", Halts).state.halts.values()
+    return {
+        "halts": [
+            {
+                "scope": one.scope,
+                "name": one.name,
+                "level": one.level.name.lower(),
+                "trigger": one.trigger,
+                "why": one.why,
+                "since_ns": one.since_ns,
+            }
+            for one in found
+        ]
+    }
+
+
+def parts(view: DeskView) -> dict[HaltScope, list[str]]:
+    """Return what can be stopped on its own."""
+    accounts = actor(view, "halts", Halts).accounts
+    return {
+        HaltScope.STRATEGY: [name for name, one in view.actors.items() if isinstance(one, Strategy)],
+        HaltScope.ACCOUNT: list(accounts),
+        HaltScope.VENUE: list(dict.fromkeys(accounts.values())),
     }
 
 

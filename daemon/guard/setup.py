@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from actors.dead_man import DeadManConfig
 from actors.guardian_records import GuardConfig
 from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
@@ -47,8 +48,9 @@ def read_setup(path: Path) -> GuardSetup:
     instruments = _rows(document, "instruments", Instrument, errors)
     accounts = _rows(document, "accounts", AccountConfig, errors)
     guard = structure(document.get("guard", {}), GuardConfig, "guard", errors)
+    timers = structure(document.get("dead_man", {}), DeadManConfig, "dead_man", errors)
     daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", [])
-    if errors or guard is None:
+    if errors or guard is None or timers is None:
         raise SetupError("\n".join(f"{path}: {error}" for error in errors))
     run = document.get("run", {})
     name = run.get("name", "run") if isinstance(run, dict) else "run"
@@ -56,7 +58,7 @@ def read_setup(path: Path) -> GuardSetup:
         str(name),
         {one.id: one for one in instruments},
         {one.id: one.account() for one in accounts},
-        guard,
+        evolve(guard, without_dead_man=timers.without),
         DaemonConfig().log_level if daemon is None else daemon.log_level,
     )
 

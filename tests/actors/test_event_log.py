@@ -8,10 +8,12 @@ import pytest
 from actors.base import Actor
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
 from actors.flags import FlagMode, SetFlag
+from actors.halts import HaltCommand, HaltScope, HaltState, ReleaseCommand
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -100,6 +102,16 @@ TOLD = [
         Liquidated(1, "f", "fut:BTC", Side.SELL, D(2), D(91), D(90), D(89), D(1), D(0)),
         "f sell 2 fut:BTC at 90, mark 91",
     ),
+    (
+        HaltCommand(1, "ann", HaltScope.STRATEGY, "s", KillLevel.CANCEL_ALL, "odd fills"),
+        "halt strategy s CANCEL_ALL, by ann: odd fills",
+    ),
+    (
+        HaltState(1, HaltScope.STRATEGY, "s", KillLevel.REDUCE_ONLY, "throttle", "26 is over 25"),
+        "strategy s REDUCE_ONLY by throttle: 26 is over 25",
+    ),
+    (ReleaseCommand(1, "ann", HaltScope.STRATEGY, "s", "seen"), "release strategy s, by ann: seen"),
+    (DeadManLapsed(1, "f", "fut:BTC"), "f fut:BTC: the venue cancels, or has cancelled, by itself"),
     (MarginState(1, "f", MarginLevel.DANGER, D(10), D(7), D(10) / D(7)), "f danger, coverage 1.429"),
     (MarginState(1, "f", MarginLevel.HEALTHY, D(10), D(0), None), "f healthy, no position"),
     (OrderDenied(1, REQUEST, ("killed: FLATTEN", "backlog: x")), "buy 1 fut:BTC: killed: FLATTEN; backlog: x"),
@@ -222,8 +234,8 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
 
 
 ALARMS = (
-    *(CellRestarted, Deleveraged, Liquidated, PositionMismatch),
-    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
+    *(CellRestarted, DeadManLapsed, Deleveraged, Liquidated, PositionMismatch),
+    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by", "strategy s REDUCE_ONLY by"),
 )
 
 
