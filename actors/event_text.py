@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from actors.cell import CellRestarted
-from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
 from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
@@ -93,6 +93,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     AdminResult: lambda m: _because(f"{m.method} {'done' if m.is_ok else 'refused'}", m.text),
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
+    ClockOffset: lambda m: f"the clock of {m.venue} is {m.offset_ns / 1e9:+.3f} s from ours",
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
     DeadManLapsed: lambda m: f"{m.account} {m.instrument}: the venue cancels, or has cancelled, by itself",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",

@@ -90,9 +90,10 @@ class Halt:
 
 @define
 class HaltsState:
-    """What is stopped, by `key_of`."""
+    """What is stopped, by `key_of`; `owed` was when the cell was rebuilt."""
 
     halts: dict[str, Halt] = field(factory=dict)
+    owed: list[Halt] = field(factory=list)
 
 
 def key_of(scope: HaltScope, name: str) -> str:
@@ -172,9 +173,16 @@ class Halts(Actor):
         """A cancel sent into a dead connection may never have arrived."""
         self._cancel_again(now, up.venue)
 
+    def inherit(self, failed: "Halts") -> None:
+        """A halt outlives the input that asked for it: whoever failed on hearing of it must not undo it."""
+        self.state.owed = [one for key, one in failed.state.halts.items() if self.state.halts.get(key) != one]
+
     @handles(CellRestarted)
     def on_restart(self, now: int, restarted: CellRestarted) -> None:
         self._cancel_again(now, "")
+        owed, self.state.owed = self.state.owed, []
+        for one in owed:
+            self._raise(now, one.scope, one.name, one.level, one.trigger, one.why)
 
     def _cancel_again(self, now: int, venue: str) -> None:
         halted = [one for one in self.state.halts.values() if one.level >= KillLevel.CANCEL_ALL]

@@ -11,6 +11,7 @@ from attrs import define, field
 from actors.cell import Cell
 from actors.control import Baselines, DeskHello, GuardStatus
 from actors.guardian_records import GuardConfig
+from actors.kill_switch import KillConfig
 from actors.messages import KillCommand, KillLevel, ResumeCommand
 from actors.snapshot import SnapshotError
 from daemon.app import build_cell
@@ -20,6 +21,7 @@ from daemon.config_schema import RunConfig
 from daemon.link.client import VenueLink
 from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
+from daemon.live.clock_watch import ClockWatch
 from daemon.live.driver import LiveCell
 from daemon.live.guard_link import GuardLink
 from daemon.live.paths import StatePaths
@@ -68,7 +70,8 @@ class Desk:
         with_timers = {one.venue for one in self.config.instruments.values() if not one.is_spot}
         self._dead_man_accounts = tuple(one.id for one in self.config.accounts.values() if one.venue in with_timers)
         self._times = ApiTimes(self.edges, self._venue_of)
-        self.venues = DeskVenues(clock, self.edges, self._times, seen_ns)
+        watch = ClockWatch(self.config.section("kill_switch", KillConfig).clock_skew_ns)
+        self.venues = DeskVenues(clock, self.edges, self._times, seen_ns, watch)
         self.link = VenueLink(
             self.paths.venue_socket,
             self.venues,

@@ -7,7 +7,7 @@ import pytest
 
 from actors.base import Actor
 from actors.cell import CellRestarted
-from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
 from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
@@ -121,6 +121,7 @@ TOLD = [
         PositionMismatch(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, D(1), D(2), "fills"),
         "f fut:BTC quantity: ours 1, theirs 2; fills",
     ),
+    (ClockOffset(1, "fut", -1_500_000_000), "the clock of fut is -1.500 s from ours"),
     (Reconciled(1, "f"), "f agrees with its venue"),
     (ResumeCommand(1, "goes on from run 000001"), "goes on from run 000001"),
     (RoundTrip(1, "b1", "s", D("4.2")), "b1 made 4.2"),
