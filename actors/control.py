@@ -56,12 +56,13 @@ class AdminResult(Message):
 
 @message(lane=Lane.CONTROL)
 class Acknowledge(Message):
-    """A person has seen the alarms up to the event `number`."""
+    """A person has seen the alarms up to the event `number`, and with them those of the notifier in `refs`."""
 
     ts: int
     operator: str
     number: int
     reason: str = ""
+    refs: tuple[str, ...] = ()
 
 
 @message(lane=Lane.CONTROL)

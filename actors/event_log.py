@@ -29,6 +29,7 @@ from actors.messages import (
     Reconciled,
     ResumeCommand,
 )
+from actors.notices import ChannelState
 from venues.model.order import OrderStatus
 from venues.port import Deleveraged, Liquidated, Message, VenueDown
 
@@ -138,6 +139,8 @@ class EventLog(Actor):
             return message.kind not in _ANSWERS
         if isinstance(message, MarginState):
             return message.level not in _CALM
+        if isinstance(message, ChannelState):
+            return not message.is_up
         if isinstance(message, GuardStatus):
             # That it has yet to be found at the beginning is none.
             return message.is_in_charge or (self.state.is_guard_up and not message.is_up)

@@ -31,6 +31,7 @@ from actors.messages import (
     RoundTrip,
     StopCommand,
 )
+from actors.notices import ChannelState, Notice
 from venues.model.money import to_text
 from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
 
@@ -94,6 +95,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
     ClockOffset: lambda m: f"the clock of {m.venue} is {m.offset_ns / 1e9:+.3f} s from ours",
+    ChannelState: lambda m: _because(f"{m.channel} {'works again' if m.is_up else 'fails'}", m.why),
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
     DeadManLapsed: lambda m: f"{m.account} {m.instrument}: the venue cancels, or has cancelled, by itself",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
@@ -109,6 +111,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
     Liquidated: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}, mark {m.mark}",
     MarginState: _margin,
+    Notice: lambda m: _because(f"{m.subject}{f' (told {m.times} times)' if m.times > 1 else ''}", m.text),
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
     PositionMismatch: _mismatch,

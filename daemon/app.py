@@ -18,6 +18,7 @@ from actors.halts import Halts, HaltsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.notifier import Notifier, NotifierConfig
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
@@ -81,6 +82,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
+    actors.append(Notifier(config.section("notifier", NotifierConfig), name="notifier"))
     actors.append(EventLog(venues, config.section("events", EventLogConfig), name="event_log"))
     return actors
 

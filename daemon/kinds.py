@@ -21,11 +21,13 @@ from actors.halts import HaltsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
+from actors.notifier import NotifierConfig
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
+from daemon.channels.config import ChannelsConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
@@ -45,6 +47,8 @@ SECTIONS: dict[str, type[Any]] = {
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
     "halts": HaltsConfig,
+    "notifier": NotifierConfig,
+    "channels": ChannelsConfig,
     "dead_man": DeadManConfig,
     "daemon": DaemonConfig,
     "events": EventLogConfig,
@@ -70,6 +74,7 @@ ACTORS = frozenset(
         "order_manager",
         "atomic_executor",
         "statistics",
+        "notifier",
         "event_log",
         "venues",
         "cell",

@@ -12,6 +12,8 @@ from actors.flags import objection as flag_objection
 from actors.halts import HaltCommand, Halts, ReleaseCommand, key_of
 from actors.halts import objection as halt_objection
 from actors.limits import TightenLimit
+from actors.notices import Notice
+from actors.notifier import Notifier
 from actors.risk_gate import RiskGate
 from daemon.admin import views
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
@@ -60,6 +62,7 @@ class DeskMethods:
             Method("flags", see, "how each feature runs", lambda p, c: views.flags(view)),
             Method("limits", see, "the limits that hold", lambda p, c: views.limits(view)),
             Method("halts", see, "parts of the desk that are stopped", lambda p, c: views.halts(view)),
+            Method("alerts", see, "what people are told of, and what is over", lambda p, c: views.alerts(view)),
             Method("overview", see, "all that a screen shows", lambda p, c: views.overview(view, p.count), Screen),
             Method("version", see, "build and configuration", self._version),
             Method("methods", see, "what this socket answers", lambda p, c: described(self._table, c.role)),
@@ -115,6 +118,12 @@ class DeskMethods:
         return found
 
     # Operations
+
+    def _told(self, upto: int | None) -> tuple[str, ...]:
+        """Return the causes that nobody has acknowledged, only those told last at or before event `upto`."""
+        notifier: Notifier = actor(self._view, "notifier", Notifier)
+        latest = {one.fields["ref"]: one.number for one in self._events.state.records if one.kind == Notice.__name__}
+        return tuple(ref for ref in notifier.unseen() if upto is None or latest.get(ref, 0) <= upto)
 
     async def _kill(self, params: Kill, caller: Caller) -> dict[str, Any]:
         return await self._control.kill(LEVELS[params.level], caller.operator, params.reason or "no reason given")
@@ -194,6 +203,7 @@ class DeskMethods:
 
     def _acknowledge(self, params: Seen, caller: Caller) -> dict[str, Any]:
         upto = self._events.state.last if params.number is None else params.number
-        self._control.offer(Acknowledge(self._view.now(), caller.operator, upto, params.reason))
+        refs = self._told(None if params.number is None else upto)
+        self._control.offer(Acknowledge(self._view.now(), caller.operator, upto, params.reason, refs))
         state = self._events.state
         return {"seen": state.seen, "alarms": state.alarms}

@@ -21,6 +21,7 @@ from actors.ledger import Ledger
 from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
 from actors.margin_monitor import MarginMonitor
 from actors.messages import BasketState
+from actors.notifier import Alarm, Notifier
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
 from actors.risk_gate import RiskGate
@@ -246,6 +247,32 @@ def halts(view: DeskView) -> dict[str, Any]:
             }
             for one in found
         ]
+    }
+
+
+def alerts(view: DeskView) -> dict[str, Any]:
+    """What people are told of now, and what was over last, newest last."""
+    state = actor(view, "notifier", Notifier).state
+    return {
+        "open": [_alarm(one) for one in state.alarms.values() if one.is_open],
+        "over": [_alarm(one) for one in state.history],
+    }
+
+
+def _alarm(one: Alarm) -> dict[str, Any]:
+    return {
+        "ref": one.ref,
+        "severity": one.severity.name.lower(),
+        "worst": one.worst.name.lower(),
+        "subject": one.subject,
+        "text": one.text,
+        "fields": dict(one.fields),
+        "raised_ns": one.raised_ns,
+        "ended_ns": one.ended_ns,
+        "told_ns": one.told_ns,
+        "times": one.times,
+        "needs_ack": one.is_open and one.needs_ack,
+        "acknowledged_by": one.by,
     }
 
 

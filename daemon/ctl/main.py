@@ -21,6 +21,7 @@ COMMANDS = {
     "drain": _CHANGE,
     "flags": "daemon.ctl.commands:flags",
     "limits": "daemon.ctl.commands:limits",
+    "alerts": _SHOW,
     "halt": "daemon.ctl.commands:halt",
     "release": "daemon.ctl.commands:release",
     "ack": _CHANGE,
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("instrument", nargs="?", metavar="INSTRUMENT", help="an instrument's id, or desk")
     limits.add_argument("key", nargs="?", metavar="KEY")
     limits.add_argument("value", nargs="?", metavar="VALUE")
+    add("alerts", "what people are told of now, and what was over last")
     scopes = ["strategy", "account", "venue"]
     halt = add("halt", "parts of the desk that are stopped; with arguments: stop one", reason=False)
     halt.add_argument("scope", nargs="?", choices=scopes, metavar="SCOPE", help=", ".join(scopes))

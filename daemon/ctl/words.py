@@ -183,6 +183,23 @@ def halts(told: dict[str, Any]) -> Parts:
     return [_table("", rows, columns) if rows else "nothing is stopped on its own"]
 
 
+def alerts(told: dict[str, Any]) -> Parts:
+    rows = [
+        {**one, "since": when(one["raised_ns"]), "ended": "" if one["ended_ns"] is None else when(one["ended_ns"])}
+        | {"seen": one["acknowledged_by"] or ("needed" if one["needs_ack"] else "")}
+        for one in [*told["over"], *told["open"]]
+    ]
+    columns = {
+        "ref": "cause",
+        "worst": "severity",
+        "since": "since",
+        "ended": "over",
+        "times": ">told",
+        "seen": "seen by",
+    }
+    return [_table("", rows, columns | {"text": "text"}) if rows else "nothing was told"]
+
+
 def guard_line(told: dict[str, Any]) -> str:
     """Return what came of a kill in a line: the guard's answer, or the desk's."""
     flattening = told.get("flattening") or {}
@@ -222,4 +239,5 @@ WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "flags": flags,
     "limits": limits,
     "halts": halts,
+    "alerts": alerts,
 }

@@ -9,14 +9,14 @@ from decimal import Decimal
 from attrs import frozen
 
 from actors.ledger import Ledger
-from actors.margin_monitor import MarginMonitor, MarginRuleError, Pool, maintenance
+from actors.margin_figures import Member, liquidation_mark
+from actors.margin_monitor import MarginMonitor, MarginRuleError, Pool
 from actors.risk_checks import unit_notional
 from actors.statistics_state import StatisticsState
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
 from venues.model.position import Position
-from venues.rules import binance_margin
 from venues.rules.errors import RuleError
 
 
@@ -37,15 +37,6 @@ class Facts:
     leverage: Decimal | None = None
     coverage: Decimal | None = None
     distance: Decimal | None = None
-
-
-@frozen
-class _Member:
-    """A position of a margin pool at its mark."""
-
-    position: Position
-    spec: Instrument
-    mark: Decimal
 
 
 class Survey:
@@ -136,26 +127,10 @@ class Survey:
 
         For linear contracts with brackets, without fees to close; None for others, and where no mark does.
         """
-        if spec.inverse or not spec.brackets or spec.maintenance_margin is not None:
-            return None
         members = self._members(now, position.account, spec.settle)
-        if members is None:
-            return None
-        try:
-            legs, needed, profit = [], ZERO, ZERO
-            for one in members:
-                if one.spec is spec:
-                    entry = one.position.entry_price(spec) or ZERO
-                    size = one.position.qty * spec.multiplier
-                    legs.append(binance_margin.Leg(one.position.side, size, entry, spec.brackets))
-                else:
-                    needed += maintenance(one.spec, one.position.qty, one.mark)
-                    profit += one.position.unrealized_pnl(one.mark, one.spec)
-            return binance_margin.liquidation_price(pool.wallet, legs, needed, profit)
-        except (RuleError, MarginRuleError):
-            return None
+        return None if members is None else liquidation_mark(spec, pool.wallet, members)
 
-    def _members(self, now: int, account: str, asset: str) -> list[_Member] | None:
+    def _members(self, now: int, account: str, asset: str) -> list[Member] | None:
         found = []
         for position in self._ledger.state.positions.values():
             spec = self._ledger.instruments[position.instrument]
@@ -164,5 +139,5 @@ class Survey:
             mark = self._mark(now, spec.id)
             if mark is None:
                 return None
-            found.append(_Member(position, spec, mark))
+            found.append(Member(spec, position.side, position.qty, position.entry_price(spec) or ZERO, mark))
         return found

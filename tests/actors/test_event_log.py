@@ -40,6 +40,7 @@ from actors.messages import (
     StopCommand,
     WalletUpdate,
 )
+from actors.notices import ChannelState, Notice, Severity
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import OrderStatus, PositionSide, Side
 from venues.port import (
@@ -114,6 +115,11 @@ TOLD = [
     (DeadManLapsed(1, "f", "fut:BTC"), "f fut:BTC: the venue cancels, or has cancelled, by itself"),
     (MarginState(1, "f", MarginLevel.DANGER, D(10), D(7), D(10) / D(7)), "f danger, coverage 1.429"),
     (MarginState(1, "f", MarginLevel.HEALTHY, D(10), D(0), None), "f healthy, no position"),
+    (ChannelState(1, "webhook", False, "status 500"), "webhook fails: status 500"),
+    (
+        Notice(1, 1, "kill", Severity.CRITICAL, "kill switch: CANCEL_ALL", "operator: ann", {}, True, times=2),
+        "kill switch: CANCEL_ALL (told 2 times): operator: ann",
+    ),
     (OrderDenied(1, REQUEST, ("killed: FLATTEN", "backlog: x")), "buy 1 fut:BTC: killed: FLATTEN; backlog: x"),
     (order(OrderStatus.EXPIRED, "0.4"), "buy 1 fut:BTC expired, filled 0.4"),
     (order(OrderStatus.REJECTED, why="no margin"), "buy 1 fut:BTC rejected, filled 0: no margin"),
@@ -236,7 +242,7 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
 
 ALARMS = (
     *(CellRestarted, DeadManLapsed, Deleveraged, Liquidated, PositionMismatch),
-    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by", "strategy s REDUCE_ONLY by"),
+    *("webhook fails", "guard up, in charge", "basket_broken b1", "REDUCE_ONLY by", "strategy s REDUCE_ONLY by"),
 )
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from attrs import define, evolve
+from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,7 +150,7 @@ def test_thread_11_nothing_traded_is_no_loss() -> None:
     nothing = PnlUpdate(T, ZERO, ZERO, ZERO, ZERO)
     for message in (
         nothing,
-        evolve(nothing, ts=T + DAY_NS),
+        PnlUpdate(T + DAY_NS, ZERO, ZERO, ZERO, ZERO),
         *[RoundTrip(T, f"b{number}", "s", ZERO) for number in range(10)],
         BasketUpdate(T, "b", "s", BasketState.FLAT, ()),
         MarginState(T, "f", MarginLevel.HEALTHY, ZERO, ZERO, None),
@@ -205,10 +205,10 @@ class Stubborn(Actor):
     def on_anything(self, now: int, message: Message) -> None:
         self.state.number += 1
         if self.state.number < 20:
-            order = OrderRequest(
-                now, f"r{self.state.number}", "stubborn", "", "f", PERP.id, Side.BUY, D(1), price=D(100)
-            )
-            self.out.emit(evolve(order, **self._changes))
+            values: dict[str, Any] = {"basket_id": "", "price": D(100)} | self._changes
+            request_id = f"r{self.state.number}"
+            values |= {"account": "f", "instrument": PERP.id, "side": Side.BUY, "qty": D(1)}
+            self.out.emit(OrderRequest(now, request_id, "stubborn", **values))
 
 
 ORDERS: dict[str, dict[str, Any]] = {
@@ -248,5 +248,6 @@ def test_thread_13_what_waited_for_a_timer_is_refused_by_the_stop() -> None:
     gate.handle(T, StopCommand(T, "SIGTERM"))
     done.emitted.clear()
     gate.handle(T + 1, DeadManState(T + 1, "f", PERP.id, T + 60_000_000_000))
-    assert [type(one) for one in done.emitted] == [OrderDenied]
-    assert done.emitted[0].reasons == (f"{Reason.STOPPING}: no new positions",)
+    (denied,) = done.emitted
+    assert isinstance(denied, OrderDenied)
+    assert denied.reasons == (f"{Reason.STOPPING}: no new positions",)
