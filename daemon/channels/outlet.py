@@ -10,6 +10,9 @@ from attrs import define, field
 from actors.notices import Notice, Severity
 from daemon.logs import get_logger
 
+OUTCOMES = ("sent", "failed", "dropped")
+"""What may become of a notice that a channel is to bring through."""
+
 _log = get_logger("channels")
 
 
@@ -32,7 +35,8 @@ def _nothing(name: str, is_up: bool, why: str) -> None:
 class Outlet:
     """One channel with its queue. `post` never waits; `run` brings what waits through, until cancelled.
 
-    `on_change(name, is_up, why)` is called when the channel begins to fail, and when it works again.
+    `on_change(name, is_up, why)` is called when the channel begins to fail, and when it works again. `counts` are the
+    notices by OUTCOMES.
     """
 
     name: str
@@ -43,9 +47,7 @@ class Outlet:
     retry_ns: int
     size: int
     on_change: Callable[[str, bool, str], None] = _nothing
-    sent: int = 0
-    failed: int = 0
-    dropped: int = 0
+    counts: dict[str, int] = field(factory=lambda: dict.fromkeys(OUTCOMES, 0))
     is_up: bool = True
     _waiting: deque[Notice] = field(factory=deque)
     _more: trio.Event = field(factory=trio.Event)
@@ -55,7 +57,7 @@ class Outlet:
         if notice.severity < self.at_least and not notice.is_over:
             return
         if len(self._waiting) >= self.size:
-            self.dropped += 1
+            self.counts["dropped"] += 1
             calm = next((one for one in self._waiting if not one.needs_ack), self._waiting[0])
             self._waiting.remove(calm)
         self._waiting.append(notice)
@@ -79,10 +81,10 @@ class Outlet:
                 await trio.sleep(self.retry_ns * 2 ** (attempt - 1) / 1e9)
             why = await self._try(notice)
             if not why:
-                self.sent += 1
+                self.counts["sent"] += 1
                 self._note(True, "")
                 return
-        self.failed += 1
+        self.counts["failed"] += 1
         _log.error("notice lost", channel=self.name, number=notice.number, ref=notice.ref, why=why)
         self._note(False, why)
 

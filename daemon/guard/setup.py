@@ -8,10 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from actors.dead_man import DeadManConfig
 from actors.guardian_records import GuardConfig
+from daemon.channels.config import ChannelsConfig
 from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_structure import ConfigError, structure
@@ -34,6 +35,7 @@ class GuardSetup:
     accounts: dict[str, Account]
     guard: GuardConfig
     log_level: str
+    channels: ChannelsConfig = field(factory=ChannelsConfig)
 
 
 def read_setup(path: Path) -> GuardSetup:
@@ -60,6 +62,8 @@ def read_setup(path: Path) -> GuardSetup:
         {one.id: one.account() for one in accounts},
         evolve(guard, without_dead_man=timers.without),
         DaemonConfig().log_level if daemon is None else daemon.log_level,
+        # The desk tells of mistakes there; the guard works without them.
+        structure(document.get("channels", {}), ChannelsConfig, "channels", []) or ChannelsConfig(),
     )
 
 

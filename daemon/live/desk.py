@@ -73,6 +73,7 @@ class Desk:
     def __attrs_post_init__(self) -> None:
         channels = self.config.section("channels", ChannelsConfig)
         self.channels = build_channels(channels, self.config.run.name, self.credentials, self._channel_changed)
+        self.edges.notices = {name: one.counts for name, one in self.channels.outlets.items()}
         self.guard_settings = self.config.section("guard", GuardConfig)
         seen_ns = 0 if self.recovery is None else self.recovery.now
         # Until the venue tells, no time passes.

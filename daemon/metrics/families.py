@@ -13,9 +13,11 @@ from actors.cell import Cell
 from actors.counting import OTHER, Histogram
 from actors.feed_handler import FeedHandler
 from actors.funding_tracker import FundingTracker
+from actors.halts import Halts
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
+from actors.order_manager import OrderManager
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
@@ -73,6 +75,14 @@ class Scrape:
     @property
     def risk(self) -> RiskGate:
         return self._actor("risk_gate", RiskGate)
+
+    @property
+    def orders(self) -> OrderManager:
+        return self._actor("order_manager", OrderManager)
+
+    @property
+    def halts(self) -> Halts:
+        return self._actor("halts", Halts)
 
     @property
     def kill(self) -> KillSwitch:

@@ -252,7 +252,7 @@ async def test_a_notice_is_tried_three_times(
     outlet.post(notice(2))
     await settle(outlet, 60)
     assert (rig.channel.sent, rig.changes) == (sent, changes)
-    assert (outlet.sent, outlet.failed) == (len(sent), 2 - len(sent))
+    assert (outlet.counts["sent"], outlet.counts["failed"]) == (len(sent), 2 - len(sent))
 
 
 async def test_attempts_are_further_and_further_apart(autojump_clock: MockClock) -> None:
@@ -276,7 +276,7 @@ async def test_the_queue_is_bounded_and_keeps_what_must_be_acknowledged(autojump
     for number, severity in enumerate(severities, 1):
         outlet.post(notice(number, severity))
     outlet.post(notice(6))
-    assert (outlet.waiting, outlet.dropped) == (4, 2)
+    assert (outlet.waiting, outlet.counts["dropped"]) == (4, 2)
     await settle(outlet, 1)
     assert rig.channel.sent == [3, 4, 5, 6]
 
