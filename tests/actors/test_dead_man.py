@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,7 +67,7 @@ class Rig:
 
     @property
     def sent(self):
-        return [(one.ts - NOW, one.timeout_ns) for one in self.done.sent]
+        return [(one.ts - NOW, one.timeout_ns) for one in self.done.sent if isinstance(one, ArmDeadMan)]
 
     @property
     def said(self):
@@ -252,7 +253,7 @@ def test_what_can_rest(kind: OrderType, tif: TimeInForce, *, rests: bool) -> Non
 
 
 def resting(request_id="r", **changes):
-    values = {"qty": D(1), "price": D(100), "tif": TimeInForce.GTC} | changes
+    values: dict[str, Any] = {"qty": D(1), "price": D(100), "tif": TimeInForce.GTC} | changes
     return OrderRequest(NOW, request_id, "s", "", "f", PERP.id, Side.BUY, **values)
 
 

@@ -116,8 +116,8 @@ def smtp_sink(context: ssl.SSLContext | None = None) -> Iterator[Mails]:
                 elif verb == "DATA":
                     self.say("354 go on")
                     lines = []
-                    while (one := self.rfile.readline()) not in (b".\r\n", b""):
-                        lines.append(one.removeprefix(b".") if one.startswith(b"..") else one)
+                    while (text := self.rfile.readline()) not in (b".\r\n", b""):
+                        lines.append(text.removeprefix(b".") if text.startswith(b"..") else text)
                     told.mails.append((addresses, message_from_bytes(b"".join(lines))))
                     told.was_secure.append(is_secure)
                     addresses = []
