@@ -53,11 +53,12 @@ from actors.risk_lines import Line, Lines
 from actors.risk_parts import RiskParts, begins_execution
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import OrderType, PositionSide, Side, can_rest
+from venues.model.order import OrderType, PositionSide, Side, TimeInForce, can_rest
 from venues.model.position import position_key
 from venues.port import VenueDown, VenueUp
 
 _BUY = Side.BUY
+_IOC, _LIMIT = TimeInForce.IOC, OrderType.LIMIT
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
 """Which side closes a position of a hedge-mode account."""
 
@@ -97,10 +98,47 @@ class RiskGate(RiskParts):
     # Decisions
 
     @handles(OrderRequest)
-    def on_order(self, now: int, order: OrderRequest) -> None:
-        if can_rest(order.type, order.tif) and self._must_wait(now, order):
+    def on_order(self, now: int, order: OrderRequest, timer_why: str = "") -> None:
+        """`timer_why`: it has waited for its venue's timer, which cannot be set."""
+        # IOC limit orders, most of all, are told apart at once.
+        may_rest = (order.tif is not _IOC or order.type is not _LIMIT) and can_rest(order.type, order.tif)
+        if may_rest and not timer_why and self._must_wait(now, order):
             return
-        self._decide(now, order)
+        lines, window = self._lines, self.config.duplicate_window_ns
+        # A window of no length remembers nothing.
+        mark = ""
+        line = None if timer_why else lines.clears(now, order)
+        if line is not None and window:
+            mark = _fingerprint(line.key, order)
+            if self._is_repeated(now, mark):
+                line = None
+        if line is None:
+            reasons = identity(order, self.instruments, self.accounts)
+            if not reasons:
+                key = position_key(order.account, order.instrument, order.position_side)
+                mark = _fingerprint(key, order) if window else ""
+                facts = self._facts(now, order, (order,), mark, begins=begins_execution(order))
+                if may_rest:
+                    facts.dead_man_why = self._unguarded_why(now, order, timer_why)
+                reasons = refusals(order, facts)
+            if reasons:
+                self._deny(now, order, reasons)
+                return
+            line = self._hold(key, order.instrument, order.position_side)
+        state, order_id, side, qty = self.state, order.request_id, order.side, order.qty
+        state.orders[order_id] = InFlight(line.key, side, qty, order.basket_id)
+        if side is _BUY:
+            line.buys += qty
+        else:
+            line.sells += qty
+        state.ids.add(order_id, self.config.remembered_ids)
+        lines.note_message(now)
+        if window:
+            self._remember(now, mark)
+        if not order.basket_id and begins_execution(order):
+            self._count_execution(order.strategy, now)
+        state.approved += 1
+        self.out.emit(OrderApproved(now, order))
 
     def _must_wait(self, now: int, order: OrderRequest) -> bool:
         """Hold an order back until the venue's timer runs; nobody waits for one that may not leave anyway."""
@@ -122,44 +160,7 @@ class RiskGate(RiskParts):
         self.state.dead_men[key] = timer.until_ns
         if timer.until_ns > now or timer.why:
             for order in self.state.waiting.pop(key, ()):
-                self._decide(now, order, timer.why)
-
-    def _decide(self, now: int, order: OrderRequest, timer_why: str = "") -> None:
-        lines, window = self._lines, self.config.duplicate_window_ns
-        # A window of no length remembers nothing.
-        mark = ""
-        line = None if timer_why else lines.clears(now, order)
-        if line is not None and window:
-            mark = _fingerprint(line.key, order)
-            if self._is_repeated(now, mark):
-                line = None
-        if line is None:
-            reasons = identity(order, self.instruments, self.accounts)
-            if not reasons:
-                key = position_key(order.account, order.instrument, order.position_side)
-                mark = _fingerprint(key, order) if window else ""
-                facts = self._facts(now, order, (order,), mark, begins=begins_execution(order))
-                if can_rest(order.type, order.tif):
-                    facts.dead_man_why = self._unguarded_why(now, order, timer_why)
-                reasons = refusals(order, facts)
-            if reasons:
-                self._deny(now, order, reasons)
-                return
-            line = self._hold(key, order.instrument, order.position_side)
-        state, order_id, side, qty = self.state, order.request_id, order.side, order.qty
-        state.orders[order_id] = InFlight(line.key, side, qty, order.basket_id)
-        if side is _BUY:
-            line.buys += qty
-        else:
-            line.sells += qty
-        state.ids.add(order_id, self.config.remembered_ids)
-        lines.note_message(now)
-        if window:
-            self._remember(now, mark)
-        if begins_execution(order):
-            self._count_execution(now, order.strategy)
-        state.approved += 1
-        self.out.emit(OrderApproved(now, order))
+                self.on_order(now, order, timer.why)
 
     def _deny(self, now: int, order: OrderRequest, reasons: tuple[str, ...]) -> None:
         self.state.denied += 1
@@ -170,6 +171,10 @@ class RiskGate(RiskParts):
     def on_cancel(self, now: int, request: CancelRequest) -> None:
         """Count a cancel towards the message rate; cancels themselves are never held back. What waits goes nowhere."""
         self._lines.note_message(now)
+        if self.state.waiting:
+            self._forget_waiting(now, request)
+
+    def _forget_waiting(self, now: int, request: CancelRequest) -> None:
         for key, waiting in list(self.state.waiting.items()):
             for order in [one for one in waiting if one.request_id == request.request_id]:
                 waiting.remove(order)
@@ -205,7 +210,7 @@ class RiskGate(RiskParts):
                 legs.append(KnownLeg(key, leg.side, leg.qty))
             self._know(request.basket_id, KnownBasket(legs, request.closes or "", is_reserved=True))
             if request.closes is None:
-                self._count_execution(now, request.strategy)
+                self._count_execution(request.strategy, now)
         self.out.emit(PreflightReply(now, request.basket_id, Checker.RISK, not reasons, tuple(reasons)))
 
     def _hold(self, key: str, instrument: str, side: PositionSide) -> Line:

@@ -58,8 +58,12 @@ class RiskParts(Actor):
         del times[: bisect_right(times, now - self.config.execution_window_ns)]
         return times
 
-    def _count_execution(self, now: int, strategy: str) -> None:
-        self._executions(now, strategy).append(now)
+    def _count_execution(self, strategy: str, now: int) -> None:
+        """What left the window is forgotten when somebody asks, which is before there are too many."""
+        times = self.state.executions.get(strategy)
+        if times is None:
+            times = self.state.executions[strategy] = []
+        times.append(now)
 
     def _disable(self, now: int, strategy: str, reasons: Sequence[str]) -> None:
         why = next((one for one in reasons if one.startswith(f"{Reason.THROTTLED}:")), "")

@@ -87,9 +87,9 @@ class TableAlone(RiskGate):
     """The reference: gathers the facts for every order and asks every rule."""
 
     @handles(OrderRequest)
-    def on_order(self, now, order):
+    def on_order(self, now, order, timer_why=""):
         self._lines.__class__ = Unsure
-        super().on_order(now, order)
+        super().on_order(now, order, timer_why)
 
 
 class Day:
