@@ -145,6 +145,8 @@ def _text(value: Any) -> str:
         return to_text(value)
     if isinstance(value, IntEnum):
         return value.name
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_text(one)}" for name, one in value.items())
     if isinstance(value, tuple):
         return "; ".join(map(_text, value))
     return str(value)

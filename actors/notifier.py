@@ -143,7 +143,7 @@ class Notifier(Actor):
         if severity is None:
             self._end(now, "kill", f"armed by {kill.why}")
             return
-        fields = {"level": kill.level.name.lower(), "trigger": kill.trigger}
+        fields = {"level": kill.level.name.lower(), "trigger": str(kill.trigger)}
         self._raise(now, "kill", severity, f"kill switch: {kill.level.name}", f"{kill.trigger}: {kill.why}", fields)
         if kill.trigger == _PERSON:
             # Whoever did it knows.
@@ -155,7 +155,7 @@ class Notifier(Actor):
         if halt.level is KillLevel.ARMED:
             self._end(now, f"halt/{part}", f"{part} was released by {halt.why}")
             return
-        fields = {"level": halt.level.name.lower(), "trigger": halt.trigger}
+        fields = {"level": halt.level.name.lower(), "trigger": str(halt.trigger)}
         self._raise(now, f"halt/{part}", _KILL[halt.level], f"stopped: {part}", f"{halt.trigger}: {halt.why}", fields)
         if halt.trigger == _PERSON:
             self._see(f"halt/{part}", halt.why.partition(":")[0])

@@ -1,6 +1,8 @@
 """Controls of a running desk: what is approved, what is told, and what the venues have confirmed."""
 
+import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from desk_configs import HOLDING, write_config
@@ -12,6 +14,15 @@ from daemon.build import build_id
 from daemon.config import load
 from daemon.config_daemon import DaemonConfig
 from daemon.kinds import KINDS
+
+
+def remaining_s(port: int) -> float | None:
+    """Return what the desk's metrics say of the futures account's timer, None when they say nothing."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        found = re.search(
+            r'^basisd_dead_man_remaining_seconds{account="futures".*} (\S+)$', answer.read().decode(), re.M
+        )
+    return float(found[1]) if found else None
 
 
 def approve(config: Path, build: str, sha256: str) -> None:
@@ -67,7 +78,10 @@ def test_a_kill_reaches_people_and_the_timers_are_confirmed(tmp_path: Path) -> N
         more = f'[channels]\nattempts = 1\n[channels.webhook]\nurl = "{sink.url}"\n'
         config = write_config(tmp_path / "desk.toml", HOLDING, more)
         with running(config, tmp_path / "state", "--for", "10m", "--speed", "5") as daemon:
-            daemon.wait_ready()
+            port = daemon.wait_ready()["metrics_port"]
+            # The guard's 60 s are 300 of a market that runs five times as fast.
+            left_s = eventually("the venue has confirmed its timer", lambda: remaining_s(port))
+            assert 150 < left_s <= 300
             sink.statuses = [500]
             daemon.call("kill", {"level": "reduce_only", "reason": "a drill"})
             eventually("the webhook heard of it", lambda: sink.posts or None)
