@@ -104,6 +104,12 @@ class Actor:
             return
         getattr(self, self.handlers()[type(message)])(now, message)
 
+    def inherit(self, failed: Any) -> None:
+        """Called when the cell was rebuilt, before CellRestarted: `failed` is this actor as it was when one failed.
+
+        What may not be undone with the input set aside is kept here. A replay comes here at the same input.
+        """
+
     def start(self, now: int) -> None:
         """Called once before the first input of a run that did not restore a snapshot; may emit and set timers."""
 

@@ -232,6 +232,8 @@ class Cell:
             if seq not in self._set_aside:
                 fresh.seq = seq - 1
                 fresh.take(now, taken, is_held=is_held)
+        for name, actor in fresh.actors.items():
+            actor.inherit(old.actors[name])
         fresh.take_over(old)
         fresh.sink = self
         self.dispatcher = fresh

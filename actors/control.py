@@ -23,6 +23,15 @@ class GuardStatus(Message):
 
 
 @message(lane=Lane.CONTROL)
+class ClockOffset(Message):
+    """How far a venue's clock was from ours, its less ours; said while that is too far, and once it is not any more."""
+
+    ts: int
+    venue: str
+    offset_ns: int
+
+
+@message(lane=Lane.CONTROL)
 class AdminCall(Message):
     """A call on an admin socket, written down before it runs. `params` is canonical JSON, the ids are the kernel's."""
 
@@ -47,12 +56,13 @@ class AdminResult(Message):
 
 @message(lane=Lane.CONTROL)
 class Acknowledge(Message):
-    """A person has seen the alarms up to the event `number`."""
+    """A person has seen the alarms up to the event `number`, and with them those of the notifier in `refs`."""
 
     ts: int
     operator: str
     number: int
     reason: str = ""
+    refs: tuple[str, ...] = ()
 
 
 @message(lane=Lane.CONTROL)

@@ -12,10 +12,12 @@ from actors.base import Actor, handles
 from actors.cell import CellRestarted
 from actors.config_checks import positive
 from actors.control import Acknowledge, AdminCall, GuardStatus
+from actors.dead_man_words import DeadManLapsed
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
 from actors.funding_messages import FundingReconciled
 from actors.guards.findings import Severity
 from actors.guards.messages import GuardFinding
+from actors.halts import HaltState
 from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
@@ -30,13 +32,14 @@ from actors.messages import (
     Reconciled,
     ResumeCommand,
 )
+from actors.notices import ChannelState
 from venues.model.order import OrderStatus
 from venues.port import Deleveraged, Liquidated, Message, VenueDown
 
 _VIEW = "view"
 _SHADOW = "shadow"
 # What a person asked for and did not get needs nobody's attention later.
-_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused"})
+_ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused", "release_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
 _NO_NEWS = (OrderStatus.SENT, OrderStatus.PARTIALLY_FILLED)
 _FOLD_OVER = 20
@@ -135,7 +138,7 @@ class EventLog(Actor):
         return True
 
     def _is_alarm(self, message: Message) -> bool:
-        if isinstance(message, KillState):
+        if isinstance(message, KillState | HaltState):
             return message.level is not KillLevel.ARMED
         if isinstance(message, Incident):
             return message.kind not in _ANSWERS
@@ -143,10 +146,12 @@ class EventLog(Actor):
             return message.level not in _CALM
         if isinstance(message, GuardFinding):
             return message.severity is Severity.REDUCE
+        if isinstance(message, ChannelState):
+            return not message.is_up
         if isinstance(message, GuardStatus):
             # That it has yet to be found at the beginning is none.
             return message.is_in_charge or (self.state.is_guard_up and not message.is_up)
-        return isinstance(message, CellRestarted | Deleveraged | Liquidated | PositionMismatch)
+        return isinstance(message, CellRestarted | DeadManLapsed | Deleveraged | Liquidated | PositionMismatch)
 
     def _keep(self, now: int, message: Message, *, is_alarm: bool) -> None:
         state, kind, fold = self.state, type(message).__name__, _fold(message)

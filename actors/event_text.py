@@ -8,12 +8,14 @@ from typing import Any
 import attrs
 
 from actors.cell import CellRestarted
-from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
+from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.flags import FlagMode, SetFlag
 from actors.funding_messages import FundingInterval, FundingReconciled
 from actors.guards.findings import Severity
 from actors.guards.messages import GuardFinding
+from actors.halts import HaltCommand, HaltState, ReleaseCommand
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -32,6 +34,7 @@ from actors.messages import (
     RoundTrip,
     StopCommand,
 )
+from actors.notices import ChannelState, Notice
 from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.money import to_text
 from venues.port import Deleveraged, FundingSettled, Liquidated, Message, VenueDown, VenueUp
@@ -109,7 +112,10 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Adopt: lambda m: _because(f"adopt {m.what or 'the mode'} of {m.account}, by {m.operator}", m.reason),
     ArmCommand: lambda m: f"arm, by {m.operator}: {m.reason}",
     BasketUpdate: _basket,
+    ClockOffset: lambda m: f"the clock of {m.venue} is {m.offset_ns / 1e9:+.3f} s from ours",
+    ChannelState: lambda m: _because(f"{m.channel} {'works again' if m.is_up else 'fails'}", m.why),
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
+    DeadManLapsed: lambda m: f"{m.account} {m.instrument}: the venue cancels, or has cancelled, by itself",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
@@ -119,16 +125,20 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     GuardFinding: _finding,
     GuardStatus: _guard,
     InboxHighWater: lambda m: f"{m.depth} inputs wait" if m.is_over else "drained",
+    HaltCommand: lambda m: _because(f"halt {m.scope} {m.name} {m.level.name}, by {m.operator}", m.reason),
+    HaltState: lambda m: _because(f"{m.scope} {m.name} {m.level.name} by {m.trigger}", m.why),
     Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),
     KillCommand: lambda m: f"kill {m.level.name}, by {m.operator}: {m.reason}",
     KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
     Liquidated: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}, mark {m.mark}",
     MarginState: _margin,
+    Notice: lambda m: _because(f"{m.subject}{f' (told {m.times} times)' if m.times > 1 else ''}", m.text),
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
     PositionMismatch: _mismatch,
     PositionResolved: lambda m: f"{m.account} {m.instrument or 'account'} {m.kind} no more: {m.how}",
     Reconciled: lambda m: f"{m.account} agrees with its venue",
+    ReleaseCommand: lambda m: f"release {m.scope} {m.name}, by {m.operator}: {m.reason}",
     ResumeCommand: lambda m: m.reason,
     RoundTrip: lambda m: f"{m.basket_id} made {m.pnl}",
     SetFlag: _flag,
@@ -158,6 +168,8 @@ def _text(value: Any) -> str:
         return to_text(value)
     if isinstance(value, IntEnum):
         return value.name
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_text(one)}" for name, one in value.items())
     if isinstance(value, tuple):
         return "; ".join(map(_text, value))
     return str(value)

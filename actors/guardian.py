@@ -452,6 +452,8 @@ class Guardian(Flattener):
             return
         self.state.dead_man_ns = now + self.config.dead_man_ns if timeout_ns else None
         for account in self.accounts.values():
+            if account.venue in self.config.without_dead_man:
+                continue
             for spec in self.instruments.values():
                 if spec.venue == account.venue and not spec.is_spot:
                     self.out.send(ArmDeadMan(now, account.id, spec.id, timeout_ns))

@@ -36,6 +36,7 @@ class GuardConfig:
     Flattening: `slippage_bps` are the rungs that orders may reach from the touch, the last resort is the market order;
     one takes `depth_share` of what is shown and is worth at most `clip_notional` of quote money; spot without a book
     waits `book_patience` rounds. `dead_man_ns` is the venues' own timer, set anew when a third has run; 0 for none.
+    `without_dead_man` are the venues that have none (`[dead_man] without`).
     """
 
     heartbeat_ns: int = field(default=100_000_000, validator=positive)
@@ -55,6 +56,7 @@ class GuardConfig:
     clip_notional: Decimal = field(default=Decimal(1_000_000), validator=positive)
     book_patience: int = field(default=5, validator=not_negative)
     dead_man_ns: int = field(default=60_000_000_000, validator=not_negative)
+    without_dead_man: tuple[str, ...] = field(default=(), metadata={"composed": True})
 
     def __attrs_post_init__(self) -> None:
         if self.heartbeat_timeout_ns < 2 * self.heartbeat_ns:

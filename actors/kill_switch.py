@@ -15,6 +15,7 @@ from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.config_checks import not_negative, positive, share
+from actors.control import ClockOffset
 from actors.messages import (
     ArmCommand,
     BasketState,
@@ -63,6 +64,9 @@ class Trigger(StrEnum):
     MARGIN = "margin"
     MARGIN_LIQUIDATION = "margin_liquidation"
     POSITION_MISMATCH = "position_mismatch"
+    CLOCK_SKEW = "clock_skew"
+    PNL_UNKNOWN = "pnl_unknown"
+    CELL_FAILED = "cell_failed"
 
 
 LEVELS: dict[Trigger, KillLevel] = {
@@ -78,6 +82,9 @@ LEVELS: dict[Trigger, KillLevel] = {
     Trigger.MARGIN: KillLevel.REDUCE_ONLY,
     Trigger.MARGIN_LIQUIDATION: KillLevel.CANCEL_ALL,
     Trigger.POSITION_MISMATCH: KillLevel.REDUCE_ONLY,
+    Trigger.CLOCK_SKEW: KillLevel.REDUCE_ONLY,
+    Trigger.PNL_UNKNOWN: KillLevel.REDUCE_ONLY,
+    Trigger.CELL_FAILED: KillLevel.REDUCE_ONLY,
 }
 """How much each trigger stops unless the configuration says otherwise."""
 
@@ -87,7 +94,8 @@ class KillConfig:
     """`capital` is the money the drawdown is a share of, with the profit since. Money is quote money.
 
     Soft limits are measured from the last arming, hard ones from the day's start (loss) and the peak (drawdown) of
-    the session; days are UTC. `unhedged_budget` is quote notional x seconds of one basket. `levels` override LEVELS.
+    the session; days are UTC. `unhedged_budget` is quote notional x seconds of one basket. A venue's clock may be
+    `clock_skew_ns` from ours. `levels` override LEVELS.
     """
 
     capital: Decimal = field(default=Decimal(100_000), validator=positive)
@@ -104,6 +112,7 @@ class KillConfig:
     stale_grace_ns: int = field(default=10_000_000_000, validator=not_negative)
     cancel_retry_ns: int = field(default=1_000_000_000, validator=positive)
     levels: Mapping[Trigger, KillLevel] = field(factory=dict)
+    clock_skew_ns: int = field(default=1_000_000_000, validator=positive)
 
     def __attrs_post_init__(self) -> None:
         if self.drawdown_hard < self.drawdown:
@@ -131,7 +140,8 @@ class Unhedged:
 class KillSwitchState:
     """`conditions` are what forbids arming, by name; the peaks and day starts are profits that losses count from.
 
-    `live` are orders not final, `unsure` cancel-alls without a proven outcome; both name accounts.
+    `live` are orders not final, `unsure` cancel-alls without a proven outcome; both name accounts. `owed` is the level
+    that had been reached when the cell was rebuilt.
     """
 
     level: KillLevel = KillLevel.ARMED
@@ -152,6 +162,7 @@ class KillSwitchState:
     live: dict[str, str] = field(factory=dict)
     unsure: dict[str, str] = field(factory=dict)
     is_cancelling: bool = False
+    owed: KillLevel = KillLevel.ARMED
 
 
 class KillSwitch(Actor):
@@ -278,10 +289,18 @@ class KillSwitch(Actor):
         if self.state.level >= KillLevel.CANCEL_ALL:
             self._cancel_all(now, {account: venue for account, venue in self.accounts.items() if venue == up.venue})
 
+    def inherit(self, failed: "KillSwitch") -> None:
+        """A level outlives the input that raised it: whoever failed on hearing of it must not undo it."""
+        if failed.state.level > self.state.level:
+            self.state.owed = max(self.state.owed, failed.state.level)
+
     @handles(CellRestarted)
     def on_restart(self, now: int, restarted: CellRestarted) -> None:
+        owed, self.state.owed = self.state.owed, KillLevel.ARMED
         if self.state.level >= KillLevel.CANCEL_ALL:
             self._cancel_all(now, self.accounts)
+        if owed:
+            self._raise(now, owed, Trigger.CELL_FAILED, f"{restarted.actor} failed on input {restarted.seq}")
         for instrument, since in self.state.feeds_down.items():
             self.out.timer(_FEED + instrument, max(now, since + self.config.stale_grace_ns))
         for basket_id in self.state.unhedged:
@@ -308,10 +327,11 @@ class KillSwitch(Actor):
     @handles(PnlUpdate)
     def on_pnl(self, now: int, update: PnlUpdate) -> None:
         state, config = self.state, self.config
-        pnl = update.realized - update.fees + update.funding + update.unrealized
-        if not pnl.is_finite():
-            self._raise(now, KillLevel.REDUCE_ONLY, "pnl_unknown", f"profit is {pnl}")
+        parts = (update.realized, update.fees, update.funding, update.unrealized)
+        if not all(part.is_finite() for part in parts):
+            self._pull(now, Trigger.PNL_UNKNOWN, f"profit is made of {', '.join(map(str, parts))}")
             return
+        pnl = update.realized - update.fees + update.funding + update.unrealized
         day = now // DAY_NS
         if day != state.day:
             # The new day starts from what was known at the end of the old one.
@@ -337,6 +357,9 @@ class KillSwitch(Actor):
     @handles(RoundTrip)
     def on_round_trip(self, now: int, trip: RoundTrip) -> None:
         state = self.state
+        if not trip.pnl.is_finite():
+            self._pull(now, Trigger.PNL_UNKNOWN, f"{trip.basket_id} made {trip.pnl}")
+            return
         if trip.pnl < ZERO:
             state.losses += 1
         elif not trip.unmarked:
@@ -432,6 +455,17 @@ class KillSwitch(Actor):
     @handles(Reconciled)
     def on_reconciled(self, now: int, reconciled: Reconciled) -> None:
         self.state.conditions.pop(f"mismatch/{reconciled.account}", None)
+
+    # Clocks
+
+    @handles(ClockOffset)
+    def on_clock(self, now: int, clock: ClockOffset) -> None:
+        name = f"clock/{clock.venue}"
+        if abs(clock.offset_ns) <= self.config.clock_skew_ns:
+            self.state.conditions.pop(name, None)
+            return
+        why = f"the clock of {clock.venue} is {clock.offset_ns / 1e9:+.3f} s from ours"
+        self._condition(now, name, why, Trigger.CLOCK_SKEW)
 
 
 def _drawdown(capital: Decimal, peak: Decimal, pnl: Decimal) -> Decimal:

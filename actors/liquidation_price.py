@@ -10,12 +10,12 @@ from decimal import Decimal
 
 from attrs import define
 
-from actors.margin_monitor import MarginRuleError, maintenance
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
 from venues.rules import binance_margin, inverse_margin
 from venues.rules.errors import RuleError
+from venues.rules.instrument_margin import maintenance_margin
 
 
 @define
@@ -43,7 +43,7 @@ def liquidation_price(wallet: Decimal, spec: Instrument, members: Sequence[Membe
         needed = profit = ZERO
         for one in members:
             if one.spec is not spec:
-                needed += maintenance(one.spec, one.qty, one.mark)
+                needed += maintenance_margin(one.spec, one.qty, one.mark)
                 profit += one.spec.pnl(one.qty, one.entry, one.mark)
         if spec.maintenance_margin is not None:
             return _by_contract(wallet - needed + profit, spec, mine)
@@ -54,13 +54,13 @@ def liquidation_price(wallet: Decimal, spec: Instrument, members: Sequence[Membe
         if spec.inverse:
             return inverse_margin.liquidation_price(wallet, spec.multiplier, legs, needed, profit)
         return binance_margin.liquidation_price(wallet, legs, needed, profit)
-    except (RuleError, MarginRuleError) as error:
+    except RuleError as error:
         raise NoLiquidationPriceError(str(error)) from error
 
 
 def _by_contract(free: Decimal, spec: Instrument, mine: Sequence[Member]) -> Decimal | None:
     net = sum((one.qty for one in mine), ZERO) * spec.multiplier
-    needed = sum((maintenance(one.spec, one.qty, one.mark) for one in mine), ZERO)
+    needed = sum((maintenance_margin(one.spec, one.qty, one.mark) for one in mine), ZERO)
     if not net:
         return None
     base = sum((one.qty * one.entry for one in mine), ZERO) * spec.multiplier

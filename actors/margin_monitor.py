@@ -13,6 +13,8 @@ from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.config_checks import not_negative, positive
+from actors.liquidation_price import Member, NoLiquidationPriceError, liquidation_price
+from actors.margin_figures import MarginFigures
 from actors.messages import (
     BasketLeg,
     BasketUpdate,
@@ -129,13 +131,14 @@ class MarginMonitorState:
 
 @frozen
 class Assessment:
-    """An account's margin in its worst asset; `why` says what is missing when the level is UNKNOWN."""
+    """An account's margin in its worst `asset`; `why` says what is missing when the level is UNKNOWN."""
 
     level: MarginLevel
     balance: Decimal
     maintenance: Decimal
     coverage: Decimal | None
     why: str = ""
+    asset: str = ""
 
 
 @frozen
@@ -192,7 +195,7 @@ def _initial(spec: Instrument, qty: Decimal, value: Decimal, leverage: int) -> D
 class MarginMonitor(Actor):
     """Watches `accounts`; marks come from MarkPrice, prices of spot from the book."""
 
-    publishes = (MarginState, KillTrigger, PreflightReply)
+    publishes = (MarginState, MarginFigures, KillTrigger, PreflightReply)
     state: MarginMonitorState
 
     def __init__(
@@ -301,18 +304,54 @@ class MarginMonitor(Actor):
 
     def _judge_all(self, now: int) -> None:
         for account in self.accounts:
-            self._judge(now, account)
+            level = MarginLevel.HEALTHY if self._judge(now, account) else self.state.levels.get(account)
+            if level not in (None, MarginLevel.HEALTHY):
+                self._tell(now, account, self.assess(now, account))
 
-    def _judge(self, now: int, account: str) -> None:
+    def _judge(self, now: int, account: str) -> bool:
+        """Tell of an account whose level has changed; return whether it has."""
         found = self.assess(now, account)
         before = self.state.levels.get(account, MarginLevel.HEALTHY)
         if found.level is before:
-            return
+            return False
         self.state.levels[account] = found.level
         self.out.emit(MarginState(now, account, found.level, found.balance, found.maintenance, found.coverage))
         if found.level in (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION):
             why = f"{account}: coverage {found.coverage:.4f}" if found.coverage is not None else account
             self.out.emit(KillTrigger(now, "margin", KillLevel.REDUCE_ONLY, why))
+        self._tell(now, account, found)
+        return True
+
+    def _tell(self, now: int, account: str, found: Assessment) -> None:
+        """Say all that a margin call needs, once a level and once a tick, not once a mark."""
+        prices, marks = {}, {}
+        try:
+            members = self._members(now, account, found.asset)
+            wallet = self._wallet(account, found.asset) if members else ZERO
+        except MarginRuleError:
+            members = []
+        for spec in dict.fromkeys(one.spec.id for one in members):
+            try:
+                price = liquidation_price(wallet, self.instruments[spec], members)
+            except NoLiquidationPriceError:
+                price = None
+            if price is not None:
+                prices[spec] = price
+                marks[spec] = self._mark(now, spec)
+        figures = (found.level, found.asset, found.balance, found.maintenance, found.coverage, prices, marks, found.why)
+        self.out.emit(MarginFigures(now, account, *figures))
+
+    def _members(self, now: int, account: str, asset: str) -> list[Member]:
+        found = []
+        for key, holding in self.state.holdings.items():
+            spec = self.instruments.get(holding.instrument)
+            if spec is None or holding.account != account or spec.is_spot or spec.settle != asset:
+                continue
+            if holding.entry is None:
+                raise MarginRuleError(f"{spec.id} without an entry price")
+            side = PositionSide(key.rpartition("/")[2])
+            found.append(Member(spec, side, holding.qty, holding.entry, self._mark(now, spec.id)))
+        return found
 
     def assess(self, now: int, account: str) -> Assessment:
         """Return the account's level now; the balance and maintenance of the asset with the least coverage."""
@@ -322,7 +361,8 @@ class MarginMonitor(Actor):
                 pool = self.pool(now, account, asset)
                 coverage = pool.coverage
                 if coverage is not None and (worst.coverage is None or coverage < worst.coverage):
-                    worst = Assessment(self.config.level(coverage), pool.balance, pool.maintenance, coverage)
+                    level = self.config.level(coverage)
+                    worst = Assessment(level, pool.balance, pool.maintenance, coverage, asset=asset)
         except MarginRuleError as error:
             return Assessment(MarginLevel.UNKNOWN, ZERO, ZERO, None, error.why)
         return worst

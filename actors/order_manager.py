@@ -2,6 +2,8 @@
 
 from actors.base import handles
 from actors.cell import CellRestarted
+from actors.dead_man_words import DeadManLapsed
+from actors.halts import HaltScope, HaltState
 from actors.messages import (
     CancelRequest,
     FillEvent,
@@ -134,6 +136,25 @@ class OrderManager(OrderStrangers):
         if message.level >= KillLevel.CANCEL_ALL:
             for tracked in self._live():
                 self._cancel(now, tracked)
+
+    @handles(HaltState)
+    def part_halted(self, now: int, halt: HaltState) -> None:
+        if halt.level < KillLevel.CANCEL_ALL:
+            return
+        for tracked in self._live():
+            names = {
+                HaltScope.STRATEGY: tracked.strategy,
+                HaltScope.ACCOUNT: tracked.order.account,
+                HaltScope.VENUE: self._venue(tracked),
+            }
+            if names[halt.scope] == halt.name:
+                self._cancel(now, tracked)
+
+    @handles(DeadManLapsed)
+    def dead_man_lapsed(self, now: int, lapsed: DeadManLapsed) -> None:
+        for tracked in self._live():
+            if (tracked.order.account, tracked.order.instrument) == (lapsed.account, lapsed.instrument):
+                self._lose(now, tracked, "the venue's dead-man timer ran out")
 
     @handles(StopCommand)
     def stopping(self, now: int, message: StopCommand) -> None:

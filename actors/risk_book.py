@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from attrs import define, field
 
-from actors.messages import KillLevel
+from actors.messages import KillLevel, OrderRequest
 from actors.recent import Recent
 from actors.sessions import SessionState
 from venues.model.money import ZERO
@@ -89,14 +89,36 @@ class KnownBasket:
 
 @define
 class Touch:
-    """The last good view of a book: sum of best bid and ask in ticks, and when it came."""
+    """The last good view of a book: sum of best bid and ask in ticks, and when it came.
+
+    `sample` and `before` are the sums at the last two samples, `low` and `high` the prices that the period's collar
+    around both leaves.
+    """
 
     ts: int
     ticks: int
+    sample: int = 0
+    before: int = 0
+    low: Decimal = ZERO
+    high: Decimal = ZERO
+
+
+@define
+class Stopped:
+    """How much of a strategy, an account or a venue is stopped, and why."""
+
+    level: KillLevel
+    why: str
 
 
 @define
 class RiskState:
+    """`executions` are the times of each strategy's by its name, `halts` what is stopped by `halts.key_of`.
+
+    `dead_men` says by `dead_man_words.key_of` until when the venue would cancel by itself, `waiting` holds the orders
+    that may not rest before it does.
+    """
+
     positions: dict[str, Held] = field(factory=dict)
     orders: dict[str, InFlight] = field(factory=dict)
     baskets: dict[str, KnownBasket] = field(factory=dict)
@@ -116,3 +138,8 @@ class RiskState:
     approved: int = 0
     denied: int = 0
     sessions: SessionState = field(factory=SessionState)
+    next_sample_ns: int = 0
+    executions: dict[str, list[int]] = field(factory=dict)
+    halts: dict[str, Stopped] = field(factory=dict)
+    dead_men: dict[str, int] = field(factory=dict)
+    waiting: dict[str, list[OrderRequest]] = field(factory=dict)

@@ -11,7 +11,7 @@ from actors.messages import KillLevel, OrderRequest
 from actors.sessions import AttemptConfig
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import OrderType, TimeInForce
+from venues.model.order import OrderType, can_rest
 
 BPS = Decimal(10_000)
 _UNPRICED_TYPES = (
@@ -22,7 +22,6 @@ _UNPRICED_TYPES = (
     OrderType.MARKET_WITH_PROTECTION,
     OrderType.MARKET_TO_LIMIT,
 )
-_NEVER_RESTS = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 class Reason(StrEnum):
@@ -42,6 +41,7 @@ class Reason(StrEnum):
     NO_REFERENCE = "no_reference"
     UNPRICED = "unpriced"
     PRICE_COLLAR = "price_collar"
+    PERIOD_COLLAR = "period_collar"
     HARD_COLLAR = "hard_collar"
     ORDER_QTY = "order_qty"
     ORDER_NOTIONAL = "order_notional"
@@ -65,14 +65,21 @@ class Reason(StrEnum):
     GUARD_IN_CHARGE = "guard_in_charge"
     SESSION_CLOSED = "session_closed"
     ATTEMPTS = "attempts"
+    UNAUTHORISED = "unauthorised"
+    UNEXECUTED_NOTIONAL = "unexecuted_notional"
+    THROTTLED = "throttled"
+    HALTED = "halted"
+    NO_DEAD_MAN = "no_dead_man"
 
 
 @frozen
 class InstrumentLimits:
     """Limits of one instrument. Notionals are quote money, quantities the instrument's own units.
 
-    `collar_bps` bounds prices around the mid for opening orders, `hard_collar_bps` for all. `book_age_max_ns` is how
-    old the last view of the book may be for an opening order. `unpriced_openings` lets market orders open positions.
+    `collar_bps` bounds prices around the mid for opening orders, `hard_collar_bps` for all, and `period_collar_bps`
+    for opening orders around the mids of the last two samples as well (a sample is taken each `collar_period_ns`).
+    `book_age_max_ns` is how old the last view of the book may be for an opening order. `unpriced_openings` lets
+    market orders open positions.
     """
 
     order_notional_max: Decimal = field(default=Decimal(250_000), validator=positive)
@@ -83,6 +90,7 @@ class InstrumentLimits:
     hard_collar_bps: Decimal = field(default=Decimal(500), validator=positive)
     book_age_max_ns: int = field(default=10_000_000_000, validator=positive)
     unpriced_openings: bool = False
+    period_collar_bps: Decimal = field(default=Decimal(300), validator=positive)
 
     def __attrs_post_init__(self) -> None:
         if self.hard_collar_bps < self.collar_bps:
@@ -96,7 +104,10 @@ class RiskConfig:
     At most `orders_per_window` orders and cancels in any `rate_window_ns`; the share `reserved` of it is kept for
     hedges, reductions and cancels. The same order twice within `duplicate_window_ns` is refused. A basket's leg may
     be traded up to its quantity and the share `overrun` more (residuals of earlier baskets). `par` are the quote
-    currencies counted one to one; instruments quoted in others have no reference price.
+    currencies counted one to one; instruments quoted in others have no reference price. Orders in flight are worth at
+    most `unexecuted_notional_max`, `gross_notional_max` when that is not set. A strategy that executed
+    `executions_per_window` times within `execution_window_ns` (opening baskets, and orders of no basket) is disabled
+    until a person releases it. `strategies` are those that may open, all when it is not set.
     """
 
     default: InstrumentLimits = InstrumentLimits()
@@ -114,6 +125,11 @@ class RiskConfig:
     par: tuple[str, ...] = ("USD", "USDT", "USDC")
     starts_read_only: bool = True
     attempts: AttemptConfig = field(factory=AttemptConfig)
+    unexecuted_notional_max: Decimal | None = field(default=None, validator=positive_or_none)
+    executions_per_window: int = field(default=1_000, validator=positive)
+    execution_window_ns: int = field(default=60_000_000_000, validator=positive)
+    collar_period_ns: int = field(default=60_000_000_000, validator=positive)
+    strategies: tuple[str, ...] | None = None
 
     def limits(self, instrument: str) -> InstrumentLimits:
         return self.instruments.get(instrument, self.default)
@@ -122,6 +138,10 @@ class RiskConfig:
     def openings_per_window(self) -> int:
         """How many messages the window may hold for an opening order to be let through."""
         return int(self.orders_per_window * (1 - self.reserved))
+
+    @property
+    def unexecuted_max(self) -> Decimal:
+        return self.gross_notional_max if self.unexecuted_notional_max is None else self.unexecuted_notional_max
 
 
 @define
@@ -132,7 +152,10 @@ class Facts:
     `age_ns` its age. `exposure_qty` is the largest |position| the instrument can come to, `exposure_notional` and
     `gross_notional` its and everybody's value, None without a price. `unpriced` are the other instruments with
     exposure and no price. `basket_room` is what the basket's leg still allows in the order's direction, None for an
-    order outside a known basket.
+    order outside a known basket. `unexecuted` is the value of all orders in flight with this one, `band` the prices
+    that the period's collar leaves. `executions` are the strategy's within the window, before the one that this order
+    begins; None when it begins none. `halt` is how much of its strategy, account or venue is stopped, `halt_why` says
+    which and why. `dead_man_why`: why the venue's timer is not known to run, where the order needs one.
     """
 
     spec: Instrument
@@ -160,6 +183,12 @@ class Facts:
     is_guard_in_charge: bool
     session_why: str = ""
     attempts: int = 0
+    unexecuted: Decimal = ZERO
+    band: tuple[Decimal, Decimal] | None = None
+    executions: int | None = None
+    halt: KillLevel = KillLevel.ARMED
+    halt_why: str = ""
+    dead_man_why: str = ""
 
 
 Check = Callable[[OrderRequest, Facts], str | None]
@@ -365,9 +394,9 @@ def _killed(order: OrderRequest, facts: Facts) -> str | None:
 
 
 def _may_rest(order: OrderRequest, facts: Facts) -> str | None:
-    # What waits for a trigger rests until then, whatever its time in force.
-    is_immediate = order.trigger_price is None and (order.type is OrderType.MARKET or order.tif in _NEVER_RESTS)
-    return f"{order.tif} at {facts.kill.name}" if facts.kill >= KillLevel.CANCEL_ALL and not is_immediate else None
+    level = max(facts.kill, facts.halt)
+    is_bad = level >= KillLevel.CANCEL_ALL and can_rest(order.type, order.tif)
+    return f"{order.type} {order.tif} at {level.name}" if is_bad else None
 
 
 def _stopping(order: OrderRequest, facts: Facts) -> str | None:
@@ -401,12 +430,43 @@ def _attempts(order: OrderRequest, facts: Facts) -> str | None:
     return f"{order.parent_id or order.basket_id} tried {facts.attempts} times in {most.window_ns} ns"
 
 
+def _period_collar(order: OrderRequest, facts: Facts) -> str | None:
+    if order.price is None or facts.band is None:
+        return None
+    low, high = facts.band
+    return None if low <= order.price <= high else f"{order.price} is outside {low} to {high}"
+
+
+def _unexecuted_notional(order: OrderRequest, facts: Facts) -> str | None:
+    return _over(facts.unexecuted, facts.config.unexecuted_max)
+
+
+def _unauthorised(order: OrderRequest, facts: Facts) -> str | None:
+    known = facts.config.strategies
+    is_known = known is None or order.strategy in known
+    return None if is_known else f"{order.strategy or 'no strategy'} may not open positions"
+
+
+def _throttled(order: OrderRequest, facts: Facts) -> str | None:
+    most = facts.config.executions_per_window
+    return None if facts.executions is None else _over(facts.executions + 1, most)
+
+
+def _halted(order: OrderRequest, facts: Facts) -> str | None:
+    return facts.halt_why if facts.halt >= KillLevel.REDUCE_ONLY else None
+
+
+def _no_dead_man(order: OrderRequest, facts: Facts) -> str | None:
+    return facts.dead_man_why or None
+
+
 def _read_only(order: OrderRequest, facts: Facts) -> str | None:
     return f"{order.account} is not reconciled" if facts.is_read_only else None
 
 
 RULES: tuple[Rule, ...] = (
     Rule(Reason.RESTRICTED, _restricted, spares_reducing=True),  # C11
+    Rule(Reason.UNAUTHORISED, _unauthorised, spares_reducing=True),  # C11
     Rule(Reason.OFF_TICK, _off_tick, spares_reducing=False),
     Rule(Reason.OFF_LOT, _off_lot, spares_reducing=False),
     Rule(Reason.BELOW_MIN_QTY, _below_min_qty, spares_reducing=False),
@@ -415,6 +475,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.NO_REFERENCE, _no_reference, spares_reducing=False),  # C18
     Rule(Reason.UNPRICED, _unpriced, spares_reducing=True, is_preflight=False),  # C1
     Rule(Reason.PRICE_COLLAR, _price_collar, spares_reducing=True),  # C1
+    Rule(Reason.PERIOD_COLLAR, _period_collar, spares_reducing=True),  # C1
     Rule(Reason.HARD_COLLAR, _hard_collar, spares_reducing=False),  # C1
     Rule(Reason.ORDER_QTY, _order_qty, spares_reducing=True),  # C3
     Rule(Reason.ORDER_NOTIONAL, _order_notional, spares_reducing=True),  # C2
@@ -422,13 +483,16 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.POSITION_NOTIONAL, _position_notional, spares_reducing=True),  # C5, C18
     Rule(Reason.GROSS_NOTIONAL, _gross_notional, spares_reducing=True),  # C9
     Rule(Reason.OPEN_ORDERS, _open_orders, spares_reducing=True),  # C18
+    Rule(Reason.UNEXECUTED_NOTIONAL, _unexecuted_notional, spares_reducing=True),  # C5, C18
     Rule(Reason.MESSAGE_RATE, _message_rate, spares_reducing=False, is_preflight=False),  # C4
     Rule(Reason.DUPLICATE_ID, _duplicate_id, spares_reducing=False),  # C10
     Rule(Reason.DUPLICATE_ORDER, _duplicate_order, spares_reducing=True, is_preflight=False),  # C10
-    Rule(Reason.BASKET_OVERRUN, _basket_overrun, spares_reducing=False, is_preflight=False),  # C6
+    Rule(Reason.BASKET_OVERRUN, _basket_overrun, spares_reducing=False, is_preflight=False),  # C5
+    Rule(Reason.THROTTLED, _throttled, spares_reducing=True),  # C6
     Rule(Reason.STALE_BOOK, _stale_book, spares_reducing=True),  # C20
     Rule(Reason.FEED_DOWN, _feed_down, spares_reducing=True),  # C20
     Rule(Reason.KILLED, _killed, spares_reducing=True),  # C8
+    Rule(Reason.HALTED, _halted, spares_reducing=True),  # C7, C8
     Rule(Reason.MAY_REST, _may_rest, spares_reducing=False, is_preflight=False),  # C7
     Rule(Reason.STOPPING, _stopping, spares_reducing=True),
     Rule(Reason.BACKLOG, _backlog, spares_reducing=True),
@@ -438,10 +502,12 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.GUARD_IN_CHARGE, _guard_in_charge, spares_reducing=False),
     Rule(Reason.SESSION_CLOSED, _session_closed, spares_reducing=False),
     Rule(Reason.ATTEMPTS, _attempts, spares_reducing=False, is_preflight=False),
+    Rule(Reason.NO_DEAD_MAN, _no_dead_man, spares_reducing=False, is_preflight=False),
 )
 """What spares reducing orders would otherwise trap a book that wants to shrink. Nothing spares them bad numbers, the
 venue's own grid and minima, the hard collar, the rate the venue bans for, repeated ids, the basket's own size, and
-states in which nobody knows what an order would do (venue down, not reconciled)."""
+states in which nobody knows what an order would do (venue down, not reconciled), and an order that would rest with
+nobody to cancel it should the desk die."""
 
 _CHECKS = {
     (is_opening, is_preflight): tuple(

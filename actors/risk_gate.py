@@ -3,17 +3,23 @@
 Three states outlast single orders. Read-only (at the start, after a restart of the cell, after a venue's order channel
 was down): nothing passes until the account is reconciled. Killed or stopping: only hedges of baskets at work and
 orders that reduce pass, at CANCEL_ALL and above only such as cannot rest. Over high water: no new positions.
+
+An order that can rest leaves only while the venue has confirmed that it cancels by itself should the desk fall silent;
+until then it waits here, and every rule is asked when it goes on.
 """
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from actors.base import Actor, handles
+from actors.base import handles
 from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
 from actors.control import GuardStatus
+from actors.dead_man_words import DeadManState, DeadManWanted
+from actors.dead_man_words import key_of as timer_of
 from actors.dispatcher import InboxHighWater
+from actors.halts import HaltTrigger
 from actors.ledger import position_change, unbookable
 from actors.limits import TightenLimit, effective, objection, tighten
 from actors.messages import (
@@ -27,6 +33,7 @@ from actors.messages import (
     FeedStatus,
     FillEvent,
     Incident,
+    KillLevel,
     KillState,
     OrderApproved,
     OrderDenied,
@@ -41,26 +48,27 @@ from actors.messages import (
     StopCommand,
 )
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
-from actors.risk_checks import Facts, RiskConfig, identity, refusals, unit_notional
+from actors.risk_checks import Facts, Reason, RiskConfig, identity, refusals, unit_notional
 from actors.risk_lines import Line, Lines
+from actors.risk_parts import RiskParts, begins_execution
 from actors.sessions import Sessions
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import OrderType, PositionSide, Side
+from venues.model.order import OrderType, PositionSide, Side, TimeInForce, can_rest
 from venues.model.position import position_key
 from venues.port import InstrumentStatus, VenueDown, VenueUp
 from venues.rules.cme_products import Product
 
 _BUY = Side.BUY
+_IOC, _LIMIT = TimeInForce.IOC, OrderType.LIMIT
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
 """Which side closes a position of a hedge-mode account."""
 
 
-class RiskGate(Actor):
+class RiskGate(RiskParts):
     """`accounts` gives each account's venue. Prices are held against the mid of the last good view of the book."""
 
-    publishes = (OrderApproved, OrderDenied, PreflightReply, Incident)
-    state: RiskState
+    publishes = (OrderApproved, OrderDenied, PreflightReply, Incident, HaltTrigger, DeadManWanted)
 
     def __init__(
         self,
@@ -74,9 +82,8 @@ class RiskGate(Actor):
         super().__init__(name)
         self.instruments = dict(instruments)
         self.accounts = dict(accounts)
-        self.config = config or RiskConfig()
+        self.config = self.limits = config or RiskConfig()
         self.state = RiskState()
-        self.limits = self.config
         self._sessions = Sessions(self.config.attempts, dict(products or {}), self.state.sessions)
         self._lines = Lines(self.state, self.instruments, self.accounts, self.limits)
         if self.config.starts_read_only:
@@ -90,15 +97,23 @@ class RiskGate(Actor):
     def _limit(self) -> None:
         self.limits = effective(self.config, self.state.tightened)
         self._lines = Lines(self.state, self.instruments, self.accounts, self.limits)
+        for instrument, touch in self.state.touches.items():
+            if instrument in self.instruments:
+                self._bound(instrument, touch)
 
     # Decisions
 
     @handles(OrderRequest)
-    def on_order(self, now: int, order: OrderRequest) -> None:
+    def on_order(self, now: int, order: OrderRequest, timer_why: str = "") -> None:
+        """`timer_why`: it has waited for its venue's timer, which cannot be set."""
+        # IOC limit orders, most of all, are told apart at once.
+        may_rest = (order.tif is not _IOC or order.type is not _LIMIT) and can_rest(order.type, order.tif)
+        if may_rest and not timer_why and self._must_wait(now, order):
+            return
         lines, window = self._lines, self.config.duplicate_window_ns
         # A window of no length remembers nothing.
         mark = ""
-        line = lines.clears(now, order)
+        line = None if timer_why else lines.clears(now, order)
         is_execution = order.basket_id or order.parent_id
         if line is not None and (is_execution or self._sessions.is_gated) and self._sessions.objects(now, order):
             line = None
@@ -111,10 +126,12 @@ class RiskGate(Actor):
             if not reasons:
                 key = position_key(order.account, order.instrument, order.position_side)
                 mark = _fingerprint(key, order) if window else ""
-                reasons = refusals(order, self._facts(now, order, (order,), mark))
+                facts = self._facts(now, order, (order,), mark, begins=begins_execution(order))
+                if may_rest:
+                    facts.dead_man_why = self._unguarded_why(now, order, timer_why)
+                reasons = refusals(order, facts)
             if reasons:
-                self.state.denied += 1
-                self.out.emit(OrderDenied(now, order, reasons))
+                self._deny(now, order, reasons)
                 return
             line = self._hold(key, order.instrument, order.position_side)
         state, order_id, side, qty = self.state, order.request_id, order.side, order.qty
@@ -129,13 +146,52 @@ class RiskGate(Actor):
             self._sessions.note(now, order)
         if window:
             self._remember(now, mark)
+        if not order.basket_id and begins_execution(order):
+            self._count_execution(order.strategy, now)
         state.approved += 1
         self.out.emit(OrderApproved(now, order))
 
+    def _must_wait(self, now: int, order: OrderRequest) -> bool:
+        """Hold an order back until the venue's timer runs; nobody waits for one that may not leave anyway."""
+        key = timer_of(order.account, order.instrument)
+        waiting = self.state.waiting.get(key)
+        if self.state.dead_men.get(key, 0) > now and waiting is None:
+            return False
+        if identity(order, self.instruments, self.accounts) or self.state.kill >= KillLevel.CANCEL_ALL:
+            return False
+        if waiting is None:
+            waiting = self.state.waiting[key] = []
+        waiting.append(order)
+        self.out.emit(DeadManWanted(now, order.account, order.instrument))
+        return True
+
+    @handles(DeadManState)
+    def on_dead_man(self, now: int, timer: DeadManState) -> None:
+        key = timer_of(timer.account, timer.instrument)
+        self.state.dead_men[key] = timer.until_ns
+        if timer.until_ns > now or timer.why:
+            for order in self.state.waiting.pop(key, ()):
+                self.on_order(now, order, timer.why)
+
+    def _deny(self, now: int, order: OrderRequest, reasons: tuple[str, ...]) -> None:
+        self.state.denied += 1
+        self.out.emit(OrderDenied(now, order, reasons))
+        self._disable(now, order.strategy, reasons)
+
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:
-        """Count a cancel towards the message rate; cancels themselves are never held back."""
+        """Count a cancel towards the message rate; cancels themselves are never held back. What waits goes nowhere."""
         self._lines.note_message(now)
+        if self.state.waiting:
+            self._forget_waiting(now, request)
+
+    def _forget_waiting(self, now: int, request: CancelRequest) -> None:
+        for key, waiting in list(self.state.waiting.items()):
+            for order in [one for one in waiting if one.request_id == request.request_id]:
+                waiting.remove(order)
+                self._deny(now, order, (f"{Reason.NO_DEAD_MAN}: cancelled while it waited",))
+            if not waiting:
+                del self.state.waiting[key]
 
     @handles(PreflightRequest)
     def on_preflight(self, now: int, request: PreflightRequest) -> None:
@@ -151,7 +207,11 @@ class RiskGate(Actor):
         ]
         for order, found in zip(orders, named, strict=True):
             # Exposure can only be summed when every leg is a real one.
-            checked = found if any(named) else refusals(order, self._facts(now, order, orders, ""), is_preflight=True)
+            checked = found
+            if not any(named):
+                facts = self._facts(now, order, orders, "", begins=request.closes is None)
+                checked = refusals(order, facts, is_preflight=True)
+                self._disable(now, request.strategy, checked)
             reasons.extend(f"{order.instrument}: {reason}" for reason in checked)
         if not reasons:
             legs = []
@@ -160,6 +220,8 @@ class RiskGate(Actor):
                 self._hold(key, leg.instrument, leg.position_side)
                 legs.append(KnownLeg(key, leg.side, leg.qty))
             self._know(request.basket_id, KnownBasket(legs, request.closes or "", is_reserved=True))
+            if request.closes is None:
+                self._count_execution(request.strategy, now)
         self.out.emit(PreflightReply(now, request.basket_id, Checker.RISK, not reasons, tuple(reasons)))
 
     def _hold(self, key: str, instrument: str, side: PositionSide) -> Line:
@@ -169,20 +231,28 @@ class RiskGate(Actor):
             line = self._lines.hold(key, held)
         return line
 
-    def _facts(self, now: int, order: OrderRequest, orders: Sequence[OrderRequest], mark: str) -> Facts:
-        """Collect what the checks need, as if all of `orders` were approved. `mark` is the order's fingerprint."""
+    def _facts(
+        self, now: int, order: OrderRequest, orders: Sequence[OrderRequest], mark: str, *, begins: bool
+    ) -> Facts:
+        """Collect what the checks need, as if all of `orders` were approved.
+
+        `mark` is the order's fingerprint; `begins`: the order, or its basket, is an execution of its strategy.
+        """
         state, spec = self.state, self.instruments[order.instrument]
         exposures = self._exposures(now, orders)
-        mine, gross, unpriced = exposures.get(spec.id, ZERO), ZERO, []
+        mine, gross, unexecuted, unpriced = exposures.get(spec.id, ZERO), ZERO, ZERO, []
+        flying = self._flying(orders)
         mids = {instrument: self._mid(instrument) for instrument in (spec.id, *exposures)}
         for instrument, exposure in exposures.items():
             other = self.instruments[instrument]
             mid = mids[instrument]
             if mid is not None and other.quote in self.config.par:
                 gross += exposure * unit_notional(other, abs(mid))
-            elif exposure and instrument != spec.id:
+                unexecuted += flying.get(instrument, ZERO) * unit_notional(other, abs(mid))
+            elif (exposure or instrument in flying) and instrument != spec.id:
                 unpriced.append(instrument)
         mid, touch = mids.get(spec.id), state.touches.get(spec.id)
+        halt, halt_why = self._halt(order, spec.venue)
         return Facts(
             spec=spec,
             limits=self.limits.limits(spec.id),
@@ -209,6 +279,11 @@ class RiskGate(Actor):
             is_guard_in_charge=state.is_guard_in_charge,
             session_why=self._sessions.closed_why(now, order),
             attempts=self._sessions.attempts(now, order),
+            unexecuted=unexecuted,
+            band=None if touch is None else (touch.low, touch.high),
+            executions=len(self._executions(now, order.strategy)) if begins else None,
+            halt=halt,
+            halt_why=halt_why,
         )
 
     # Exposure
@@ -244,6 +319,16 @@ class RiskGate(Actor):
             worst = position.worst(now, buys.get(key, ZERO), sells.get(key, ZERO))
             exposures[position.instrument] = exposures.get(position.instrument, ZERO) + worst
         return exposures
+
+    def _flying(self, orders: Sequence[OrderRequest]) -> dict[str, Decimal]:
+        """Return by instrument what `orders` and those in flight have yet to trade."""
+        found: dict[str, Decimal] = {}
+        for flying in self.state.orders.values():
+            instrument = self.state.positions[flying.key].instrument
+            found[instrument] = found.get(instrument, ZERO) + flying.leaves
+        for order in orders:
+            found[order.instrument] = found.get(order.instrument, ZERO) + order.qty
+        return found
 
     def _reduces(self, now: int, order: OrderRequest) -> bool:
         """Whether the order cannot open: the venue sees to it, or the known position is larger than all that closes it.
@@ -400,11 +485,16 @@ class RiskGate(Actor):
     def on_book(self, now: int, view: BookView) -> None:
         if view.bid >= view.ask or view.instrument not in self.instruments:
             return
-        touch = self.state.touches.get(view.instrument)
+        state = self.state
+        touch = state.touches.get(view.instrument)
         if touch is None:
-            self.state.touches[view.instrument] = Touch(now, view.bid + view.ask)
+            ticks = view.bid + view.ask
+            touch = state.touches[view.instrument] = Touch(now, ticks, ticks, ticks)
+            self._bound(view.instrument, touch)
         else:
             touch.ts, touch.ticks = now, view.bid + view.ask
+        if now >= state.next_sample_ns:
+            self._sample(now)
 
     @handles(FeedStatus)
     def on_feed(self, now: int, status: FeedStatus) -> None:

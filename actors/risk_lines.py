@@ -55,6 +55,9 @@ class Lines:
         self._accounts = accounts
         self._config = config
         self._openings_max = config.openings_per_window
+        self._executions_max = config.executions_per_window
+        self._unexecuted_max = config.unexecuted_max
+        self._strategies = None if config.strategies is None else frozenset(config.strategies)
         self._by_key: dict[str, Line] = {}
         self._all: list[Line] = []
         self._named: dict[tuple[str, str, PositionSide], Line] = {}
@@ -132,6 +135,8 @@ class Lines:
             or state.is_backlogged
             or state.guard_why
             or state.is_guard_in_charge
+            or state.halts
+            or (self._strategies is not None and order.strategy not in self._strategies)
             or order.account in state.unreconciled
             or order.instrument in state.feeds_down
             or state.venues_down.get(spec.venue)
@@ -140,6 +145,7 @@ class Lines:
             or order_id in state.ids.keys
             or order_id in state.orders
             or len(state.orders) >= self._config.open_orders_max
+            or len(state.executions.get(order.strategy, ())) >= self._executions_max
             or (len(sent) >= self._openings_max and self.messages(now) >= self._openings_max)
             # The venue's grid and sizes.
             or qty <= ZERO
@@ -148,6 +154,8 @@ class Lines:
             or price <= ZERO
             or qty % spec.lot_size
             or price % spec.tick_size
+            or price < touch.low
+            or price > touch.high
         ):
             return None
         mid = touch.ticks * spec.tick_size / 2
@@ -166,15 +174,16 @@ class Lines:
         """Whether position and desk stay within their limits with the order; `unit` is the value of one at the mid."""
         buys, sells = (line.buys + qty, line.sells) if side is _BUY else (line.buys, line.sells + qty)
         mine, others = line.held.worst(now, buys, sells), ZERO
-        spec = line.spec
+        spec, flying = line.spec, (buys + sells) * unit
         for other in self._all:
             if other is line:
                 continue
-            worst = other.held.worst(now, other.buys, other.sells)
-            if not worst:
+            worst, under_way = other.held.worst(now, other.buys, other.sells), other.buys + other.sells
+            if not worst and not under_way:
                 continue
             if other.spec is spec:
                 mine += worst
+                flying += under_way * unit
                 continue
             touch = self._state.touches.get(other.spec.id)
             if touch is None or other.spec.quote not in self._config.par:
@@ -183,10 +192,12 @@ class Lines:
             if not other.spec.inverse:
                 unit_there *= abs(touch.ticks * other.spec.tick_size / 2)
             others += worst * unit_there
+            flying += under_way * unit_there
         limits, value = line.limits, mine * unit
         return (
             value <= limits.position_notional_max
             and others + value <= self._config.gross_notional_max
+            and flying <= self._unexecuted_max
             and (limits.position_qty_max is None or mine <= limits.position_qty_max)
         )
 

@@ -8,6 +8,7 @@ from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
+from actors.dead_man import DeadManConfig, DeadManKeeper
 from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
 from actors.feed_handler import FeedHandler
@@ -15,10 +16,12 @@ from actors.feed_state import FeedConfig
 from actors.funding_records import FundingConfig
 from actors.funding_tracker import FundingTracker
 from actors.guards.config import GuardsConfig
+from actors.halts import Halts, HaltsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.messages import Checker
+from actors.notifier import Notifier, NotifierConfig
 from actors.order_groups import GroupConfig, OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
@@ -68,7 +71,9 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="ledger",
         ),
         KillSwitch(venues, config.section("kill_switch", KillConfig), name="kill_switch"),
+        Halts(venues, config.section("halts", HaltsConfig), name="halts"),
         RiskGate(instruments, venues, config.section("risk", RiskConfig), "risk_gate", _products(config)),
+        DeadManKeeper(instruments, venues, config.section("dead_man", DeadManConfig), name="dead_man"),
         MarginMonitor(
             instruments,
             list(venues),
@@ -108,6 +113,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]
+    actors.append(Notifier(config.section("notifier", NotifierConfig), name="notifier"))
     actors.append(EventLog(venues, config.section("events", EventLogConfig), name="event_log"))
     return actors
 

@@ -12,14 +12,17 @@ from typing import Any
 import attrs
 
 from actors.basket_plan import ExecutorConfig
+from actors.dead_man import DeadManConfig
 from actors.event_log import EventLogConfig
 from actors.feed_state import FeedConfig
 from actors.funding_records import FundingConfig
 from actors.guardian_records import GuardConfig
 from actors.guards.config import GuardsConfig
+from actors.halts import HaltsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
+from actors.notifier import NotifierConfig
 from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
 from actors.order_scheduler import SchedulerConfig
@@ -28,6 +31,7 @@ from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
 from actors.sync_records import SyncConfig
+from daemon.channels.config import ChannelsConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
@@ -50,6 +54,10 @@ SECTIONS: dict[str, type[Any]] = {
     "kill_switch": KillConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
+    "halts": HaltsConfig,
+    "notifier": NotifierConfig,
+    "channels": ChannelsConfig,
+    "dead_man": DeadManConfig,
     "daemon": DaemonConfig,
     "events": EventLogConfig,
 }
@@ -65,7 +73,9 @@ ACTORS = frozenset(
         "feed_handler",
         "ledger",
         "kill_switch",
+        "halts",
         "risk_gate",
+        "dead_man",
         "margin_monitor",
         "funding_tracker",
         "portfolio_guard",
@@ -75,6 +85,7 @@ ACTORS = frozenset(
         "order_groups",
         "atomic_executor",
         "statistics",
+        "notifier",
         "event_log",
         "venues",
         "cell",

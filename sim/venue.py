@@ -38,6 +38,7 @@ from venues.port import (
     CancelAll,
     CancelOrder,
     Command,
+    DeadManArmed,
     FundingRate,
     InstrumentStatus,
     MarkPrice,
@@ -469,6 +470,7 @@ class SimVenue:
         else:
             self.state.dead_man.pop(key, None)
         self.state.find_deadline()
+        self.state.say(DeadManArmed(self.state.now, *key, command.timeout_ns))
 
 
 def _rules(rules: str | VenueRules) -> VenueRules:

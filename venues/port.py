@@ -389,6 +389,16 @@ class OutcomeUnknown(Report):
 
 
 @message()
+class DeadManArmed(Report):
+    """The venue's timer is set: it cancels the instrument's orders `timeout_ns` after `ts`; 0: it is disarmed."""
+
+    ts: int
+    account: str
+    instrument: str
+    timeout_ns: int
+
+
+@message()
 class OrderReport(Report):
     """The venue's view of one order, in answer to a query."""
 

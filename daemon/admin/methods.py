@@ -9,14 +9,33 @@ from actors.control import Acknowledge
 from actors.event_log import EventLog
 from actors.flags import GLOBAL, FlagMode, SetFlag, flag_of
 from actors.flags import objection as flag_objection
+from actors.halts import HaltCommand, Halts, ReleaseCommand, key_of
+from actors.halts import objection as halt_objection
 from actors.limits import TightenLimit
+from actors.notices import Notice
+from actors.notifier import Notifier
 from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.sync_messages import Adopt
 from daemon.admin import views
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
 from daemon.admin.desk import DeskControl, DeskView, actor
-from daemon.admin.params import LEVELS, Adopted, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Screen, Seen, Since
+from daemon.admin.params import (
+    LEVELS,
+    Adopted,
+    Arm,
+    Drain,
+    Flag,
+    Follow,
+    Halt,
+    Kill,
+    Limit,
+    Listed,
+    Release,
+    Screen,
+    Seen,
+    Since,
+)
 from daemon.admin.views import number
 
 
@@ -47,6 +66,8 @@ class DeskMethods:
             Method("events.follow", see, "what happens", self._follow_from, Follow, follow=self._follow),
             Method("flags", see, "how each feature runs", lambda p, c: views.flags(view)),
             Method("limits", see, "the limits that hold", lambda p, c: views.limits(view)),
+            Method("halts", see, "parts of the desk that are stopped", lambda p, c: views.halts(view)),
+            Method("alerts", see, "what people are told of, and what is over", lambda p, c: views.alerts(view)),
             Method("overview", see, "all that a screen shows", lambda p, c: views.overview(view, p.count), Screen),
             Method("version", see, "build and configuration", self._version),
             Method("methods", see, "what this socket answers", lambda p, c: described(self._table, c.role)),
@@ -61,6 +82,8 @@ class DeskMethods:
             Method("set_flag", ops, "switch a feature", self._set_flag, Flag),
             Method("set_limit", ops, "make a limit tighter", self._set_limit, Limit),
             Method("adopt", ops, "accept a mismatch as not the desk's", self._adopt, Adopted),
+            Method("halt", ops, "stop a strategy, an account or a venue", self._halt, Halt),
+            Method("release", ops, "let a part go on, with a reason", self._release, Release),
             Method("ack", ops, "say that the alarms so far were seen", self._acknowledge, Seen),
         ]
 
@@ -104,6 +127,12 @@ class DeskMethods:
         return found
 
     # Operations
+
+    def _told(self, upto: int | None) -> tuple[str, ...]:
+        """Return the causes that nobody has acknowledged, only those told last at or before event `upto`."""
+        notifier: Notifier = actor(self._view, "notifier", Notifier)
+        latest = {one.fields["ref"]: one.number for one in self._events.state.records if one.kind == Notice.__name__}
+        return tuple(ref for ref in notifier.unseen() if upto is None or latest.get(ref, 0) <= upto)
 
     async def _kill(self, params: Kill, caller: Caller) -> dict[str, Any]:
         return await self._control.kill(LEVELS[params.level], caller.operator, params.reason or "no reason given")
@@ -165,8 +194,38 @@ class DeskMethods:
             raise RefusedError("the desk did not adopt it: has it stopped?")
         return {"account": params.account, "what": params.what, "adopted": len(keys)}
 
+    def _halt(self, params: Halt, caller: Caller) -> dict[str, Any]:
+        level = LEVELS[params.level]
+        command = HaltCommand(
+            self._view.now(), caller.operator, params.scope, params.name, level, params.reason or "no reason given"
+        )
+        why = halt_objection(command, views.parts(self._view))
+        if why:
+            raise RefusedError(why)
+        self._control.offer(command)
+        held = self._halts.state.halts.get(key_of(params.scope, params.name))
+        if held is None or held.level < level:
+            raise RefusedError("the desk did not take the halt: has it stopped?")
+        return views.halts(self._view)
+
+    def _release(self, params: Release, caller: Caller) -> dict[str, Any]:
+        command = ReleaseCommand(self._view.now(), caller.operator, params.scope, params.name, params.reason)
+        why = self._halts.refusal(command)
+        if why:
+            raise RefusedError(why)
+        self._control.offer(command)
+        if key_of(params.scope, params.name) in self._halts.state.halts:
+            raise RefusedError("the desk did not take the release: has it stopped?")
+        return views.halts(self._view)
+
+    @property
+    def _halts(self) -> Halts:
+        found: Halts = actor(self._view, "halts", Halts)
+        return found
+
     def _acknowledge(self, params: Seen, caller: Caller) -> dict[str, Any]:
         upto = self._events.state.last if params.number is None else params.number
-        self._control.offer(Acknowledge(self._view.now(), caller.operator, upto, params.reason))
+        refs = self._told(None if params.number is None else upto)
+        self._control.offer(Acknowledge(self._view.now(), caller.operator, upto, params.reason, refs))
         state = self._events.state
         return {"seen": state.seen, "alarms": state.alarms}

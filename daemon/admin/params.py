@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from actors.flags import FlagMode
+from actors.halts import HaltScope
 from actors.messages import KillLevel
 
 Text = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
@@ -83,6 +84,19 @@ class Adopted(_Params):
     account: Name
     reason: Annotated[Text, msgspec.Meta(min_length=1)]
     what: Name = ""
+
+
+class Halt(_Params):
+    scope: HaltScope
+    name: Name
+    level: Literal["reduce_only", "cancel_all"] = "reduce_only"
+    reason: Text = ""
+
+
+class Release(_Params):
+    scope: HaltScope
+    name: Name
+    reason: Annotated[Text, msgspec.Meta(min_length=1)]
 
 
 class Seen(_Params):

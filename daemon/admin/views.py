@@ -16,11 +16,13 @@ from actors.event_log import Event, EventLog
 from actors.flags import GLOBAL, Flag, FlagMode
 from actors.funding_tracker import FundingTracker
 from actors.guards.exposure import measure
+from actors.halts import Halts, HaltScope
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.limits import DESK_KEYS, INSTRUMENT_KEYS
 from actors.margin_monitor import MarginMonitor
 from actors.messages import BasketState
+from actors.notifier import Alarm, Notifier
 from actors.order_groups import OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
@@ -64,6 +66,7 @@ def status(view: DeskView) -> dict[str, Any]:
             "triggers": dict(switch.triggers),
             "live_orders": len(switch.live),
         },
+        "halts": len(actor(view, "halts", Halts).state.halts),
         "is_draining": _mode(executor.state.flags.get(GLOBAL)) is FlagMode.DISABLED,
         "read_only": dict(gate.unreconciled),
         "alarms": events.alarms,
@@ -323,6 +326,60 @@ def event(one: Event, seen: int) -> dict[str, Any]:
         "fields": dict(one.fields),
         "times": one.times,
         "alarm": ("seen" if one.number <= seen else "open") if one.is_alarm else "",
+    }
+
+
+def halts(view: DeskView) -> dict[str, Any]:
+    """What of the desk is stopped, how much of it, by whom or what, and since when."""
+    found = actor(view, "halts", Halts).state.halts.values()
+    return {
+        "halts": [
+            {
+                "scope": one.scope,
+                "name": one.name,
+                "level": one.level.name.lower(),
+                "trigger": one.trigger,
+                "why": one.why,
+                "since_ns": one.since_ns,
+            }
+            for one in found
+        ]
+    }
+
+
+def alerts(view: DeskView) -> dict[str, Any]:
+    """What people are told of now, and what was over last, newest last."""
+    state = actor(view, "notifier", Notifier).state
+    return {
+        "open": [_alarm(one) for one in state.alarms.values() if one.is_open],
+        "over": [_alarm(one) for one in state.history],
+    }
+
+
+def _alarm(one: Alarm) -> dict[str, Any]:
+    return {
+        "ref": one.ref,
+        "severity": one.severity.name.lower(),
+        "worst": one.worst.name.lower(),
+        "subject": one.subject,
+        "text": one.text,
+        "fields": dict(one.fields),
+        "raised_ns": one.raised_ns,
+        "ended_ns": one.ended_ns,
+        "told_ns": one.told_ns,
+        "times": one.times,
+        "needs_ack": one.is_open and one.needs_ack,
+        "acknowledged_by": one.by,
+    }
+
+
+def parts(view: DeskView) -> dict[HaltScope, list[str]]:
+    """Return what can be stopped on its own."""
+    accounts = actor(view, "halts", Halts).accounts
+    return {
+        HaltScope.STRATEGY: [name for name, one in view.actors.items() if isinstance(one, Strategy)],
+        HaltScope.ACCOUNT: list(accounts),
+        HaltScope.VENUE: list(dict.fromkeys(accounts.values())),
     }
 
 

@@ -120,6 +120,26 @@ def limits(arguments: Namespace) -> int:
     return _print(arguments, told, [f"{arguments.instrument} {told['key']} is {told['value']} from now on"])
 
 
+def halt(arguments: Namespace) -> int:
+    """Print what is stopped, or stop a part. Raises ExitError (2) for half of one."""
+    if arguments.scope is None:
+        told = call(arguments, VIEW, "halts")
+    elif arguments.name is None:
+        raise ExitError("halt: SCOPE needs a NAME")
+    else:
+        level = "cancel_all" if arguments.level == "cancel" else "reduce_only"
+        params = {"scope": arguments.scope, "name": arguments.name, "level": level, "reason": arguments.reason}
+        told = call(arguments, OPS, "halt", params)
+    return _print(arguments, told, [] if arguments.json else WORDS["halts"](told))
+
+
+def release(arguments: Namespace) -> int:
+    """Let a part go on."""
+    params = {"scope": arguments.scope, "name": arguments.name, "reason": arguments.reason}
+    told = call(arguments, OPS, "release", params)
+    return _print(arguments, told, [] if arguments.json else WORDS["halts"](told))
+
+
 def events(arguments: Namespace) -> int:
     """Print the last events; with --follow also those to come, until interrupted."""
     since = {} if arguments.since is None else {"since": arguments.since}

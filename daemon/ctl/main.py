@@ -22,6 +22,9 @@ COMMANDS = {
     "drain": _CHANGE,
     "flags": "daemon.ctl.commands:flags",
     "limits": "daemon.ctl.commands:limits",
+    "alerts": _SHOW,
+    "halt": "daemon.ctl.commands:halt",
+    "release": "daemon.ctl.commands:release",
     "ack": _CHANGE,
     "history": "daemon.ctl.commands:history",
     "top": "daemon.ctl.top:main",
@@ -99,6 +102,15 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("instrument", nargs="?", metavar="INSTRUMENT", help="an instrument's id, or desk")
     limits.add_argument("key", nargs="?", metavar="KEY")
     limits.add_argument("value", nargs="?", metavar="VALUE")
+    add("alerts", "what people are told of now, and what was over last")
+    scopes = ["strategy", "account", "venue"]
+    halt = add("halt", "parts of the desk that are stopped; with arguments: stop one", reason=False)
+    halt.add_argument("scope", nargs="?", choices=scopes, metavar="SCOPE", help=", ".join(scopes))
+    halt.add_argument("name", nargs="?", metavar="NAME")
+    halt.add_argument("level", nargs="?", choices=["reduce", "cancel"], metavar="LEVEL", help="default: reduce")
+    release = add("release", "let a part of the desk go on", reason=True)
+    release.add_argument("scope", choices=scopes, metavar="SCOPE", help=", ".join(scopes))
+    release.add_argument("name", metavar="NAME")
     ack = add("ack", "say that the alarms so far were seen", reason=False)
     ack.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="up to this event; default: the last")
 

@@ -54,6 +54,7 @@ def head(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("kill level", f"{kill['level']}{f' ({why})' if why else ''}"),
         ("guard", f"{up}, level {str(guard.get('level') or 'unknown').lower()}{charge}"),
         ("venues", _pairs(venues)),
+        *([("halts", f"{told['halts']} stopped on their own: basisctl halt")] if told.get("halts") else []),
         ("alarms", f"{told['alarms']} to acknowledge" if told["alarms"] else "none"),
         (
             "holding",
@@ -224,6 +225,29 @@ def limits(told: dict[str, Any]) -> Parts:
     return [_table("", rows, {"of": "of", "key": "limit", "value": ">holds", "said": ""})]
 
 
+def halts(told: dict[str, Any]) -> Parts:
+    rows = [{**one, "since": when(one["since_ns"])} for one in told["halts"]]
+    columns = {"scope": "scope", "name": "name", "level": "level", "trigger": "by", "since": "since", "why": "why"}
+    return [_table("", rows, columns) if rows else "nothing is stopped on its own"]
+
+
+def alerts(told: dict[str, Any]) -> Parts:
+    rows = [
+        {**one, "since": when(one["raised_ns"]), "ended": "" if one["ended_ns"] is None else when(one["ended_ns"])}
+        | {"seen": one["acknowledged_by"] or ("needed" if one["needs_ack"] else "")}
+        for one in [*told["over"], *told["open"]]
+    ]
+    columns = {
+        "ref": "cause",
+        "worst": "severity",
+        "since": "since",
+        "ended": "over",
+        "times": ">told",
+        "seen": "seen by",
+    }
+    return [_table("", rows, columns | {"text": "text"}) if rows else "nothing was told"]
+
+
 def guard_line(told: dict[str, Any]) -> str:
     """Return what came of a kill in a line: the guard's answer, or the desk's."""
     flattening = told.get("flattening") or {}
@@ -264,4 +288,6 @@ WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "events": events,
     "flags": flags,
     "limits": limits,
+    "halts": halts,
+    "alerts": alerts,
 }

@@ -17,17 +17,18 @@ from actors.messages import KillLevel
 from daemon.admin.calls import Role
 from daemon.admin.guard import guard_methods
 from daemon.admin.server import AdminServer
+from daemon.channels.channels import Channels, build_channels
 from daemon.exits import FAILED, USAGE
 from daemon.guard.desk_socket import DeskSocket
 from daemon.guard.journal import Start, open_journal
 from daemon.guard.process import GuardProcess, TooManyFaultsError
-from daemon.guard.setup import SetupError, read_setup
+from daemon.guard.setup import GuardSetup, SetupError, read_setup
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen
 from daemon.logs import configure, get_logger
 from daemon.notify import Notifier, beat, take_sockets
-from daemon.secrets import harden
+from daemon.secrets import CredentialError, harden
 
 STOP_S = 25.0
 """How long a SIGTERM may be kept waiting by a desk that is still there, or by a flattening."""
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened = open_journal(paths.guard_journal, STARTS[parsed.mode], time_ns())
     known = opened.remembered
     _log.info("guards", pid=os.getpid(), latch=known.level.name, trigger=known.trigger, why=known.why)
-    process = GuardProcess(setup, paths, opened)
+    process = GuardProcess(setup, paths, opened, _channels(setup, Path(parsed.config).parent / "credentials"))
     gc.freeze()
     status = 0
     try:
@@ -89,6 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in sockets.made:
             path.unlink(missing_ok=True)
     return status
+
+
+def _channels(setup: GuardSetup, folder: Path) -> Channels:
+    """Return the ways to reach people; without a credential the guard guards all the same, and only logs."""
+    try:
+        return build_channels(setup.channels, f"{setup.run}/guard", folder, _log_change)
+    except CredentialError as error:
+        _log.error("no channels", why=str(error))
+        return Channels({})
+
+
+def _log_change(channel: str, is_up: bool, why: str) -> None:
+    _log.warning("channel", channel=channel, is_up=is_up, why=why)
 
 
 def _open(paths: StatePaths, given: dict[str, list[socket.socket]]) -> _Sockets:

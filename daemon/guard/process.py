@@ -13,12 +13,14 @@ from actors.guardian_messages import ArmRefused, Charge, Fence, Fenced, Latched,
 from actors.guardian_records import UNDER_WAY, Remembered
 from actors.messages import KillCommand, KillLevel
 from daemon.admin.calls import RefusedError, Role
+from daemon.channels.channels import Channels
 from daemon.guard.desk_socket import DeskSocket
 from daemon.guard.engine import Effect, Engine
 from daemon.guard.fencing import Fencer
 from daemon.guard.journal import Opened
 from daemon.guard.notes import Notes
 from daemon.guard.setup import GuardSetup
+from daemon.guard.telling import Telling
 from daemon.link.client import VenueLink
 from daemon.link.frames import VenueWelcome
 from daemon.live.paths import StatePaths
@@ -41,9 +43,11 @@ class TooManyFaultsError(Exception):
 class GuardProcess:
     """The guardian with everything around it. Its clock is the wall's when it began, going on without jumps."""
 
-    def __init__(self, setup: GuardSetup, paths: StatePaths, opened: Opened) -> None:
+    def __init__(self, setup: GuardSetup, paths: StatePaths, opened: Opened, channels: Channels | None = None) -> None:
         remembered = opened.remembered
         self.setup = setup
+        self.channels = channels or Channels({})
+        self._telling = Telling()
         self.notes = Notes(opened.journal, remembered.epoch, is_obedient=remembered.is_fenced)
         self.fencer = Fencer(paths.lock)
         self.link = VenueLink(
@@ -83,6 +87,7 @@ class GuardProcess:
             nursery.start_soon(self.link.run)
             nursery.start_soon(desk.run)
             nursery.start_soon(self._write_again)
+            nursery.start_soon(self.channels.run)
             task_status.started()
             await self._fire_timers()
 
@@ -129,7 +134,9 @@ class GuardProcess:
         state = self.guardian.state
         # What the handler had raised before it failed was not written: it is, with the fault.
         level = max(state.level, KillLevel.CANCEL_ALL)
-        unwritten = self.notes.begin_anew(now, Latched(now, level, state.level, "fault", "", why))
+        fault = Latched(now, level, state.level, "fault", "", why)
+        unwritten = self.notes.begin_anew(now, fault)
+        self._tell_people(fault)
         remembered = Remembered(
             self.notes.epoch,
             level,
@@ -156,6 +163,7 @@ class GuardProcess:
         return self.link.send(commands)
 
     def tell(self, message: Message) -> None:
+        self._tell_people(message)
         if isinstance(message, Latched):
             event = "latch" if message.level >= message.before else "latch to be lowered"
             latch, before = message.level.name, message.before.name
@@ -164,6 +172,11 @@ class GuardProcess:
             _log.warning("charge", is_in_charge=message.is_in_charge, why=message.why)
         elif isinstance(message, GuardState | KillCommand | ArmRefused) and self._desk is not None:
             self._desk.tell(message)
+
+    def _tell_people(self, message: Message) -> None:
+        notice = self._telling.notice(message)
+        if notice is not None:
+            self.channels.post(notice)
 
     def fence(self, fence: Fence) -> None:
         assert self._nursery is not None

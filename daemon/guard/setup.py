@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
+from actors.dead_man import DeadManConfig
 from actors.guardian_records import GuardConfig
+from daemon.channels.config import ChannelsConfig
 from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_structure import ConfigError, structure
@@ -33,6 +35,7 @@ class GuardSetup:
     accounts: dict[str, Account]
     guard: GuardConfig
     log_level: str
+    channels: ChannelsConfig = field(factory=ChannelsConfig)
 
 
 def read_setup(path: Path) -> GuardSetup:
@@ -47,8 +50,9 @@ def read_setup(path: Path) -> GuardSetup:
     instruments = _rows(document, "instruments", Instrument, errors)
     accounts = _rows(document, "accounts", AccountConfig, errors)
     guard = structure(document.get("guard", {}), GuardConfig, "guard", errors)
+    timers = structure(document.get("dead_man", {}), DeadManConfig, "dead_man", errors)
     daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", [])
-    if errors or guard is None:
+    if errors or guard is None or timers is None:
         raise SetupError("\n".join(f"{path}: {error}" for error in errors))
     run = document.get("run", {})
     name = run.get("name", "run") if isinstance(run, dict) else "run"
@@ -56,8 +60,10 @@ def read_setup(path: Path) -> GuardSetup:
         str(name),
         {one.id: one for one in instruments},
         {one.id: one.account() for one in accounts},
-        guard,
+        evolve(guard, without_dead_man=timers.without),
         DaemonConfig().log_level if daemon is None else daemon.log_level,
+        # The desk tells of mistakes there; the guard works without them.
+        structure(document.get("channels", {}), ChannelsConfig, "channels", []) or ChannelsConfig(),
     )
 
 

@@ -33,6 +33,10 @@ class MarketClock:
         self._latest = max(self._latest, self.ts + elapsed)
         return self._latest
 
+    def wall_ns(self, market_ns: int) -> int:
+        """Return how long a span of the market's time takes by the wall's; only while time is not granted."""
+        return market_ns * self.denominator // self.numerator
+
     def set(self, ts: int, anchor_ns: int, numerator: int, denominator: int) -> None:
         """Follow another clock from now on."""
         self.ts, self.anchor_ns, self.numerator, self.denominator = ts, anchor_ns, numerator, denominator

@@ -10,16 +10,23 @@ from attrs import define, field
 
 from actors.cell import Cell
 from actors.control import Baselines, DeskHello, GuardStatus
+from actors.dead_man import DeadManKeeper
 from actors.guardian_records import GuardConfig
+from actors.kill_switch import KillConfig
 from actors.messages import KillCommand, KillLevel, ResumeCommand
+from actors.notices import ChannelState
+from actors.notifier import Notifier
 from actors.snapshot import SnapshotError
 from daemon.app import build_cell
 from daemon.build import build_id
+from daemon.channels.channels import Channels, build_channels
+from daemon.channels.config import ChannelsConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_schema import RunConfig
 from daemon.link.client import VenueLink
 from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
+from daemon.live.clock_watch import ClockWatch
 from daemon.live.driver import LiveCell
 from daemon.live.guard_link import GuardLink
 from daemon.live.paths import StatePaths
@@ -58,9 +65,15 @@ class Desk:
     guard_settings: GuardConfig = field(init=False)
     _times: ApiTimes = field(init=False)
     _dead_man_accounts: tuple[str, ...] = field(init=False, default=())
+    credentials: Path | None = None
+    channels: Channels = field(init=False)
     _told_level: KillLevel = field(init=False, default=KillLevel.ARMED)
+    _noticed: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
+        channels = self.config.section("channels", ChannelsConfig)
+        self.channels = build_channels(channels, self.config.run.name, self.credentials, self._channel_changed)
+        self.edges.notices = {name: one.counts for name, one in self.channels.outlets.items()}
         self.guard_settings = self.config.section("guard", GuardConfig)
         seen_ns = 0 if self.recovery is None else self.recovery.now
         # Until the venue tells, no time passes.
@@ -68,7 +81,8 @@ class Desk:
         with_timers = {one.venue for one in self.config.instruments.values() if not one.is_spot}
         self._dead_man_accounts = tuple(one.id for one in self.config.accounts.values() if one.venue in with_timers)
         self._times = ApiTimes(self.edges, self._venue_of)
-        self.venues = DeskVenues(clock, self.edges, self._times, seen_ns)
+        watch = ClockWatch(self.config.section("kill_switch", KillConfig).clock_skew_ns)
+        self.venues = DeskVenues(clock, self.edges, self._times, seen_ns, watch)
         self.link = VenueLink(
             self.paths.venue_socket,
             self.venues,
@@ -132,8 +146,10 @@ class Desk:
         )
         self.live.lease = self.guard.lease
         self.guard.on_news = self._guard_heard
-        self.live.after_pump.append(self._after_pump)
+        self.live.after_pump += [self._after_pump, self._tell_people]
         self.live.start(now, snapshot)
+        # What was told before is told again by its cooldown, if it lasts.
+        self._noticed = self.cell.dispatcher.actors["notifier"].state.last
         self._tell_the_cell(now)
         self.live.pump_at(now, is_timer_due=False)
         self.venues.attach(self.live, self.link)
@@ -151,8 +167,30 @@ class Desk:
                 why = "; ".join(recovery.warnings) or "its log is not complete"
                 self.live.offer(KillCommand(now, "recovery", KillLevel.REDUCE_ONLY, why))
         self.live.offer(GuardStatus(now, is_up=False, why="not connected yet"))
+        unapproved = self.why_unapproved()
+        if unapproved:
+            self.live.offer(KillCommand(now, "approval", KillLevel.REDUCE_ONLY, unapproved))
         if self.mode == "run":
             self.live.offer(KillCommand(now, "startup", KillLevel.REDUCE_ONLY, "a desk starts disarmed"))
+
+    def why_unapproved(self) -> str:
+        """Return why this build must not be armed with this configuration, an empty string when it may."""
+        return self.settings.unapproved(build_id(), self.config.sha256)
+
+    async def run_channels(self) -> None:
+        await self.channels.run()
+
+    def _tell_people(self) -> None:
+        notifier: Notifier = self.cell.dispatcher.actors["notifier"]  # type: ignore[assignment]
+        if notifier.state.last != self._noticed:
+            for notice in notifier.since(self._noticed):
+                self.channels.post(notice)
+            self._noticed = notifier.state.last
+
+    def _channel_changed(self, name: str, is_up: bool, why: str) -> None:
+        if self.has_begun and not self.live.why_failed:
+            self.live.offer(ChannelState(self.venues.clock.now(), name, is_up, why))
+            self.live.pump()
 
     async def run_cell(self) -> None:
         await self.live.run_timers()
@@ -188,11 +226,12 @@ class Desk:
             self._note_dead_men()
 
     def _note_dead_men(self) -> None:
-        state = self.guard.state
-        left = None if state is None else state.dead_man_ns
-        until = None if left is None else self.venues.clock.now() + left
+        """Note what the venues have confirmed, which is not what was sent."""
+        now = self.venues.clock.now()
+        keeper: DeadManKeeper = self.cell.dispatcher.actors["dead_man"]  # type: ignore[assignment]
         for account in self._dead_man_accounts:
-            self.edges.note_dead_man(account, until)
+            left = keeper.remaining_ns(now, account)
+            self.edges.note_dead_man(account, None if left is None else now + left)
 
     def _tell_baselines(self) -> None:
         for account, sync in self.cell.dispatcher.actors["position_synchronizer"].state.accounts.items():

@@ -13,6 +13,7 @@ from actors.snapshot import SnapshotError
 from daemon.app import build_cell
 from daemon.backtest import Outcome
 from daemon.basket_account import baskets_of
+from daemon.channels.config import ChannelsConfig, credentials_of
 from daemon.check import load_or_exit
 from daemon.config import ConfigErrors, parse
 from daemon.config_daemon import DaemonConfig
@@ -32,7 +33,7 @@ from daemon.live.sockets import listener_at
 from daemon.log import LogCorruptError, UnreadableRecordError
 from daemon.logs import Logger, configure, get_logger
 from daemon.notify import Notifier, take_sockets
-from daemon.secrets import CredentialErrors, harden, load_account_secrets
+from daemon.secrets import CredentialError, CredentialErrors, harden, load, load_account_secrets
 from daemon.summary import summarize
 from sim.cell_loop import DriverResult
 from sim.clocks import ClockStatistics
@@ -58,16 +59,19 @@ def main(arguments: Namespace) -> int:
     paths = StatePaths.of(config.run.name, arguments.state)
     try:
         lock(paths.lock)
-        load_account_secrets(config, Path(arguments.config).parent / "credentials")
+        credentials = Path(arguments.config).parent / "credentials"
+        load_account_secrets(config, credentials)
+        for credential in credentials_of(config.section("channels", ChannelsConfig)):
+            load(credential, credentials)
     except FolderInUseError as error:
         raise ExitError(str(error), status=FAILED) from error
-    except CredentialErrors as error:
+    except (CredentialErrors, CredentialError) as error:
         raise ExitError(*str(error).splitlines(), status=USAGE) from error
     if mode == "paper" and paths.is_finished():
         _archive(paths, log)
     with desk_arithmetic():
         recovery = _recover(paths, log)
-        desk = Desk(config, settings, paths, mode, recovery)
+        desk = Desk(config, settings, paths, mode, recovery, credentials=credentials)
         children = () if arguments.attach else _children(arguments, config, paths, mode)
         set_aside()
         process = DeskProcess(desk, children, notifier, sockets)

@@ -89,6 +89,7 @@ class DeskProcess:
                     "edges",
                     [
                         _task("log sync", desk.sync_log),
+                        _task("channels", desk.run_channels),
                         _task("snapshots", desk.write_snapshots),
                         ChildSpec("metrics", self._metrics),
                         ChildSpec("admin view", partial(self._admin, Role.VIEW)),

@@ -75,6 +75,9 @@ class Steering:
         why = desk.why_not_ready()
         if why:
             raise RefusedError(f"the desk is not ready: {why}")
+        unapproved = desk.why_unapproved()
+        if unapproved:
+            raise RefusedError(unapproved)
         before = desk.level
         try:
             await desk.guard.arm(operator, reason)

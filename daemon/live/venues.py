@@ -10,6 +10,7 @@ from daemon.link.client import VenueLink
 from daemon.link.frames import MarketEnded, Step, StepDone, VenueWelcome
 from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
+from daemon.live.clock_watch import WINDOW_NS, ClockWatch
 from daemon.live.driver import LiveCell
 from daemon.metrics.edges import EdgeStats
 from venues.port import Lane, Message, OrderFilled, VenueDown, VenueUp
@@ -26,6 +27,7 @@ class DeskVenues:
     edges: EdgeStats
     times: ApiTimes
     seen_ns: int
+    watch: ClockWatch
     welcome: trio.Event = field(factory=trio.Event)
     ended: trio.Event = field(factory=trio.Event)
     market_events: int = 0
@@ -58,6 +60,7 @@ class DeskVenues:
 
     def welcomed(self, welcome: VenueWelcome) -> None:
         self.clock.set(welcome.ts, welcome.anchor_ns, welcome.numerator, welcome.denominator)
+        self.watch.window_ns = WINDOW_NS * welcome.numerator // welcome.denominator
         for venue in welcome.venues if self.welcome.is_set() else ():
             self.edges.note_reconnect(venue)
         self._number = 0
@@ -114,10 +117,20 @@ class DeskVenues:
         if message.lane is Lane.FEED:
             self.market_events += 1
             instrument: str = message.instrument  # type: ignore[attr-defined]
-            self.edges.note_frame(instrument, self.clock.now())
+            now = self.clock.now()
+            self.edges.note_frame(instrument, now)
+            # Granted time is the venue's own.
+            if not self.clock.is_granted and (offset_ns := self.watch.note(instrument, message.ts, now)) is not None:
+                self._offset(now, instrument.partition(":")[0], self.clock.wall_ns(offset_ns))
         else:
             self.times.heard(message)
             self.fills += isinstance(message, OrderFilled)
+
+    def _offset(self, now: int, venue: str, offset_ns: int) -> None:
+        self.edges.note_clock_offset(venue, offset_ns)
+        news = self.watch.judge(now, venue, offset_ns)
+        if news is not None and self._live is not None:
+            self._live.offer(news)
 
     def _after_pump(self) -> None:
         # A pump between two steps may have set another timer, or sent something.

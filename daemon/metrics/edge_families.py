@@ -3,8 +3,10 @@
 from typing import Final
 
 from actors.counting import OTHER
+from actors.halts import HaltScope
 from actors.kill_switch import Trigger
 from actors.messages import KillLevel
+from daemon.logs import statistics
 from daemon.metrics.edges import ALARM_NS, API_BOUNDS, COMMIT_BOUNDS, DISPATCH_BOUNDS, SLOW_NS
 from daemon.metrics.families import Family, Scrape, Series, counter, gauge, histogram, known, where
 
@@ -27,6 +29,27 @@ def _kill_triggers(scrape: Scrape) -> Series:
 def _dead_men(scrape: Scrape) -> Series:
     for account, until in list(scrape.edges.dead_men_ns.items()):
         yield (account, scrape.venue(account)), max(0, until - scrape.now) / _S
+
+
+def _parts(scrape: Scrape) -> Series:
+    counts = dict.fromkeys((scope.value for scope in HaltScope), 0)
+    for one in scrape.halts.state.halts.values():
+        counts[one.scope] += 1
+    return [((scope,), number) for scope, number in counts.items()]
+
+
+def _warnings(scrape: Scrape) -> Series:
+    """Yield what goes wrong on an order's way without being an incident."""
+    orders = scrape.orders.state
+    yield ("unknown_outcome",), orders.unknown_outcomes
+    yield ("duplicate_fill",), orders.duplicate_fills
+    yield ("commit_failed",), scrape.edges.commits_failed
+
+
+def _notices(scrape: Scrape) -> Series:
+    for channel, counts in scrape.edges.notices.items():
+        for outcome, number in list(counts.items()):
+            yield (channel, outcome), number
 
 
 def _flag(value: bool | None) -> Series:
@@ -65,6 +88,15 @@ SAFETY: Final[tuple[Family, ...]] = (
         "account venue",
         "Time until the venue cancels an account's orders unless it hears from us.",
         _dead_men,
+    ),
+    gauge("parts_stopped", "scope", "Strategies, accounts and venues that are stopped on their own.", _parts),
+    counter("order_path_warnings_total", "kind", "What went wrong on an order's way and was made good.", _warnings),
+    counter("notices_total", "channel outcome", "Notices by what became of them: sent, failed, dropped.", _notices),
+    counter(
+        "log_lines_total",
+        "level",
+        "Lines of this process's log.",
+        lambda scrape: [((level,), number) for level, number in statistics().lines.items()],
     ),
     counter("restarts_total", "", "Earlier processes on this state folder.", lambda one: known(one.edges.restarts)),
     counter(

@@ -38,7 +38,8 @@ class EdgeStats:
     means not known: such a metric is left out. `restarts` counts the earlier processes on the same state folder.
 
     `slow_dispatches` took 10 ms or more for each of their inputs, `alarming_dispatches` 250 ms or more in all.
-    Tables are keyed by venue, (venue, what), account, instrument or name; `clock_offsets_ns` are venue less host.
+    Tables are keyed by venue, (venue, what), account, instrument or name; `clock_offsets_ns` are venue less host,
+    `notices` what became of them by channel and outcome.
     """
 
     started_ns: int | None = None
@@ -62,6 +63,7 @@ class EdgeStats:
     admin_calls: dict[tuple[str, str], int] = field(factory=dict)
     edge_restarts: dict[str, int] = field(factory=dict)
     scrapes_failed: int = 0
+    notices: dict[str, dict[str, int]] = field(factory=dict)
 
     # The cell
 

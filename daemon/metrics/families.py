@@ -13,6 +13,7 @@ from actors.cell import Cell
 from actors.counting import OTHER, Histogram
 from actors.feed_handler import FeedHandler
 from actors.funding_tracker import FundingTracker
+from actors.halts import Halts
 from actors.kill_switch import KillSwitch
 from actors.ledger import Ledger
 from actors.margin_monitor import MarginMonitor
@@ -82,6 +83,14 @@ class Scrape:
         return self._actor("portfolio_guard", PortfolioGuard)
 
     @property
+    def orders(self) -> OrderManager:
+        return self._actor("order_manager", OrderManager)
+
+    @property
+    def halts(self) -> Halts:
+        return self._actor("halts", Halts)
+
+    @property
     def kill(self) -> KillSwitch:
         return self._actor("kill_switch", KillSwitch)
 
@@ -92,10 +101,6 @@ class Scrape:
     @property
     def sync(self) -> PositionSynchronizer:
         return self._actor("position_synchronizer", PositionSynchronizer)
-
-    @property
-    def orders(self) -> OrderManager:
-        return self._actor("order_manager", OrderManager)
 
     @property
     def statistics(self) -> Statistics:

@@ -7,7 +7,8 @@ import pytest
 
 from actors.base import Actor
 from actors.cell import CellRestarted
-from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
+from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
+from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
@@ -15,6 +16,7 @@ from actors.flags import FlagMode, SetFlag
 from actors.funding_messages import FundingDifference, FundingInterval, FundingOutcome, FundingReconciled
 from actors.guards.findings import Guard, GuardReason, Severity
 from actors.guards.messages import GuardFinding
+from actors.halts import HaltCommand, HaltScope, HaltState, ReleaseCommand
 from actors.limits import TightenLimit
 from actors.messages import (
     ArmCommand,
@@ -41,6 +43,8 @@ from actors.messages import (
     StopCommand,
     WalletUpdate,
 )
+from actors.notices import ChannelState, Notice
+from actors.notices import Severity as NoticeSeverity
 from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import OrderStatus, PositionSide, Side
@@ -123,8 +127,23 @@ TOLD = [
         Liquidated(1, "f", "fut:BTC", Side.SELL, D(2), D(91), D(90), D(89), D(1), D(0)),
         "f sell 2 fut:BTC at 90, mark 91",
     ),
+    (
+        HaltCommand(1, "ann", HaltScope.STRATEGY, "s", KillLevel.CANCEL_ALL, "odd fills"),
+        "halt strategy s CANCEL_ALL, by ann: odd fills",
+    ),
+    (
+        HaltState(1, HaltScope.STRATEGY, "s", KillLevel.REDUCE_ONLY, "throttle", "26 is over 25"),
+        "strategy s REDUCE_ONLY by throttle: 26 is over 25",
+    ),
+    (ReleaseCommand(1, "ann", HaltScope.STRATEGY, "s", "seen"), "release strategy s, by ann: seen"),
+    (DeadManLapsed(1, "f", "fut:BTC"), "f fut:BTC: the venue cancels, or has cancelled, by itself"),
     (MarginState(1, "f", MarginLevel.DANGER, D(10), D(7), D(10) / D(7)), "f danger, coverage 1.429"),
     (MarginState(1, "f", MarginLevel.HEALTHY, D(10), D(0), None), "f healthy, no position"),
+    (ChannelState(1, "webhook", False, "status 500"), "webhook fails: status 500"),
+    (
+        Notice(1, 1, "kill", NoticeSeverity.CRITICAL, "kill switch: CANCEL_ALL", "operator: ann", {}, True, times=2),
+        "kill switch: CANCEL_ALL (told 2 times): operator: ann",
+    ),
     (OrderDenied(1, REQUEST, ("killed: FLATTEN", "backlog: x")), "buy 1 fut:BTC: killed: FLATTEN; backlog: x"),
     (order(OrderStatus.EXPIRED, "0.4"), "buy 1 fut:BTC expired, filled 0.4"),
     (order(OrderStatus.REJECTED, why="no margin"), "buy 1 fut:BTC rejected, filled 0: no margin"),
@@ -140,6 +159,7 @@ TOLD = [
         PositionResolved(1, "f", "fut:BTC", BOTH, MismatchKind.QUANTITY, 0, "our book caught up"),
         "f fut:BTC quantity no more: our book caught up",
     ),
+    (ClockOffset(1, "fut", -1_500_000_000), "the clock of fut is -1.500 s from ours"),
     (Reconciled(1, "f"), "f agrees with its venue"),
     (ResumeCommand(1, "goes on from run 000001"), "goes on from run 000001"),
     (RoundTrip(1, "b1", "s", D("4.2")), "b1 made 4.2"),
@@ -275,8 +295,15 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
 
 
 ALARMS = (
-    *(CellRestarted, Deleveraged, Liquidated, PositionMismatch),
-    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
+    *(CellRestarted, DeadManLapsed, Deleveraged, Liquidated, PositionMismatch),
+    *(
+        "span reduce",
+        "webhook fails",
+        "guard up, in charge",
+        "basket_broken b1",
+        "REDUCE_ONLY by",
+        "strategy s REDUCE_ONLY by",
+    ),
 )
 
 

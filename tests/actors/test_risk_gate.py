@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from actors.base import Collected, detached_outbox
 from actors.cell import CellRestarted
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import InboxHighWater
 from actors.messages import (
     BasketLeg,
@@ -70,6 +71,7 @@ def make(config=CONFIG):
     for spec in (PERP, SPOT):
         # Mid 100.0 on both.
         gate.handle(NOW, BookView(NOW, spec.id, spec.ticks(D("99.9")), 1, spec.ticks(D("100.1")), 1))
+    gate.handle(NOW, DeadManState(NOW, "f", PERP.id, 2 * NOW))
     return gate, done
 
 

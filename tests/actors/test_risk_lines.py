@@ -11,7 +11,9 @@ from attrs import evolve
 
 from actors.base import Collected, detached_outbox, handles
 from actors.control import GuardStatus
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import InboxHighWater
+from actors.halts import HaltScope, HaltState
 from actors.limits import TightenLimit
 from actors.messages import (
     BasketLeg,
@@ -68,6 +70,10 @@ CONFIG = RiskConfig(
     orders_per_window=12,
     starts_read_only=False,
     attempts=AttemptConfig(attempts=3, window_ns=3_000_000_000),
+    unexecuted_notional_max=D(9_000),
+    executions_per_window=25,
+    execution_window_ns=30_000_000_000,
+    strategies=("s1",),
 )
 SIDES = (PositionSide.BOTH,) * 6 + (PositionSide.LONG, PositionSide.SHORT)
 
@@ -83,9 +89,9 @@ class TableAlone(RiskGate):
     """The reference: gathers the facts for every order and asks every rule."""
 
     @handles(OrderRequest)
-    def on_order(self, now, order):
+    def on_order(self, now, order, timer_why=""):
         self._lines.__class__ = Unsure
-        super().on_order(now, order)
+        super().on_order(now, order, timer_why)
 
 
 class Day:
@@ -144,6 +150,8 @@ class Day:
             "price": (None, D("100.03"), D("98.8"), D("105.5"), D(30), D("NaN"), ZERO),
             "type": (OrderType.MARKET, OrderType.STOP_MARKET),
             "tif": (TimeInForce.GTC, TimeInForce.IOC),
+            "strategy": ("stranger",),
+            "parent_id": ("p1",),
             "reduce_only": (True,),
             "is_hedge": (True,),
         }
@@ -198,6 +206,10 @@ class Day:
                 VenueDown(now, spec.venue, chance.choice(("market", "private")), "why"),
                 InstrumentStatus(now, spec.id, chance.choice((InstrumentState.HALT, InstrumentState.PRE_OPEN))),
                 TightenLimit(now, "op", spec.id, "order_qty_max", D(20)),
+                HaltState(now, HaltScope.STRATEGY, "s1", KillLevel.REDUCE_ONLY, "throttle", "why"),
+                HaltState(now, HaltScope.VENUE, spec.venue, KillLevel.CANCEL_ALL, "operator", "why"),
+                HaltState(now, HaltScope.ACCOUNT, AT[spec.venue][0], KillLevel.REDUCE_ONLY, "operator", "why"),
+                DeadManState(now, AT[spec.venue][0], spec.id, 0, "no answer"),
             )
         )
 
@@ -223,6 +235,10 @@ class Day:
                 InstrumentStatus(now, spec.id, InstrumentState.OPEN),
                 Reconciled(now, account),
                 Reconciled(now, account),
+                HaltState(now, HaltScope.STRATEGY, "s1", KillLevel.ARMED, "operator", "why"),
+                HaltState(now, HaltScope.VENUE, spec.venue, KillLevel.ARMED, "operator", "why"),
+                HaltState(now, HaltScope.ACCOUNT, account, KillLevel.ARMED, "operator", "why"),
+                DeadManState(now, AT[spec.venue][0], spec.id, now + 10_000_000_000),
             )
         )
 
@@ -236,7 +252,7 @@ def gate_of(kind: type[RiskGate], config: RiskConfig) -> tuple[RiskGate, Collect
 def remembered(gate: RiskGate) -> dict[str, Any]:
     state: dict[str, Any] = gate.snapshot()["state"]
     # When the oldest are forgotten is nobody's business.
-    return {name: value for name, value in state.items() if name != "sent_ns"}
+    return {name: value for name, value in state.items() if name not in ("sent_ns", "executions")}
 
 
 def check_lines(gate: RiskGate) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_world import PERP, SPOT, VenueClient, World, until
+from guard_world import CONFIG, PERP, SPOT, VenueClient, World, until
+from message_sinks import http_sink
 
 from venues.port import SubmitOrder
 
@@ -55,6 +56,21 @@ def test_heartbeats_stop_and_everything_is_cancelled(world):
     until(lambda: world.knows(desk.pid), "it beats again")
     assert world.level() == "cancel_all", "the latch holds"
     assert desk.poll() is None
+
+
+def test_what_a_stopped_desk_cannot_tell_the_guard_tells(tmp_path):
+    with http_sink() as sink, World.at(tmp_path, f'{CONFIG}\n[channels.webhook]\nurl = "{sink.url}"\n') as world:
+        world.venue()
+        world.guard()
+        stopped(world.desk())
+        until(lambda: sink.posts, "the webhook hears of it")
+    _, told = sink.posts[0]
+    assert (told["ref"], told["severity"], told["subject"]) == (
+        "guard/latch",
+        "critical",
+        "the guard latched CANCEL_ALL",
+    )
+    assert told["text"].startswith("heartbeat: no heartbeat for")
 
 
 @pytest.mark.parametrize("method", ["kill", "panic"])

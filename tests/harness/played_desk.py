@@ -95,4 +95,5 @@ def noted_edges(config: RunConfig, now: int) -> EdgeStats:
     edges.note_watchdog(now - SECOND)
     edges.note_admin_call("view", "status")
     edges.note_edge_restart("venue_link")
+    edges.notices["webhook"] = {"sent": 2, "failed": 1, "dropped": 0}
     return edges

@@ -42,6 +42,7 @@ PERP, SPOT = "binance_usdm:BTCUSDT", "binance_spot:BTCUSDT"
 LABELS = frozenset({
     "account", "venue", "symbol", "side", "strategy", "reason", "kind", "level", "state", "status", "type", "asset",
     "guard", "lane", "role", "method", "edge", "pool", "outcome", "over_seconds", "le", "version", "build", "config",
+    "scope", "channel",
 })
 # fmt: on
 
@@ -184,7 +185,7 @@ UNKNOWN_AT_FIRST = [
     "liquidation_distance_ratio", "concentration_ratio", "adl_rank", "net_pnl_quote", "funding_rate_ratio",
     "funding_rate_mean_8h_ratio", "funding_next_seconds", "funding_predicted", "guard_up", "guard_in_charge",
     "dead_man_remaining_seconds", "restarts_total", "feed_staleness_seconds", "rate_limit_tokens",
-    "clock_offset_seconds", "watchdog_beat_age_seconds", "uptime_seconds",
+    "clock_offset_seconds", "watchdog_beat_age_seconds", "uptime_seconds", "notices_total",
 ]  # fmt: skip
 
 

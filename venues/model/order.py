@@ -47,6 +47,16 @@ class TimeInForce(StrEnum):
     DAY = "DAY"
 
 
+_NEVER_WAITING = (OrderType.LIMIT, OrderType.MARKET_WITH_PROTECTION, OrderType.MARKET_TO_LIMIT)
+
+
+def can_rest(kind: OrderType, tif: TimeInForce) -> bool:
+    """Whether an order of that kind can still be at the venue after it has arrived; what waits for a trigger can."""
+    if kind is OrderType.MARKET:
+        return False
+    return kind not in _NEVER_WAITING or tif not in (TimeInForce.IOC, TimeInForce.FOK)
+
+
 class OrderStatus(StrEnum):
     CREATED = "created"
     SENT = "sent"
