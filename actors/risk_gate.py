@@ -12,6 +12,7 @@ from typing import Any
 from actors.base import Actor, handles
 from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
+from actors.close_capacity import shortfalls
 from actors.control import GuardStatus
 from actors.dispatcher import InboxHighWater
 from actors.ledger import position_change, unbookable
@@ -41,7 +42,7 @@ from actors.messages import (
     StopCommand,
 )
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
-from actors.risk_checks import Facts, RiskConfig, identity, refusals, unit_notional
+from actors.risk_checks import Facts, Reason, RiskConfig, identity, refusals, unit_notional
 from actors.risk_lines import Line, Lines
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
@@ -142,6 +143,9 @@ class RiskGate(Actor):
             # Exposure can only be summed when every leg is a real one.
             checked = found if any(named) else refusals(order, self._facts(now, order, orders, ""), is_preflight=True)
             reasons.extend(f"{order.instrument}: {reason}" for reason in checked)
+        if not any(named):
+            short = shortfalls(now, request.legs, self.state, self.instruments)
+            reasons.extend(f"{name}: {Reason.REDUCE_CAPACITY}: {why}" for name, why in short.items())
         if not reasons:
             legs = []
             for leg in request.legs:

@@ -19,12 +19,14 @@ from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
+from actors.rate_tokens import RateTokens, RateTokensConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.model.book_sync import SequenceRule
+from venues.rules.cme_products import Product
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
 """How a venue's rule set numbers its book updates, where not as futures do."""
@@ -64,6 +66,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("margin", MarginConfig), leverage=leverage),
             name="margin_monitor",
         ),
+        RateTokens(instruments, config.section("rate_tokens", RateTokensConfig), name="rate_tokens"),
         FundingTracker(instruments, config.section("funding", FundingConfig), name="funding_tracker"),
         PositionSynchronizer(
             instruments, venues, config.section("positions", SyncConfig), leverage, name="position_synchronizer"
@@ -73,6 +76,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             instruments,
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
             name="atomic_executor",
+            products=_products(config),
         ),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
@@ -89,6 +93,12 @@ def build_cell(config: RunConfig, sink: Sink | None = None) -> Cell:
 def sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
     """Return how the book updates of a venue are numbered."""
     return SEQUENCE_RULES.get(config.venues[venue].rules, SequenceRule.FUTURES)
+
+
+def _products(config: RunConfig) -> dict[str, Product]:
+    """Return the CME product, and with it the hours, of every instrument whose venue keeps a calendar."""
+    found = {one.id: config.venues[one.venue].simulation.product(one) for one in config.instruments.values()}
+    return {name: product for name, product in found.items() if product is not None}
 
 
 def _account_at(config: RunConfig, venue: str) -> str:

@@ -21,6 +21,7 @@ from actors.ledger import LedgerConfig
 from actors.margin_monitor import MarginConfig
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import SyncConfig
+from actors.rate_tokens import RateTokensConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type[Any]] = {
     "risk": RiskConfig,
     "executor": ExecutorConfig,
     "orders": OrderManagerConfig,
+    "rate_tokens": RateTokensConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
     "positions": SyncConfig,
@@ -59,6 +61,7 @@ ACTORS = frozenset(
         "kill_switch",
         "risk_gate",
         "margin_monitor",
+        "rate_tokens",
         "funding_tracker",
         "position_synchronizer",
         "order_manager",

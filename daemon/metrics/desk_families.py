@@ -27,7 +27,7 @@ _CALLS: Final = (
 _REFUSALS: Final = dict.fromkeys(
     (
         *(f"{guard}|{reason}" for guard in ("order", Checker.RISK) for reason in Reason),
-        *(f"{guard}|{OTHER}" for guard in (Checker.MARGIN, Checker.LIQUIDITY)),
+        *(f"{guard}|{OTHER}" for guard in (Checker.MARGIN, Checker.LIQUIDITY, Checker.RATE)),
     ),
     0,
 )
@@ -410,7 +410,7 @@ EXECUTION: Final[tuple[Family, ...]] = (
     counter(
         "guard_triggers_total",
         "guard reason",
-        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity), by reason.",
+        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity, rate), by reason.",
         _refusals,
     ),
 )

@@ -210,7 +210,7 @@ def test_a_silent_checker_denies_in_time() -> None:
     cell.tell(intent(cell))
     assert cell.states("b1") == ["planned"]
     cell.advance(2 * SECOND)
-    assert cell.why("b1") == "preflight_timeout: agreed were risk, margin"
+    assert cell.why("b1") == "preflight_timeout: agreed were risk, margin, rate"
 
 
 def test_a_basket_id_is_used_once_and_the_live_basket_is_not_touched() -> None:
