@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from actors.basket_records import LeftOpen, PartialFill
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
@@ -56,6 +57,11 @@ def _basket(update: BasketUpdate) -> str:
     return _because(f"{update.basket_id} {update.state}{closing}", update.why)
 
 
+def _partial(one: PartialFill) -> str:
+    text = f"{one.basket_id} filled unevenly by {one.unhedged:.2f}, {len(one.actions)} hedges, {one.outcome}"
+    return _because(f"{text}, lost {one.loss:.4f}", one.cause)
+
+
 def _flag(change: SetFlag) -> str:
     percent = f" {change.percent} %" if change.mode is FlagMode.CANARY else ""
     return _because(f"{change.feature} to {change.mode}{percent}, by {change.operator}", change.reason)
@@ -101,10 +107,12 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),
     KillCommand: lambda m: f"kill {m.level.name}, by {m.operator}: {m.reason}",
     KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
+    LeftOpen: lambda m: f"left open: {'; '.join(m.baskets)}",
     Liquidated: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}, mark {m.mark}",
     MarginState: _margin,
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
+    PartialFill: _partial,
     PositionMismatch: _mismatch,
     Reconciled: lambda m: f"{m.account} agrees with its venue",
     ResumeCommand: lambda m: m.reason,

@@ -12,9 +12,10 @@ from actors.flags import objection as flag_objection
 from actors.limits import TightenLimit
 from actors.risk_gate import RiskGate
 from daemon.admin import views
+from daemon.admin.basket_views import incidents
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
 from daemon.admin.desk import DeskControl, DeskView, actor
-from daemon.admin.params import LEVELS, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Screen, Seen, Since
+from daemon.admin.params import LEVELS, Arm, Drain, Flag, Follow, Kill, Limit, Listed, Newest, Screen, Seen, Since
 from daemon.admin.views import number
 
 
@@ -37,6 +38,7 @@ class DeskMethods:
             Method("positions", see, "open positions and wallets", lambda p, c: views.positions(view)),
             Method("orders", see, "orders that may still fill", self._orders, Listed),
             Method("baskets", see, "baskets at work or open", self._baskets, Listed),
+            Method("incidents", see, "legs that filled unevenly", lambda p, c: incidents(view, p.limit), Newest),
             Method("margin", see, "each account's margin", lambda p, c: views.margin(view)),
             Method("funding", see, "funding expected and paid", lambda p, c: views.funding(view)),
             Method("events", see, "what happened", lambda p, c: views.events(view, p.since, p.limit), Since),

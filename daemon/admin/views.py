@@ -24,6 +24,7 @@ from actors.order_manager import OrderManager
 from actors.order_records import Tracked
 from actors.risk_gate import RiskGate
 from actors.strategies.base import Strategy
+from daemon.admin.basket_views import cost
 from daemon.admin.desk import DeskView, actor
 from venues.model.money import to_text
 
@@ -153,6 +154,7 @@ def _basket(view: DeskView, one: Basket) -> dict[str, Any]:
         "age_ns": view.now() - one.planned_ns,
         "unhedged": number(one.unhedged),
         "why": one.why,
+        "cost": cost(view, one),
         "legs": [
             {
                 "account": leg.account,

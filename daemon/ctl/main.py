@@ -12,6 +12,7 @@ COMMANDS = {
     "positions": _SHOW,
     "orders": _SHOW,
     "baskets": _SHOW,
+    "incidents": _SHOW,
     "margin": _SHOW,
     "funding": _SHOW,
     "events": "daemon.ctl.commands:events",
@@ -66,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
         listed = add(name, said)
         listed.add_argument("--all", action="store_true", help="also the ended ones that are remembered")
         listed.add_argument("--limit", type=int, default=200, metavar="N", help="default: %(default)s")
+    incidents = add("incidents", "legs that filled unevenly, what was done, what it cost")
+    incidents.add_argument("--limit", type=int, default=50, metavar="N", help="default: the last %(default)s")
     add("margin", "each account's margin")
     add("funding", "funding expected and paid")
     events = add("events", "what happened, and what happens")
