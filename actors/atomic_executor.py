@@ -8,7 +8,6 @@ from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, leg_name, t
 from actors.basket_book import BASKET_TIMER, timer_key
 from actors.basket_placing import Placing
 from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, Terms, best, decided, must_wait, weigh
-from actors.basket_records import LeftOpen
 from actors.cell import CellRestarted
 from actors.executor_state import Placings
 from actors.lost_legs import is_foreign
@@ -407,17 +406,7 @@ class AtomicExecutor(Placing):
             if basket.state in ACTIVE:
                 basket.deadline_ns = min(basket.deadline_ns, now + self.config.stop_deadline_ns)
                 self.evaluate(now, basket)
-        self._tell_left_open(now)
-
-    def _tell_left_open(self, now: int) -> None:
-        """A stop does not close what is balanced: it says what stays, each basket with all its legs."""
-        left = [
-            f"{basket.id}: {', '.join(f'{leg.side.opposite} {leg.qty} {leg.instrument} to close' for leg in legs)}"
-            for basket in self.state.baskets.values()
-            if (legs := self.open_legs(basket))
-        ]
-        if left:
-            self.out.emit(LeftOpen(now, tuple(left)))
+        self.tell_left_open(now, self.state.baskets.values())
 
     @handles(ResumeCommand)
     def resumed(self, now: int, message: ResumeCommand) -> None:

@@ -1,6 +1,6 @@
 """Which baskets exist, which may begin, and what an ended one leaves: reservations, residuals, closed positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from actors import basket_cost
@@ -8,6 +8,7 @@ from actors.base import handles
 from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
 from actors.basket_accounts import BasketAccounts
 from actors.basket_plan import DeniedError, DenyReason, common_sizes
+from actors.basket_records import LeftOpen
 from actors.flags import FlagMode, SetFlag, flag_of, verdict
 from actors.flags import objection as flag_objection
 from actors.messages import (
@@ -195,6 +196,20 @@ class BasketBook(BasketAccounts):
                 legs.append(BasketLeg(leg.account, leg.instrument, leg.side.opposite, qty, True, leg.position_side))
         return tuple(legs)
 
+    def tell_left_open(self, now: int, baskets: Iterable[Basket]) -> None:
+        """Say which of `baskets` stay with something to close and nobody at it, each with all its legs.
+
+        A stop does not close what is balanced.
+        """
+        left = []
+        for basket in baskets:
+            legs = () if basket.closing else self.open_legs(basket)
+            if legs:
+                held = ", ".join(f"{-leg.side.sign * leg.qty.normalize():+f} {leg.instrument}" for leg in legs)
+                left.append(f"{basket.id}: {held}")
+        if left:
+            self.out.emit(LeftOpen(now, tuple(left)))
+
     def refuse(self, now: int, intent: BasketIntent, why: str) -> None:
         """Say no to an intent that never became a basket.
 
@@ -264,6 +279,8 @@ class BasketBook(BasketAccounts):
         if basket.closes is not None:
             self.hand_over(now, basket)
         self.tell_cost(now, basket)
+        if self.state.is_stopping:
+            self.tell_left_open(now, [self.state.baskets.get(basket.closes or "", basket)])
         self._retire()
 
     def _quote_no_more(self, basket: Basket) -> None:
