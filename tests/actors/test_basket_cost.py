@@ -233,7 +233,14 @@ OUTCOMES = st.builds(
     pieces=st.integers(1, 4),
     is_fill_last=st.booleans(),
 )
-PAIRS = st.sampled_from([CARRY, (buy(SPOT, "1"), sell(COARSE, "100")), (buy(PERP, "0.5"), sell(COARSE, "50"))])
+PAIRS = st.sampled_from(
+    [
+        CARRY,
+        (sell(PERP, "1"), buy(SPOT, "1")),
+        (buy(SPOT, "1"), sell(COARSE, "100")),
+        (buy(PERP, "0.5"), sell(COARSE, "50")),
+    ]
+)
 WORLDS = st.builds(
     PricedVenue,
     st.lists(OUTCOMES, max_size=14),
@@ -391,6 +398,26 @@ def test_what_a_venue_took_is_in_the_record_with_its_price_and_fee() -> None:
     cell.advance(SECOND)
     check_money(cell)
     assert [(leg.taken, leg.taken_price) for leg in costs(cell)["b1"].legs] == [(ZERO, None), (D("0.4"), D(61000))]
+
+
+def test_one_record_holds_everything_that_was_done_about_it() -> None:
+    cell = desk(ScriptedVenue([Outcome(), Outcome(ZERO)] + [Outcome(ZERO)] * 3))
+    begin(cell)
+    cell.advance(5 * SECOND)
+    (record,) = cell.seen(PartialFill)
+    assert [why.partition(" ")[0] for why in record.actions] == ["complete", "complete", "complete", "complete"]
+    assert (record.began_ns, record.cause) == (SECOND, "perp:BTCUSDT order expired")
+    assert record.ts > record.began_ns
+
+
+def test_a_close_that_breaks_leaves_an_incident_of_the_basket_it_broke() -> None:
+    cell = desk(ScriptedVenue([Outcome(), Outcome(), Outcome()] + [Outcome(ZERO)] * 9))
+    begin(cell)
+    close(cell, "b1", "c1")
+    cell.advance(60 * SECOND)
+    broken = {one.basket_id: one for one in cell.seen(Incident) if one.kind == "basket_broken"}
+    assert broken.keys() == {"b1", "c1"}
+    assert all(one.cost is not None and one.text.startswith(("no way", "deadline")) for one in broken.values())
 
 
 def test_incidents_are_kept_as_many_as_configured() -> None:

@@ -184,6 +184,7 @@ def test_a_quote_follows_its_touch_by_cancel_and_then_a_new_one() -> None:
     cell.advance(QUOTE_NS)
     move(cell, SPOT, "60005.00", "60006.00")
     spot = [order for order in submits(cell) if order.instrument == SPOT.id]
+    assert cell.executor.state.baskets["b1"].why == ""
     assert [(order.price, order.qty) for order in spot] == [(D("60000.00"), D(1)), (D("60005.00"), D("0.75"))]
     assert len(cell.venue.resting()) == 1
 
@@ -225,7 +226,9 @@ def test_nothing_is_quoted_on_a_leg_whose_last_quote_may_still_fill() -> None:
     cell.advance(QUOTE_NS)
     move(cell, SPOT, "60000.50", "60001.00")
     cell.advance(3 * SECOND)
+    move(cell, SPOT, "60000.60", "60001.00")
     assert len(submits(cell)) == 1
+    assert len(cell.seen(CancelRequest)) == 1
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,19 @@ def test_quoting_ends_before_the_deadline_with_time_left_for_hedges() -> None:
     cell.advance(1)
     assert cell.venue.resting() == []
     assert cell.states("b1")[-1] == "flat"
+
+
+def test_a_spent_budget_ends_quoting() -> None:
+    cell = desk(ScriptedVenue(by_instrument={PERP.id: [Outcome(is_lost=True, arrives=False)]}, failing_queries=8))
+    quoting(cell, risk_budget=D(60_000))
+    hit(cell, "0.5")
+    # Half a bitcoin is 30,000: after two seconds it is spent, long before the last call.
+    cell.advance(3 * SECOND)
+    assert cell.incidents() == ["risk_budget"]
+    assert cell.venue.resting() == []
+    cell.advance(20 * SECOND)
+    assert cell.venue.net_base() == ZERO
+    assert len([order for order in submits(cell) if order.tif is TimeInForce.GTX]) == 1
 
 
 def test_the_number_of_quotes_is_bounded() -> None:
@@ -303,6 +319,17 @@ def test_takers_are_bounded_from_the_touch_of_their_own_moment() -> None:
     taker = submits(cell)[-1]
     # 10 bps under 60500.0, rounded up to a tick: 60439.5 rather than 59950.0.
     assert (taker.instrument, taker.side, taker.price) == (PERP.id, Side.SELL, D("60439.5"))
+
+
+def test_a_takers_hedge_is_bounded_from_the_touch_at_which_it_began() -> None:
+    cell = desk(ScriptedVenue(by_instrument={PERP.id: [Outcome(ZERO), Outcome(ZERO)]}))
+    quoting(cell)
+    cell.advance(5 * SECOND)
+    move(cell, PERP, "60500.0", "60500.5")
+    hit(cell, "1")
+    cell.advance(SECOND // 5)
+    # 20 bps under 60500.0 after the first miss.
+    assert submits(cell)[2].price == D("60379.0")
 
 
 def test_a_snapshot_in_the_middle_of_quoting_comes_back_equal() -> None:
