@@ -179,7 +179,7 @@ def test_a_choice_is_told_with_the_prices_of_both_ways() -> None:
     complete, trim = decision.options
     # Buy spot at 60031 instead of 60001, for 10 bps; or buy the perpetual back one tick of 0.5 above its sale, for 5
     # bps, and give 2 bps up.
-    assert (complete.kind, complete.slippage, complete.fees, complete.forgone) == ("complete", 30, D("60.031"), 0)
+    assert (complete.kind, complete.slippage, complete.fees, complete.forgone) == ("complete", D(30), D("60.031"), ZERO)
     assert (trim.kind, trim.slippage, trim.fees, trim.forgone) == ("trim", D("0.5"), D("30.00525"), D("12.0021"))
     assert (decision.chosen, decision.net) == ("trim", {"BTC": D(-1)})
     assert "complete covers 1.0000 for 90.0310" in decision.why
@@ -274,10 +274,10 @@ def play(cell: Harness, legs: tuple[BasketLeg, ...], placement: Placement, hits:
     for held in list(cell.venue.orders.values())[:late]:
         lot = SPECS[held.command.instrument].lot_size
         left = held.command.qty - held.filled
-        qty = left // 2 // lot * lot
-        if qty and held.status.is_terminal:
-            held.filled += qty
-            cell.feed(*cell.venue._fills(cell.now, held.command, [qty]))
+        part = left // 2 // lot * lot
+        if part and held.status.is_terminal:
+            held.filled += part
+            cell.feed(*cell.venue._fills(cell.now, held.command, [part]))
     cell.advance(120 * SECOND)
 
 

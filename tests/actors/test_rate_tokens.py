@@ -17,7 +17,7 @@ class Desk:
     def __init__(self, **given: object) -> None:
         self.actor = RateTokens(SPECS, RateTokensConfig(**given))  # type: ignore[arg-type]
         self.said: list[PreflightReply] = []
-        self.actor.out.emit = self.said.append  # type: ignore[method-assign, assignment]
+        self.actor.out.emit = self.said.append  # type: ignore[assignment]
 
     def ask(self, now: int, basket: str, legs: tuple[BasketLeg, ...] = CARRY, closes: str | None = None) -> str:
         """Return the reasons against a basket, empty for a yes."""

@@ -1,6 +1,5 @@
 """Public threads on baskets that went wrong elsewhere, each as a test of its own (facts/execution.md, section 2)."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,18 +9,18 @@ from cell_harness import COARSE, PERP, SECOND, SPECS, SPOT, D, Harness, Outcome,
 
 from actors.basket_plan import ExecutorConfig
 from actors.basket_records import LeftOpen, PartialFill
-from actors.dispatcher import Dispatcher
-from actors.ledger import Ledger, LedgerConfig
 from actors.messages import (
     BasketIntent,
     BasketLeg,
-    BasketUpdate,
+    BookView,
     CancelRequest,
+    Checker,
     KillTrigger,
     OrderApproved,
     OrderDenied,
     OrderRequest,
     Placement,
+    PositionUpdate,
     PreflightReply,
     PreflightRequest,
     StopCommand,
@@ -30,12 +29,13 @@ from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO
-from venues.model.order import Side, TimeInForce
+from venues.model.order import PositionSide, Side, TimeInForce
 from venues.port import (
     CancelOrder,
     CancelRejected,
     InstrumentState,
     InstrumentStatus,
+    Message,
     OrderFilled,
     RejectReason,
     SubmitOrder,
@@ -120,35 +120,24 @@ def test_thread_05_a_close_that_is_asked_for_again_never_opens() -> None:
 
 
 class Gate:
-    """The real risk gate and ledger, with a position of the account."""
+    """The real risk gate with a position of the account."""
 
     def __init__(self) -> None:
-        accounts = {"acc": "perp"}
-        self.gate = RiskGate(SPECS, accounts, RiskConfig(starts_read_only=False), name="risk_gate")
-        self.ledger = Ledger(SPECS, {"acc": {"USDT": D(10**6)}}, LedgerConfig(), name="ledger")
-        self.cell = Harness(self.gate, self.ledger)
-        # The harness answers for a gate as well: leave only the real one.
-        self.cell.desk.state.silent = []
-        self.dispatcher: Dispatcher = self.cell.dispatcher
-        self.cell.quote(PERP, "60010.0", "60010.5")
-        self.cell.quote(COARSE, "60020.0", "60020.5")
+        self.gate = RiskGate(SPECS, {"acc": "perp"}, RiskConfig(starts_read_only=False))
+        self.said: list[Message] = []
+        self.gate.out.emit = self.said.append
+        self.gate.handle(SECOND, BookView(SECOND, PERP.id, 600100, 100, 600105, 100))
 
     def hold(self, qty: str) -> None:
-        side = Side.BUY if D(qty) > 0 else Side.SELL
-        fill = OrderFilled(
-            self.cell.now, "acc", PERP.id, "x", "x", f"t{qty}", side, D(60010), abs(D(qty)), Liquidity.TAKER, ZERO,
-            "USDT", FillReason.TAKER,
-        )  # fmt: skip
-        self.cell.feed(fill)
+        both = PositionSide.BOTH
+        self.gate.handle(SECOND, PositionUpdate(SECOND, "acc", PERP.id, both, D(qty), D(60010), ZERO))
 
-    def ask(self, name: str, qty: str, closes: str = "b") -> tuple[str, ...]:
+    def ask(self, name: str, qty: str) -> tuple[str, ...]:
         """Return the gate's reasons against a close that buys back `qty`."""
-        answers: list[PreflightReply] = []
-        self.gate.out.emit, before = answers.append, self.gate.out.emit  # type: ignore[assignment]
         leg = BasketLeg("acc", PERP.id, Side.BUY, D(qty), reduce_only=True)
-        self.gate.handle(self.cell.now, PreflightRequest(self.cell.now, name, "s", (leg,), D(10), closes))
-        self.gate.out.emit = before
-        return answers[0].reasons
+        self.gate.handle(SECOND, PreflightRequest(SECOND, name, "s", (leg,), D(10), "b"))
+        (reply,) = [one for one in self.said if isinstance(one, PreflightReply) and one.basket_id == name]
+        return reply.reasons
 
 
 def test_thread_05_two_closes_do_not_count_on_the_same_position() -> None:
@@ -276,19 +265,15 @@ def test_thread_12_a_stop_in_the_middle_of_a_close_finishes_both_legs() -> None:
     assert cell.seen(LeftOpen) == []
 
 
-def gate_of(cell_now: int) -> RiskGate:
-    gate = RiskGate(SPECS, {"acc": "spot"}, RiskConfig(starts_read_only=False))
-    gate.handle(cell_now, StopCommand(cell_now, "end"))
-    return gate
-
-
 def test_thread_13_no_order_of_whomever_opens_during_a_shutdown() -> None:
     """hummingbot #8075: new orders placed *during* shutdown: gate at the gateway, not in the strategy."""
-    gate, said = gate_of(SECOND), []
-    gate.out.emit = said.append  # type: ignore[method-assign, assignment]
-    leg = {"account": "acc", "instrument": SPOT.id, "side": Side.BUY, "qty": D(1), "price": D(60000)}
+    gate = RiskGate(SPECS, {"acc": "spot"}, RiskConfig(starts_read_only=False))
+    said: list[Message] = []
+    gate.out.emit = said.append
+    gate.handle(SECOND, StopCommand(SECOND, "end"))
     for tif in (TimeInForce.GTX, TimeInForce.GTC, TimeInForce.IOC):
-        gate.handle(SECOND, OrderRequest(SECOND, f"r{tif}", "s", "", **leg, tif=tif))  # type: ignore[arg-type]
+        order = OrderRequest(SECOND, f"r{tif}", "s", "", "acc", SPOT.id, Side.BUY, D(1), price=D(60000), tif=tif)
+        gate.handle(SECOND, order)
     assert not [one for one in said if isinstance(one, OrderApproved)]
     denied = [one for one in said if isinstance(one, OrderDenied)]
     assert all(any(why.startswith("stopping") for why in one.reasons) for one in denied)
@@ -299,10 +284,10 @@ def test_thread_13_no_order_of_whomever_opens_during_a_shutdown() -> None:
 def test_thread_13_a_basket_that_was_checked_before_the_stop_is_not_placed_after_it(placement: Placement) -> None:
     """hummingbot #8075: what was decided before is not sent after."""
     cell = desk()
-    cell.desk.state.silent = ["liquidity"]  # type: ignore[list-item]
+    cell.desk.state.silent = [Checker.LIQUIDITY]
     begin(cell, placement=placement)
     cell.tell(StopCommand(cell.now, "end"))
-    cell.tell(PreflightReply(cell.now, "b1", "liquidity", True))  # type: ignore[arg-type]
+    cell.tell(PreflightReply(cell.now, "b1", Checker.LIQUIDITY, True))
     assert submits(cell) == []
     assert cell.why("b1").startswith("stopping")
 
@@ -378,9 +363,12 @@ def test_thread_16_hedges_wait_out_a_closure_without_burning_attempts() -> None:
     halted = Outcome(is_rejected=True, reason=RejectReason.HALTED)
     cell = desk(ScriptedVenue([Outcome(), Outcome(ZERO), *[halted] * 100]))
     both = [SPOT.id, PERP.id]
-    cell.on_submit = lambda order: [  # type: ignore[assignment, func-returns-value]
-        cell.dispatcher.offer(InstrumentStatus(cell.now, name, InstrumentState.HALT)) for name in both
-    ]
+
+    def halt(order: SubmitOrder) -> None:
+        for name in both:
+            cell.dispatcher.offer(InstrumentStatus(cell.now, name, InstrumentState.HALT))
+
+    cell.on_submit = halt
     cell.desk.state.dead = set(both)
     begin(cell, deadline_ns=3_600 * SECOND, risk_budget=D(10**12))
     cell.advance(3_000 * SECOND)
@@ -409,10 +397,6 @@ def test_thread_17_a_baskets_orders_fills_and_news_are_routed_by_its_id() -> Non
         assert cell.executor.state.baskets[f"b{number}"].filled() == (D("0.1"), D("-0.1"))
 
 
-def ends(cell: Harness) -> Callable[[str], str]:
-    return lambda name: [one.state for one in cell.seen(BasketUpdate) if one.basket_id == name][-1]
-
-
 def test_thread_17_both_legs_of_a_flatten_belong_to_one_close() -> None:
     """Lean #9292: two closers of one group would close it twice."""
     cell = desk(ScriptedVenue([Outcome(), Outcome(), Outcome(is_lost=True), Outcome()], failing_queries=3))
@@ -421,5 +405,5 @@ def test_thread_17_both_legs_of_a_flatten_belong_to_one_close() -> None:
     legs = cell.executor.open_legs(cell.executor.state.baskets["b1"])
     cell.tell(BasketIntent(cell.now, "c2", "s", legs, "b1"))
     cell.advance(20 * SECOND)
-    assert (ends(cell)("c1"), ends(cell)("c2"), ends(cell)("b1")) == ("balanced", "denied", "flat")
+    assert (cell.states("c1")[-1], cell.states("c2")[-1], cell.states("b1")[-1]) == ("balanced", "denied", "flat")
     assert len(submits(cell)) == 4
