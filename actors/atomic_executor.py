@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from actors.base import handles
-from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, leg_name, to_message
+from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, leg_name
 from actors.basket_book import BASKET_TIMER, timer_key
 from actors.basket_placing import Placing
 from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, Terms, best, decided, must_wait, weigh
@@ -23,7 +23,6 @@ from actors.messages import (
     OrderDenied,
     OrderUpdate,
     PreflightReply,
-    PreflightRequest,
     ResumeCommand,
     StopCommand,
 )
@@ -59,17 +58,8 @@ class AtomicExecutor(Placing):
             self.refuse(now, intent, str(error))
             return
         self.publish(now, basket)
-        self.out.emit(
-            PreflightRequest(
-                now,
-                basket.id,
-                basket.strategy,
-                tuple(to_message(leg) for leg in basket.legs),
-                basket.max_slippage_bps,
-                basket.closes,
-            )
-        )
         self.out.timer(timer_key(basket), min(basket.deadline_ns, now + self.config.preflight_timeout_ns))
+        self.prepare(now, basket)
 
     @handles(PreflightReply)
     def checked(self, now: int, reply: PreflightReply) -> None:
@@ -84,7 +74,7 @@ class AtomicExecutor(Placing):
         if len(basket.agreed) == len(self.config.checkers):
             basket.apply(BasketEvent.RESERVE)
             self.publish(now, basket)
-            self.begin(now, basket)
+            self.place(now, basket)
 
     # Orders
 
@@ -286,8 +276,8 @@ class AtomicExecutor(Placing):
         basket.depth[reply.instrument] = reply
         if basket.depth_awaited:
             return
-        if basket.state is BasketState.RESERVED:
-            self.place(now, basket)
+        if basket.state is BasketState.PLANNED:
+            self.ask_checkers(now, basket)
             return
         if basket.state not in ACTIVE:
             return
@@ -384,14 +374,14 @@ class AtomicExecutor(Placing):
     def feed_changed(self, now: int, status: FeedStatus) -> None:
         self.state.live[status.instrument] = status.is_live
         self.state.touches.pop(status.instrument, None)
-        self.requote(now, status.instrument)
+        self.review_quotes(now)
 
     @handles(InstrumentStatus)
     def trading_changed(self, now: int, status: InstrumentStatus) -> None:
         """Remember what does not trade, and take up what waited for it once it does."""
         if status.state is not InstrumentState.OPEN:
             self.state.trading[status.instrument] = status.state
-            self.requote(now, status.instrument)
+            self.review_quotes(now)
         elif self.state.trading.pop(status.instrument, None) is not None:
             for basket in list(self.state.baskets.values()):
                 if basket.state in ACTIVE and any(leg.instrument == status.instrument for leg in basket.legs):
@@ -417,6 +407,8 @@ class AtomicExecutor(Placing):
         for basket in list(self.state.baskets.values()):
             if basket.state in ACTIVE:
                 self._forget_depth(basket)
+                # Nothing may rest on what has yet to be reconciled.
+                basket.is_quoted_out = True
                 self.evaluate(now, basket)
             elif basket.state in (BasketState.PLANNED, BasketState.RESERVED):
                 self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: the cell restarted")
@@ -425,6 +417,7 @@ class AtomicExecutor(Placing):
     @handles(KillState)
     def kill_changed(self, now: int, message: KillState) -> None:
         self.state.kill_level = message.level
+        self.review_quotes(now)
         if message.level >= KillLevel.CANCEL_ALL:
             for basket in list(self.state.baskets.values()):
                 self.evaluate(now, basket)

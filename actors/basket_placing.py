@@ -2,14 +2,26 @@
 
 from decimal import Decimal
 
+from actors.base import handles
 from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg, to_message
 from actors.basket_plan import DeniedError, DenyReason, PlannedOrder, is_sendable, may_complete
+from actors.flags import FlagMode, SetFlag, verdict
 from actors.leg_order import leads, owed
 from actors.liquidity import worst_ticks
 from actors.lost_legs import LostLegs
-from actors.messages import BasketState, CancelRequest, DepthRequest, KillLevel, OrderRequest, Placement
+from actors.messages import (
+    MARKET_CHANNEL,
+    BasketState,
+    CancelRequest,
+    DepthRequest,
+    KillLevel,
+    OrderRequest,
+    Placement,
+    PreflightRequest,
+)
 from venues.model.money import ZERO, round_to_step
 from venues.model.order import OrderType, Side, TimeInForce
+from venues.port import VenueDown
 
 _PLACING = (BasketState.WORKING, BasketState.HEDGING)
 
@@ -21,12 +33,31 @@ class Placing(LostLegs):
     out. What is less waits for more. A follower that misses is a hedge like any other.
     """
 
-    def begin(self, now: int, basket: Basket) -> None:
-        """Place a basket that all checkers agreed to; who leads may have to be asked of the books first."""
+    def prepare(self, now: int, basket: Basket) -> None:
+        """Find out who leads, of which the books may have to be asked, and then ask all checkers."""
         if basket.placement is Placement.SIMULTANEOUS or basket.is_ordered:
-            self.place(now, basket)
+            self.ask_checkers(now, basket)
         else:
             self.ask_depth(now, basket)
+
+    def ask_checkers(self, now: int, basket: Basket) -> None:
+        if basket.placement is not Placement.SIMULTANEOUS:
+            basket.leads = leads(basket, self.instruments, self.state.placings)
+        basket.depth.clear()
+        self.out.emit(
+            PreflightRequest(
+                now,
+                basket.id,
+                basket.strategy,
+                tuple(to_message(leg) for leg in basket.legs),
+                basket.max_slippage_bps,
+                basket.closes,
+                self._makers(basket),
+            )
+        )
+
+    def _makers(self, basket: Basket) -> tuple[int, ...]:
+        return tuple(basket.leads) if basket.placement is Placement.MAKER_TAKER else ()
 
     def ask_depth(self, now: int, basket: Basket) -> None:
         """Ask for the depth of every leg; `depth_awaited` is empty again when all of them came."""
@@ -47,7 +78,10 @@ class Placing(LostLegs):
             if self.state.kill_level >= KillLevel.REDUCE_ONLY and basket.closes is None:
                 raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
             is_shadow = basket.closes is None and self.is_shadow(basket.id, basket.strategy)
-            orders = [self._first_order(index, leg, basket) for index, leg in enumerate(basket.legs)]
+            for leg in basket.legs:
+                self._arrive(leg)
+            makers = self._makers(basket)
+            orders = [self._first_order(i, leg, basket) for i, leg in enumerate(basket.legs) if i not in makers]
             if is_shadow:
                 legs = (f"{o.side} {o.qty} {basket.legs[o.leg].instrument} at {o.price}" for o in orders)
                 self.incident(now, "shadow", basket.id, "; ".join(legs))
@@ -55,28 +89,26 @@ class Placing(LostLegs):
         except DeniedError as error:
             self.deny(now, basket, str(error))
             return
-        if basket.placement is not Placement.SIMULTANEOUS:
-            basket.leads = leads(basket, self.instruments, self.state.placings)
-        basket.depth.clear()
         basket.apply(BasketEvent.PLACE)
         basket.placed_ns = now
         self.take_residual(basket)
         self.mark(now, basket)
         self.publish(now, basket)
-        if basket.placement is Placement.MAKER_TAKER:
-            for index in basket.leads:
-                self.state.quoting.setdefault(basket.legs[index].instrument, []).append(basket.id)
-            self.quote(now, basket)
-        else:
-            for order in orders:
-                if not basket.leads or order.leg in basket.leads:
-                    self.send(now, basket, order, is_first=True)
+        for index in makers:
+            self.state.quoting.setdefault(basket.legs[index].instrument, []).append(basket.id)
+        self.quote(now, basket)
+        for order in orders:
+            if not basket.leads or order.leg in basket.leads:
+                self.send(now, basket, order, is_first=True)
         self.schedule(now, basket)
+
+    def _arrive(self, leg: Leg) -> None:
+        """Note the touch at which the leg is placed. Raises DeniedError without a live book."""
+        spec, touch = self.instruments[leg.instrument], self.touch(leg.instrument)
+        leg.arrival_bid, leg.arrival_ask = spec.price(touch.bid), spec.price(touch.ask)
 
     def _first_order(self, index: int, leg: Leg, basket: Basket) -> PlannedOrder:
         spec = self.instruments[leg.instrument]
-        touch = self.touch(leg.instrument)
-        leg.arrival_bid, leg.arrival_ask = spec.price(touch.bid), spec.price(touch.ask)
         base = leg.target * spec.multiplier
         return PlannedOrder(index, False, leg.side, leg.target, spec.price(self._bound(leg, basket)), base, ZERO)
 
@@ -206,7 +238,7 @@ class Placing(LostLegs):
 
     def requote(self, now: int, instrument: str) -> None:
         """Follow a touch that moved, or a book that is live no more."""
-        for name in self.state.quoting.get(instrument, ()):
+        for name in () if self.state.is_guarded else self.state.quoting.get(instrument, ()):
             basket = self.state.baskets[name]
             for index in basket.leads:
                 if basket.legs[index].instrument == instrument:
@@ -222,9 +254,25 @@ class Placing(LostLegs):
             or basket.misses * 2 >= self.config.hedge_attempts
             or self.state.is_stopping
             or self.state.kill_level >= level
+            or (basket.closes is None and self._is_flagged_off(basket))
             or not may_complete(basket)
             or not any(self._to_quote(basket, index) for index in basket.leads)
         )
+
+    def _is_flagged_off(self, basket: Basket) -> bool:
+        mode, _ = verdict(self.state.flags, basket.strategy, basket.id)
+        return mode in (FlagMode.DISABLED, FlagMode.SHADOW)
+
+    @handles(SetFlag)
+    def flag_set(self, now: int, message: SetFlag) -> None:
+        super().flag_set(now, message)
+        self.review_quotes(now)
+
+    def review_quotes(self, now: int) -> None:
+        """Look at once at what is quoted: a quote that should not stand any more may fill at any moment."""
+        for basket in list(self.state.baskets.values()):
+            if self.may_quote(basket):
+                self.evaluate(now, basket)
 
     def _to_quote(self, basket: Basket, index: int) -> Decimal:
         """Return what is left to quote of a lead, in whole lots; 0 when no venue would take it."""
@@ -244,14 +292,28 @@ class Placing(LostLegs):
         It is bounded by what a taker might have paid at the beginning, and by the leg's own limit.
         """
         view = self.state.touches.get(leg.instrument)
-        if view is None or basket.is_quoted_out or basket.is_uneven or not self.state.live.get(leg.instrument, False):
+        if view is None or basket.is_quoted_out or basket.is_uneven or not all(map(self._is_tradable, basket.legs)):
             return None
         spec = self.instruments[leg.instrument]
         own = view.bid if leg.side is Side.BUY else view.ask
         worst = worst_ticks(spec, to_message(leg), spec.ticks(leg.arrival_touch), basket.max_slippage_bps)
-        if (own - worst) * leg.side.sign > 0 or leg.instrument in self.state.trading:
-            return None
-        return spec.price(own)
+        return None if (own - worst) * leg.side.sign > 0 else spec.price(own)
+
+    def _is_tradable(self, leg: Leg) -> bool:
+        """Whether the leg's book is good and its market open: a quote whose fill could not be taken must not stand."""
+        return self.state.live.get(leg.instrument, False) and leg.instrument not in self.state.trading
+
+    @handles(VenueDown)
+    def venue_down(self, now: int, down: VenueDown) -> None:
+        """End all quoting that a venue has a part in: once it is back it must be reconciled before it is traded at.
+
+        Whether books can be believed is told apart.
+        """
+        for basket in [] if down.channel == MARKET_CHANNEL else list(self.state.baskets.values()):
+            is_there = any(self.instruments[leg.instrument].venue == down.venue for leg in basket.legs)
+            if is_there and self.may_quote(basket):
+                basket.is_quoted_out = True
+                self.evaluate(now, basket)
 
     def _quote_leg(self, now: int, basket: Basket, index: int) -> None:
         leg = basket.legs[index]

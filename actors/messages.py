@@ -161,7 +161,10 @@ class Checker(StrEnum):
 
 @message()
 class PreflightRequest(Message):
-    """Ask every Checker about a whole basket; a yes reserves what the basket needs."""
+    """Ask every Checker about a whole basket; a yes reserves what the basket needs.
+
+    `makers` are the legs, by index, that will only be quoted: nothing is taken from their books.
+    """
 
     ts: int
     basket_id: str
@@ -169,6 +172,7 @@ class PreflightRequest(Message):
     legs: tuple[BasketLeg, ...]
     max_slippage_bps: Decimal
     closes: str | None = None
+    makers: tuple[int, ...] = ()
 
 
 @message()

@@ -8,21 +8,34 @@ from cell_harness import COARSE, PERP, SECOND, SPOT, D, Harness, Outcome, Script
 
 from actors.atomic_executor import AtomicExecutor
 from actors.basket_plan import ExecutorConfig
+from actors.cell import CellRestarted
+from actors.control import GuardStatus
 from actors.executor_state import Placings
+from actors.flags import FlagMode, SetFlag
 from actors.messages import (
     BasketIntent,
     BasketLeg,
     CancelRequest,
+    FeedStatus,
     KillLevel,
     KillState,
     OrderRequest,
     Placement,
+    PreflightRequest,
     StopCommand,
 )
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import Side, TimeInForce
-from venues.port import InstrumentState, InstrumentStatus, SubmitOrder
+from venues.model.order import OrderStatus, Side, TimeInForce
+from venues.port import (
+    CancelOrder,
+    InstrumentState,
+    InstrumentStatus,
+    Message,
+    OrderCanceled,
+    SubmitOrder,
+    VenueDown,
+)
 
 CARRY = (buy(SPOT, "1"), sell(PERP, "1"))
 QUOTE_NS = ExecutorConfig().requote_ns
@@ -217,6 +230,71 @@ def test_the_legs_own_limit_bounds_its_quote() -> None:
     cell.advance(QUOTE_NS)
     move(cell, SPOT, "60003.00", "60004.00")
     assert cell.venue.resting() == []
+
+
+def test_a_makers_limit_may_lie_inside_the_spread_and_waits_for_the_market_outside_it() -> None:
+    cell = desk()
+    quoting(cell, buy(SPOT, "1", limit="60000.00"), sell(PERP, "1"))
+    assert [order.price for order in cell.venue.resting()] == [D("60000.00")]
+    below = desk()
+    quoting(below, buy(SPOT, "1", limit="59999.99"), sell(PERP, "1"))
+    assert below.venue.resting() == []
+    move(below, SPOT, "59999.00", "60000.00")
+    assert [order.price for order in below.venue.resting()] == [D("59999.00")]
+
+
+def test_the_checkers_are_told_which_legs_take_nothing() -> None:
+    cell = desk()
+    cell.depth(PERP, [("60010.0", "1")], [("60010.5", "1")])
+    for number, placement in enumerate(Placement):
+        begin(cell, placement=placement, basket=f"b{number}")
+    assert [one.makers for one in cell.seen(PreflightRequest)] == [(), (), (1,)]
+
+
+def test_a_basket_whose_depth_does_not_come_is_not_begun() -> None:
+    cell = desk()
+    cell.desk.state.is_mute = True
+    begin(cell, placement=Placement.SEQUENTIAL)
+    cell.advance(2 * SECOND)
+    assert cell.why("b1") == "preflight_timeout: agreed were none"
+    assert cell.executor.state.depth_refs == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SetFlag(SECOND, "me", "global", FlagMode.DISABLED),
+        SetFlag(SECOND, "me", "s", FlagMode.SHADOW),
+        KillState(SECOND, KillLevel.REDUCE_ONLY, "test", ""),
+        FeedStatus(SECOND, SPOT.id, False, "gap"),
+        FeedStatus(SECOND, PERP.id, False, "gap"),
+        InstrumentStatus(SECOND, PERP.id, InstrumentState.HALT),
+        VenueDown(SECOND, "perp", "orders"),
+        VenueDown(SECOND, "spot"),
+        CellRestarted(SECOND, 1, "x", "y"),
+    ],
+)
+def test_a_quote_that_must_not_stand_is_taken_back_at_once(message: Message) -> None:
+    cell = desk()
+    quoting(cell)
+    (order,) = cell.venue.resting()
+    cell.tell(message)
+    assert next(one for one in cell.commands if isinstance(one, CancelOrder)).client_order_id == order.client_order_id
+
+
+def test_nothing_is_quoted_while_the_guard_is_in_charge() -> None:
+    cell = desk()
+    quoting(cell)
+    cell.tell(GuardStatus(cell.now, True, True))
+    (order,) = cell.venue.resting()
+    cell.venue.orders[order.client_order_id].status = OrderStatus.CANCELED
+    key = (order.account, order.instrument, order.client_order_id)
+    cell.feed(OrderCanceled(cell.now, *key, ZERO))
+    cell.advance(QUOTE_NS)
+    move(cell, SPOT, "60000.50", "60001.00")
+    assert len(submits(cell)) == 1
+    cell.tell(GuardStatus(cell.now, True, False))
+    assert len(submits(cell)) == 2
 
 
 def test_nothing_is_quoted_on_a_leg_whose_last_quote_may_still_fill() -> None:

@@ -101,6 +101,7 @@ class DeskState:
     bids: dict[str, Levels] = field(factory=dict)
     asks: dict[str, Levels] = field(factory=dict)
     dead: set[str] = field(factory=set)
+    is_mute: bool = False
     silent: list[Checker] = field(factory=list)
     refusing: dict[str, str] = field(factory=dict)
     denying: Callable[[OrderRequest], str] = lambda request: ""
@@ -125,6 +126,8 @@ class FakeDesk(Actor):
     @handles(DepthRequest)
     def depth(self, now: int, request: DepthRequest) -> None:
         name = request.instrument
+        if self.state.is_mute:
+            return
         if name in self.state.dead:
             self.out.emit(DepthReply(now, request.ref, name, False))
             return
