@@ -310,15 +310,6 @@ class Basket:
             for leg in self.legs
         )
 
-    def cost(self, specs: Mapping[str, Instrument]) -> Decimal:
-        """Return slippage against the arrival mids plus fees, in quote; fees in a third asset are left out."""
-        total = ZERO
-        for leg in self.legs:
-            spec = specs[leg.instrument]
-            total += leg.slippage(spec) + leg.fees.get(spec.quote, ZERO)
-            total += leg.fees.get(spec.base, ZERO) * leg.arrival_mid
-        return total
-
 
 def new_leg(leg: BasketLeg, qty: Decimal, *, is_close: bool) -> Leg:
     return Leg(
