@@ -128,7 +128,8 @@ class AtomicExecutor(Placing):
             if child.filled < child.qty and not child.is_leaving:
                 basket.why = update.why or f"{leg_name(basket, child)} {update.status}"
                 if update.reject_reason is RejectReason.HALTED:
-                    basket.retry_at = now + self.config.closed_retry_ns
+                    # An attempt that cannot be made is none; what still trades is looked at anew.
+                    self.state.halted_until[update.instrument] = now + self.config.closed_retry_ns
                 else:
                     self._missed(now, basket, child, is_refused=update.status is OrderStatus.REJECTED)
         self._go_on(now, basket)
@@ -273,7 +274,9 @@ class AtomicExecutor(Placing):
         basket = self.state.baskets.get(self.state.depth_refs.pop(reply.ref, ""))
         if basket is None or basket.depth_awaited.pop(reply.ref, None) is None:
             return
-        basket.depth[reply.instrument] = reply
+        is_shut = basket.state in ACTIVE and self.shut(now, reply.instrument)
+        dead = DepthReply(reply.ts, reply.ref, reply.instrument, False)
+        basket.depth[reply.instrument] = dead if is_shut else reply
         if basket.depth_awaited:
             return
         if basket.state is BasketState.PLANNED:
@@ -382,7 +385,9 @@ class AtomicExecutor(Placing):
         if status.state is not InstrumentState.OPEN:
             self.state.trading[status.instrument] = status.state
             self.review_quotes(now)
-        elif self.state.trading.pop(status.instrument, None) is not None:
+            return
+        self.state.halted_until.pop(status.instrument, None)
+        if self.state.trading.pop(status.instrument, None) is not None:
             for basket in list(self.state.baskets.values()):
                 if basket.state in ACTIVE and any(leg.instrument == status.instrument for leg in basket.legs):
                     basket.retry_at = now

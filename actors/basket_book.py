@@ -117,7 +117,9 @@ class BasketBook(BasketAccounts):
         if spec is None:
             raise DeniedError(DenyReason.UNKNOWN_INSTRUMENT, leg.instrument)
         if spec.inverse:
-            raise DeniedError(DenyReason.INVERSE_LEG, f"{spec.id}: a contract has no fixed base quantity")
+            raise DeniedError(
+                DenyReason.INVERSE_LEG, f"{spec.id}: its base quantity follows from its fills, none cancels before"
+            )
         if not leg.qty.is_finite() or leg.qty <= ZERO:
             raise DeniedError(DenyReason.BAD_PARAMETER, f"{spec.id}: quantity {leg.qty}")
         if leg.limit_price is not None and not (leg.limit_price.is_finite() and leg.limit_price > ZERO):
@@ -143,10 +145,10 @@ class BasketBook(BasketAccounts):
             raise DeniedError(DenyReason.CLOSURE, f"{spec.id} {why}")
 
     def shut(self, now: int, instrument: str) -> bool:
-        """Whether an instrument does not trade now, by its venue's word or by its calendar."""
-        return instrument in self.state.trading or bool(
-            closure(self.instruments[instrument], self.products.get(instrument), now, now)
-        )
+        """Whether an instrument does not trade now: by its venue's word, by a refusal just now, or by its calendar."""
+        if instrument in self.state.trading or now < self.state.halted_until.get(instrument, 0):
+            return True
+        return bool(closure(self.instruments[instrument], self.products.get(instrument), now, now))
 
     def _check_size(self, leg: BasketLeg, qty: Decimal) -> None:
         why = self._size_objection(leg, qty)

@@ -44,7 +44,8 @@ class ExecutorState:
     """`residuals` are signed base quantities by `residual_key`; the next basket with that key takes them over.
 
     `quoting` are the baskets with a maker leg, by its instrument; `trading` what is known of instruments that do not
-    trade now; `placings` how first orders fared, by instrument. `incidents` are the last partial fills, oldest first.
+    trade now, `halted_until` (ns) those that refused an order for it; `placings` how first orders fared, by
+    instrument. `incidents` are the last partial fills, oldest first.
     """
 
     baskets: dict[str, Basket] = field(factory=dict)
@@ -65,4 +66,5 @@ class ExecutorState:
     incidents: list[PartialFill] = field(factory=list)
     quoting: dict[str, list[str]] = field(factory=dict)
     trading: dict[str, InstrumentState] = field(factory=dict)
+    halted_until: dict[str, int] = field(factory=dict)
     placings: dict[str, Placings] = field(factory=dict)

@@ -144,15 +144,30 @@ def test_with_every_leg_halted_the_basket_waits_and_goes_on_where_it_was() -> No
     assert submits(cell)[2].price == D("60061.00")
 
 
-def test_an_order_refused_for_a_halt_is_no_missed_attempt_and_does_not_give_up_completing() -> None:
-    halted = Outcome(is_rejected=True, reason=RejectReason.HALTED)
-    cell = desk("2026-01-14T15:00:00", ScriptedVenue(by_instrument={SPOT.id: [Outcome(ZERO), halted, halted]}))
+HALTED = Outcome(is_rejected=True, reason=RejectReason.HALTED)
+
+
+def test_a_leg_that_is_refused_for_a_halt_has_the_other_taken_back_at_once() -> None:
+    cell = desk("2026-01-14T15:00:00", ScriptedVenue(by_instrument={SPOT.id: [HALTED]}))
     begin(cell)
-    cell.advance(5 * SECOND)
-    assert cell.states("b1")[-1] == "balanced"
+    assert cell.states("b1") == ["planned", "reserved", "working", "unwinding", "flat"]
     assert cell.executor.state.baskets["b1"].misses == 0
-    tries = [order.ts for order in submits(cell) if order.instrument == SPOT.id]
-    assert [b - a for a, b in pairwise(tries[1:])] == [SECOND, SECOND]
+    assert cell.venue.positions() == {COARSE.id: ZERO}
+
+
+def test_refusals_for_a_halt_are_no_attempts_and_come_once_in_a_while() -> None:
+    tries = 30
+    cell = desk(
+        "2026-01-14T15:00:00",
+        ScriptedVenue(by_instrument={SPOT.id: [HALTED] * tries, COARSE.id: [Outcome(), *[HALTED] * tries]}),
+    )
+    begin(cell, deadline_ns=HOUR, risk_budget=D(10**12))
+    cell.advance(60 * SECOND)
+    assert cell.states("b1")[-1] == "flat"
+    assert cell.executor.state.baskets["b1"].misses == 0
+    times = [order.ts for order in submits(cell) if order.instrument == COARSE.id][1:]
+    assert len(times) == tries + 1
+    assert {b - a for a, b in pairwise(times)} == {SECOND}
 
 
 def test_a_basket_that_never_can_go_on_breaks_at_its_deadline_with_the_cause() -> None:
