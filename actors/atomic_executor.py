@@ -7,7 +7,7 @@ from actors.base import handles
 from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, leg_name
 from actors.basket_book import BASKET_TIMER, timer_key
 from actors.basket_placing import Placing
-from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, Terms, best, decided, must_wait, weigh
+from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, Terms, best, decided, helpers, must_wait, weigh
 from actors.cell import CellRestarted
 from actors.executor_state import Placings
 from actors.lost_legs import is_foreign
@@ -214,7 +214,7 @@ class AtomicExecutor(Placing):
             self.give_up(now, basket, f"deadline: {basket.why}")
         elif is_uneven or (is_done and basket.is_rollback):
             self._seek(now, basket)
-        elif basket.trouble is not None and not basket.is_pending:
+        elif basket.trouble is not None and not basket.is_hedging:
             self.end_trouble(now, basket)
         if basket.state in ACTIVE:
             self.schedule(now, basket)
@@ -258,16 +258,17 @@ class AtomicExecutor(Placing):
         if now < basket.retry_at or must_wait(basket, self.instruments) or self.awaits_close(basket):
             return
         self.begin_trouble(now, basket)
-        if all(self.shut(now, leg.instrument) for leg in basket.legs):
-            self._wait_for_hours(now, basket)
-        else:
+        if not self._waits_for_hours(now, basket):
             self.ask_depth(now, basket)
 
-    def _wait_for_hours(self, now: int, basket: Basket) -> None:
-        """Wait where there is no trading: an attempt that cannot be made is none."""
-        shut = [leg.instrument for leg in basket.legs if self.shut(now, leg.instrument)]
+    def _waits_for_hours(self, now: int, basket: Basket) -> bool:
+        """Wait when no leg that could help trades now: an attempt that cannot be made is none."""
+        legs = helpers(basket, self.instruments)
+        if not legs or not all(self.shut(now, leg.instrument) for leg in legs):
+            return False
         basket.retry_at = now + self.config.closed_retry_ns
-        basket.why = f"no trading in {', '.join(shut)}"
+        basket.why = f"no trading in {', '.join(leg.instrument for leg in legs)}"
+        return True
 
     @handles(DepthReply)
     def depth_came(self, now: int, reply: DepthReply) -> None:
@@ -292,9 +293,7 @@ class AtomicExecutor(Placing):
         if plan is not None:
             self._execute(now, basket, plan, plans)
         elif basket.gaps(self.instruments) or basket.is_rollback:
-            if any(self.shut(now, leg.instrument) for leg in basket.legs):
-                self._wait_for_hours(now, basket)
-            else:
+            if not self._waits_for_hours(now, basket):
                 self._no_way(now, basket, "no depth within the cap")
             self.evaluate(now, basket)
 

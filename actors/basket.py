@@ -266,6 +266,11 @@ class Basket:
         """Whether an order of the basket may still fill."""
         return any(not child.is_final for child in self.children.values())
 
+    @property
+    def is_hedging(self) -> bool:
+        """Whether an order that should fill at once is on its way."""
+        return any(not child.is_final and not child.rests for child in self.children.values())
+
     def is_busy(self, index: int) -> bool:
         return any(child.leg == index and not child.is_final for child in self.children.values())
 

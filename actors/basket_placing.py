@@ -96,11 +96,13 @@ class Placing(LostLegs):
         self.publish(now, basket)
         for index in makers:
             self.state.quoting.setdefault(basket.legs[index].instrument, []).append(basket.id)
-        self.quote(now, basket)
         for order in orders:
             if not basket.leads or order.leg in basket.leads:
                 self.send(now, basket, order, is_first=True)
-        self.schedule(now, basket)
+        if makers:
+            self.evaluate(now, basket)
+        else:
+            self.schedule(now, basket)
 
     def _arrive(self, leg: Leg) -> None:
         """Note the touch at which the leg is placed. Raises DeniedError without a live book."""

@@ -221,6 +221,19 @@ def must_wait(basket: Basket, specs: Mapping[str, Instrument]) -> bool:
     return basket.is_pending
 
 
+def helpers(basket: Basket, specs: Mapping[str, Instrument]) -> list[Leg]:
+    """Return the legs on which an order could make the basket more even; in a rollback, all that hold something."""
+    gaps = basket.gaps(specs)
+    found = []
+    for leg in basket.legs:
+        gap = leg.side.sign * gaps.get(specs[leg.instrument].base, ZERO)
+        is_short = gap < ZERO and leg.room > ZERO and may_complete(basket)
+        is_long = (gap > ZERO or basket.is_rollback) and leg.position > ZERO and basket.closes is None
+        if is_short or is_long:
+            found.append(leg)
+    return found
+
+
 def may_complete(basket: Basket) -> bool:
     """A close always may; once unwinding, a basket does not turn round: that would pay the spread both ways."""
     if basket.closes is not None:

@@ -8,6 +8,7 @@ from cell_harness import COARSE, PERP, SECOND, SPOT, D, Harness, Outcome, Script
 
 from actors.atomic_executor import AtomicExecutor
 from actors.basket_plan import ExecutorConfig
+from actors.basket_records import PartialFill
 from actors.cell import CellRestarted
 from actors.control import GuardStatus
 from actors.executor_state import Placings
@@ -369,7 +370,8 @@ def test_a_taker_that_misses_takes_the_quote_back_until_the_legs_are_even() -> N
     assert len(cell.seen(CancelRequest)) == 1
     cell.advance(SECOND)
     assert cell.venue.net_base() == ZERO
-    # Quoted again, for what is left.
+    # The incident is over, quoted is again, for what is left.
+    assert [(one.net, one.outcome) for one in cell.seen(PartialFill)] == [({"BTC": D("0.4")}, "hedging")]
     assert [order.qty for order in cell.venue.resting()] == [D("0.6")]
     hit(cell, "0.6")
     assert cell.states("b1")[-1] == "balanced"

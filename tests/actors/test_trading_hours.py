@@ -131,6 +131,14 @@ def test_a_halt_of_the_leg_that_is_long_has_the_other_completed() -> None:
     assert {order.instrument for order in submits(cell)[2:]} == {SPOT.id}
 
 
+def test_a_leg_that_trades_but_has_no_depth_has_its_attempts_counted() -> None:
+    cell = halted_in_the_middle(SPOT.id)
+    cell.desk.state.asks[COARSE.id] = ()
+    cell.advance(60 * SECOND)
+    assert cell.states("b1")[-1] == "broken"
+    assert cell.executor.state.baskets["b1"].misses == 8
+
+
 def test_with_every_leg_halted_the_basket_waits_and_goes_on_where_it_was() -> None:
     cell = halted_in_the_middle(SPOT.id, COARSE.id)
     cell.advance(1_800 * SECOND)
