@@ -1,46 +1,46 @@
 """What to do next for every basket: place its legs as one, hedge what filled unevenly, take it off, or give it up."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from actors.base import handles
-from actors.basket import ACTIVE, Basket, BasketEvent, Child, Leg, leg_name, to_message
+from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, leg_name
 from actors.basket_book import BASKET_TIMER, timer_key
-from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, PlannedOrder, Terms, choose, must_wait
+from actors.basket_placing import Placing
+from actors.basket_plan import DeniedError, DenyReason, Plan, PlanKind, Terms, best, decided, helpers, must_wait, weigh
 from actors.cell import CellRestarted
-from actors.liquidity import worst_ticks
-from actors.lost_legs import LostLegs, is_foreign
+from actors.executor_state import Placings
+from actors.lost_legs import is_foreign
 from actors.messages import (
     BasketIntent,
     BasketState,
     BookView,
-    CancelRequest,
     DepthReply,
-    DepthRequest,
     FeedStatus,
     FillEvent,
     KillLevel,
     KillState,
     OrderDenied,
-    OrderRequest,
     OrderUpdate,
     PreflightReply,
-    PreflightRequest,
     ResumeCommand,
     StopCommand,
 )
 from actors.risk_checks import is_session_closed
 from venues.model.money import ONE, ZERO
-from venues.model.order import OrderStatus, OrderType, Side
+from venues.model.order import OrderStatus
+from venues.port import InstrumentState, InstrumentStatus, RejectReason
 
 _FLATTEN = "flatten"
 
 
-class AtomicExecutor(LostLegs):
+class AtomicExecutor(Placing):
     """Trades baskets of legs whose base quantities cancel, all or none as far as markets allow it.
 
-    Every leg goes out at once as an immediate-or-cancel limit. What fills unevenly is hedged by actual fills: by
-    completing the short legs or reducing the long ones, whichever is cheaper in the live books. A basket ends BALANCED,
-    FLAT or DENIED with less than a quantum of difference, or BROKEN with an incident and a kill trigger.
+    Legs go out at once as immediate-or-cancel limits, or one before the others (`Placement`). What fills unevenly is
+    hedged by actual fills: by completing the short legs or reducing the long ones, whichever is cheaper in the live
+    books. A basket ends BALANCED, FLAT or DENIED with less than a quantum of difference, or BROKEN with an incident and
+    a kill trigger.
     """
 
     # Intents
@@ -59,17 +59,8 @@ class AtomicExecutor(LostLegs):
             self.refuse(now, intent, str(error))
             return
         self.publish(now, basket)
-        self.out.emit(
-            PreflightRequest(
-                now,
-                basket.id,
-                basket.strategy,
-                tuple(to_message(leg) for leg in basket.legs),
-                basket.max_slippage_bps,
-                basket.closes,
-            )
-        )
         self.out.timer(timer_key(basket), min(basket.deadline_ns, now + self.config.preflight_timeout_ns))
+        self.prepare(now, basket)
 
     @handles(PreflightReply)
     def checked(self, now: int, reply: PreflightReply) -> None:
@@ -84,66 +75,7 @@ class AtomicExecutor(LostLegs):
         if len(basket.agreed) == len(self.config.checkers):
             basket.apply(BasketEvent.RESERVE)
             self.publish(now, basket)
-            self._place(now, basket)
-
-    def _place(self, now: int, basket: Basket) -> None:
-        """Send every leg at once. The world may have moved since the plan: kill level, books and limits hold now."""
-        try:
-            if self.state.is_stopping and not basket.is_forced:
-                raise DeniedError(DenyReason.STOPPING, "no new baskets")
-            if self.state.kill_level >= KillLevel.REDUCE_ONLY and basket.closes is None:
-                raise DeniedError(DenyReason.KILLED, f"kill level {self.state.kill_level.name}")
-            is_shadow = basket.closes is None and self.is_shadow(basket.id, basket.strategy)
-            orders = [self._first_order(index, leg, basket) for index, leg in enumerate(basket.legs)]
-            if is_shadow:
-                legs = (f"{o.side} {o.qty} {basket.legs[o.leg].instrument} at {o.price}" for o in orders)
-                self.incident(now, "shadow", basket.id, "; ".join(legs))
-                raise DeniedError(DenyReason.FLAG, "a shadow is not sent")
-        except DeniedError as error:
-            self.deny(now, basket, str(error))
-            return
-        basket.apply(BasketEvent.PLACE)
-        self.take_residual(basket)
-        self.mark(now, basket)
-        self.publish(now, basket)
-        for order in orders:
-            self._send(now, basket, order, is_first=True)
-        self._schedule(now, basket)
-
-    def _first_order(self, index: int, leg: Leg, basket: Basket) -> PlannedOrder:
-        spec = self.instruments[leg.instrument]
-        touch = self.touch(leg.instrument)
-        leg.arrival_bid, leg.arrival_ask = spec.price(touch.bid), spec.price(touch.ask)
-        best = touch.ask if leg.side is Side.BUY else touch.bid
-        bound = worst_ticks(spec, to_message(leg), best, basket.max_slippage_bps)
-        if (best - bound) * leg.side.sign > 0 or bound <= 0:
-            raise DeniedError(
-                DenyReason.LIMIT_PRICE, f"{leg.instrument} at {spec.price(best)}, limit {leg.limit_price}"
-            )
-        base = leg.target * spec.multiplier
-        return PlannedOrder(index, False, leg.side, leg.target, spec.price(bound), base, ZERO)
-
-    def _send(self, now: int, basket: Basket, order: PlannedOrder, *, is_first: bool) -> None:
-        leg = basket.legs[order.leg]
-        request_id = f"{basket.id}#{len(basket.children) + 1}"
-        basket.children[request_id] = Child(order.leg, order.is_reduce, is_first, order.qty)
-        self.out.emit(
-            OrderRequest(
-                now,
-                request_id,
-                basket.strategy,
-                basket.id,
-                leg.account,
-                leg.instrument,
-                order.side,
-                order.qty,
-                type=OrderType.MARKET if order.price is None else OrderType.LIMIT,
-                price=order.price,
-                reduce_only=leg.reduce_only or order.is_reduce,
-                position_side=leg.position_side,
-                is_hedge=not is_first or basket.closes is not None,
-            )
-        )
+            self.place(now, basket)
 
     # Orders
 
@@ -154,6 +86,7 @@ class AtomicExecutor(LostLegs):
         if basket is None or child is None or child.is_final:
             return
         child.is_final = True
+        self._note_placing(basket, child)
         basket.why = f"order denied: {'; '.join(message.reasons)}"
         if is_session_closed(message.reasons):
             # Nothing was tried: the market takes no order now.
@@ -197,18 +130,31 @@ class AtomicExecutor(LostLegs):
             child.filled = update.filled_qty
         if update.is_final and not child.is_final:
             child.is_final = True
-            if child.filled < child.qty:
+            self._note_placing(basket, child)
+            if child.filled < child.qty and not child.is_leaving:
                 basket.why = update.why or f"{leg_name(basket, child)} {update.status}"
-                self._missed(now, basket, child, is_refused=update.status is OrderStatus.REJECTED)
+                if update.reject_reason is RejectReason.HALTED:
+                    # An attempt that cannot be made is none; what still trades is looked at anew.
+                    self.state.halted_until[update.instrument] = now + self.config.closed_retry_ns
+                else:
+                    self._missed(now, basket, child, is_refused=update.status is OrderStatus.REJECTED)
         self._go_on(now, basket)
 
+    def _note_placing(self, basket: Basket, child: Child) -> None:
+        if child.is_first and not child.rests:
+            known = self.state.placings.setdefault(basket.legs[child.leg].instrument, Placings())
+            known.note(is_missed=not child.filled)
+
     def _go_on(self, now: int, basket: Basket) -> None:
+        was_over = basket.state in ENDED
         if basket.state in (BasketState.BALANCED, BasketState.FLAT):
             self._reopen(now, basket)
         elif basket.state is BasketState.BROKEN:
             self.mark(now, basket)
             self._late_news(now, basket)
         self.evaluate(now, basket)
+        if was_over:
+            self.tell_cost(now, basket)
 
     def _late_news(self, now: int, basket: Basket) -> None:
         """A lost order of a broken basket was found: a close hands it over, an opening may be in order after all."""
@@ -262,32 +208,40 @@ class AtomicExecutor(LostLegs):
         if self.state.is_guarded:
             return
         self._check_budget(now, basket)
-        is_done = not basket.is_pending and basket.is_balanced(self.instruments)
+        self.follow(now, basket)
+        is_uneven = bool(basket.gaps(self.instruments)) and not self.waits_for_more(basket)
+        self.quote(now, basket, is_uneven=is_uneven)
+        is_done = not basket.is_pending and basket.is_balanced(self.instruments) and not self.may_quote(basket)
         if is_done and (not basket.is_rollback or basket.is_empty(self.instruments) or self._is_exhausted(basket)):
             is_empty = basket.is_empty(self.instruments)
             self.end(now, basket, BasketEvent.EMPTY if is_empty else BasketEvent.BALANCE)
         elif now >= basket.deadline_ns:
             self._cancel_children(now, basket)
             self.give_up(now, basket, f"deadline: {basket.why}")
-        elif basket.gaps(self.instruments) or (is_done and basket.is_rollback):
+        elif is_uneven or (is_done and basket.is_rollback):
             self._seek(now, basket)
+        elif basket.trouble is not None and not basket.is_hedging:
+            self.end_trouble(now, basket)
         if basket.state in ACTIVE:
-            self._schedule(now, basket)
+            self.schedule(now, basket)
         elif basket.state in (BasketState.BALANCED, BasketState.BROKEN):
             self.flatten_if_told(now)
 
     def _check_budget(self, now: int, basket: Basket) -> None:
-        if basket.exposure > basket.risk_budget * 1_000_000_000 and not basket.is_over_budget:
-            basket.is_over_budget = basket.is_last_call = True
-            text = f"unhedged {basket.unhedged}, budget of {basket.risk_budget} quote seconds is spent"
-            self.incident(now, "risk_budget", basket.id, text, basket.cost(self.instruments))
-            self.trip(now, "risk_budget", f"{basket.id}: {text}")
-        if now >= self._last_call_ns(basket):
+        if not basket.is_over_budget:
+            if basket.exposure > basket.risk_budget * 1_000_000_000:
+                text = f"unhedged {basket.unhedged}, budget of {basket.risk_budget} quote seconds is spent"
+                self._over_budget(now, basket, "risk_budget", text)
+            elif basket.loss_budget is not None and basket.unhedged and -self.profit(basket) > basket.loss_budget:
+                text = f"unhedged {basket.unhedged}, lost {-self.profit(basket)} of at most {basket.loss_budget}"
+                self._over_budget(now, basket, "loss_budget", text)
+        if now >= self.last_call_ns(basket):
             basket.is_last_call = True
 
-    def _last_call_ns(self, basket: Basket) -> int:
-        whole = basket.deadline_ns - basket.planned_ns
-        return basket.deadline_ns - min(self.config.last_call_ns, whole // 4)
+    def _over_budget(self, now: int, basket: Basket, kind: str, text: str) -> None:
+        basket.is_over_budget = basket.is_last_call = True
+        self.incident(now, kind, basket.id, text, -self.profit(basket))
+        self.trip(now, kind, f"{basket.id}: {text}")
 
     def _is_exhausted(self, basket: Basket) -> bool:
         return (
@@ -309,31 +263,44 @@ class AtomicExecutor(LostLegs):
             return
         if now < basket.retry_at or must_wait(basket, self.instruments) or self.awaits_close(basket):
             return
-        basket.depth.clear()
-        basket.depth_asked_ns = now
-        for instrument in dict.fromkeys(leg.instrument for leg in basket.legs):
-            self.state.next_ref += 1
-            ref = f"{self.name}-{self.state.next_ref}"
-            basket.depth_awaited[ref] = instrument
-            self.state.depth_refs[ref] = basket.id
-            self.out.emit(DepthRequest(now, ref, instrument, self.config.depth_levels))
+        self.begin_trouble(now, basket)
+        if not self._waits_for_hours(now, basket):
+            self.ask_depth(now, basket)
+
+    def _waits_for_hours(self, now: int, basket: Basket) -> bool:
+        """Wait when no leg that could help trades now: an attempt that cannot be made is none."""
+        legs = helpers(basket, self.instruments)
+        if not legs or not all(self.shut(now, leg.instrument) for leg in legs):
+            return False
+        basket.retry_at = now + self.config.closed_retry_ns
+        basket.why = f"no trading in {', '.join(leg.instrument for leg in legs)}"
+        return True
 
     @handles(DepthReply)
     def depth_came(self, now: int, reply: DepthReply) -> None:
         basket = self.state.baskets.get(self.state.depth_refs.pop(reply.ref, ""))
         if basket is None or basket.depth_awaited.pop(reply.ref, None) is None:
             return
-        basket.depth[reply.instrument] = reply
-        if basket.depth_awaited or basket.state not in ACTIVE:
+        is_shut = basket.state in ACTIVE and self.shut(now, reply.instrument)
+        dead = DepthReply(reply.ts, reply.ref, reply.instrument, False)
+        basket.depth[reply.instrument] = dead if is_shut else reply
+        if basket.depth_awaited:
             return
-        terms = Terms(self._cap_bps(basket), self.config.taker_fee_bps)
+        if basket.state is BasketState.PLANNED:
+            self.ask_checkers(now, basket)
+            return
+        if basket.state not in ACTIVE:
+            return
+        terms = Terms(self._cap_bps(basket), self.config.taker_fee_bps, basket.edge_bps)
         may_open = self.state.kill_level < KillLevel.CANCEL_ALL
-        plan = choose(basket, self.instruments, terms, may_open=may_open)
+        plans = weigh(basket, self.instruments, terms, may_open=may_open)
+        plan = best(plans)
         basket.depth.clear()
         if plan is not None:
-            self._execute(now, basket, plan)
+            self._execute(now, basket, plan, plans)
         elif basket.gaps(self.instruments) or basket.is_rollback:
-            self._no_way(now, basket, "no depth within the cap")
+            if not self._waits_for_hours(now, basket):
+                self._no_way(now, basket, "no depth within the cap")
             self.evaluate(now, basket)
 
     def _cap_bps(self, basket: Basket) -> Decimal | None:
@@ -347,33 +314,42 @@ class AtomicExecutor(LostLegs):
         basket.retry_at = now + self.config.hedge_retry_ns
         basket.why = why
 
-    def _execute(self, now: int, basket: Basket, plan: Plan) -> None:
+    def _execute(self, now: int, basket: Basket, plan: Plan, plans: Sequence[Plan]) -> None:
         basket.rounds += 1
         basket.is_rollback = basket.is_rollback or plan.kind is PlanKind.ROLLBACK
         event = BasketEvent.HEDGE if plan.kind is PlanKind.COMPLETE else BasketEvent.UNWIND
         basket.apply(event)
+        decision = decided(now, basket, plan, plans, self.instruments)
+        self.begin_trouble(now, basket)
+        if basket.trouble is not None:
+            basket.trouble.actions.append(decision.why)
+        self.out.emit(decision)
         self.publish(now, basket)
         for order in plan.orders:
-            self._send(now, basket, order, is_first=False)
-        self._schedule(now, basket)
+            self.send(now, basket, order, is_first=False)
+        self.schedule(now, basket)
 
     def _cancel_children(self, now: int, basket: Basket) -> None:
         for request_id, child in basket.children.items():
             if not child.is_final:
-                self.out.emit(CancelRequest(now, request_id))
+                self.cancel(now, request_id, child)
 
     # Time
 
-    def _schedule(self, now: int, basket: Basket) -> None:
+    def schedule(self, now: int, basket: Basket) -> None:
         """Come back at the next moment when time alone changes the decision."""
         moments = [basket.deadline_ns]
         if not basket.is_last_call:
-            moments.append(self._last_call_ns(basket))
+            moments.append(self.last_call_ns(basket))
         if basket.unhedged > ZERO:
             left = basket.risk_budget * 1_000_000_000 - basket.exposure
             if not basket.is_over_budget:
                 moments.append(now + int(left / basket.unhedged) + 1)
             moments.append(basket.retry_at)
+            if basket.loss_budget is not None and not basket.is_over_budget:
+                moments.append(now + self.config.look_ns)
+        if self.may_quote(basket):
+            moments.append(now + self.config.requote_ns)
         if basket.depth_awaited:
             moments.append(basket.depth_asked_ns + self.config.hedge_retry_ns)
         if basket.is_rollback:
@@ -399,11 +375,28 @@ class AtomicExecutor(LostLegs):
     @handles(BookView)
     def book_seen(self, now: int, view: BookView) -> None:
         self.state.touches[view.instrument] = view
+        if self.state.quoting.get(view.instrument):
+            self.requote(now, view.instrument)
 
     @handles(FeedStatus)
     def feed_changed(self, now: int, status: FeedStatus) -> None:
         self.state.live[status.instrument] = status.is_live
         self.state.touches.pop(status.instrument, None)
+        self.review_quotes(now)
+
+    @handles(InstrumentStatus)
+    def trading_changed(self, now: int, status: InstrumentStatus) -> None:
+        """Remember what does not trade, and take up what waited for it once it does."""
+        if status.state is not InstrumentState.OPEN:
+            self.state.trading[status.instrument] = status.state
+            self.review_quotes(now)
+            return
+        self.state.halted_until.pop(status.instrument, None)
+        if self.state.trading.pop(status.instrument, None) is not None:
+            for basket in list(self.state.baskets.values()):
+                if basket.state in ACTIVE and any(leg.instrument == status.instrument for leg in basket.legs):
+                    basket.retry_at = now
+                    self.evaluate(now, basket)
 
     @handles(StopCommand)
     def stopping(self, now: int, message: StopCommand) -> None:
@@ -413,6 +406,7 @@ class AtomicExecutor(LostLegs):
             if basket.state in ACTIVE:
                 basket.deadline_ns = min(basket.deadline_ns, now + self.config.stop_deadline_ns)
                 self.evaluate(now, basket)
+        self.tell_left_open(now, self.state.baskets.values())
 
     @handles(ResumeCommand)
     def resumed(self, now: int, message: ResumeCommand) -> None:
@@ -423,6 +417,8 @@ class AtomicExecutor(LostLegs):
         for basket in list(self.state.baskets.values()):
             if basket.state in ACTIVE:
                 self._forget_depth(basket)
+                # Nothing may rest on what has yet to be reconciled.
+                basket.is_quoted_out = True
                 self.evaluate(now, basket)
             elif basket.state in (BasketState.PLANNED, BasketState.RESERVED):
                 self.deny(now, basket, f"{DenyReason.PREFLIGHT_TIMEOUT}: the cell restarted")
@@ -431,6 +427,7 @@ class AtomicExecutor(LostLegs):
     @handles(KillState)
     def kill_changed(self, now: int, message: KillState) -> None:
         self.state.kill_level = message.level
+        self.review_quotes(now)
         if message.level >= KillLevel.CANCEL_ALL:
             for basket in list(self.state.baskets.values()):
                 self.evaluate(now, basket)
@@ -465,12 +462,11 @@ class AtomicExecutor(LostLegs):
                 deadline_ns=self.config.flatten_deadline_ns,
             )
             try:
-                close = self.plan(now, intent)
+                close = self.plan(now, intent, is_forced=True)
             except DeniedError as error:
                 self.refuse(now, intent, str(error))
                 continue
-            close.is_forced = True
             close.apply(BasketEvent.RESERVE)
-            self._place(now, close)
+            self.place(now, close)
         if is_left:
             self.out.timer(_FLATTEN, now + self.config.flatten_retry_ns)

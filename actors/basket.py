@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from actors.messages import BasketLeg, BasketState, DepthReply
+from actors.messages import BasketLeg, BasketState, DepthReply, Placement
 from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
@@ -75,7 +75,10 @@ class Leg:
     """One leg and what happened to it; quantities are positive, in the instrument's units, along `side`.
 
     `extended` was traded on the leg's side, `reduced` back; `taken` went by liquidation or deleveraging, `closed` by a
-    closing basket, `fee_qty` as fees in the base asset. Costs are price x quantity; `arrival_*` the touch at placement.
+    closing basket, `fee_qty` as fees in the base asset. Costs are price x quantity; `arrival_*` the touch at placement,
+    `start_touch` the one that caps on prices are counted from, once that is a later one; `quote` is the request of
+    the maker order on the leg, sent at `quoted_ns`. `closed_fees` are what closing
+    cost in quote; `handed_over*` is what a closing basket's leg has put down to the leg it closes.
     """
 
     account: str
@@ -96,6 +99,14 @@ class Leg:
     handed_over: Decimal = ZERO
     fee_qty: Decimal = ZERO
     fees: dict[str, Decimal] = field(factory=dict)
+    taken_cost: Decimal = ZERO
+    closed_cost: Decimal = ZERO
+    closed_fees: Decimal = ZERO
+    handed_over_cost: Decimal = ZERO
+    handed_over_fees: Decimal = ZERO
+    start_touch: Decimal = ZERO
+    quote: str = ""
+    quoted_ns: int = 0
 
     @property
     def position(self) -> Decimal:
@@ -115,6 +126,11 @@ class Leg:
         return self.arrival_ask if self.side is Side.BUY else self.arrival_bid
 
     @property
+    def cap_touch(self) -> Decimal:
+        """The touch that caps on the leg's prices are counted from."""
+        return self.start_touch or self.arrival_touch
+
+    @property
     def entry_price(self) -> Decimal:
         return self.extended_cost / self.extended if self.extended else self.arrival_touch
 
@@ -132,8 +148,14 @@ class Leg:
         if spec.is_spot and fill.fee_asset == spec.base:
             self.fee_qty += self.side.sign * fill.fee / spec.multiplier
 
+    def take(self, fill: Fill, qty: Decimal, spec: Instrument) -> None:
+        """Take `qty` of somebody else's fill off the leg, at its price and with its share of the fee."""
+        self.taken += qty
+        self.taken_cost += qty * fill.price
+        self.book_fee(evolve(fill, fee=fill.fee * qty / fill.qty), spec)
+
     def is_taken_by(self, fill: Fill) -> bool:
-        """Whether a fill that the venue made by itself takes from this leg: it trades against the leg's side."""
+        """Whether a fill of somebody else takes from this leg: it trades against the leg's side."""
         mine = (self.account, self.instrument, self.side.opposite, self.position_side)
         return mine == (fill.account, fill.instrument, fill.side, fill.position_side)
 
@@ -146,7 +168,11 @@ class Leg:
 
 @define
 class Child:
-    """An order of a basket, by request. `leg` is the index, `is_first` tells placement from hedging."""
+    """An order of a basket, by request. `leg` is the index, `is_first` tells placement from hedging.
+
+    `mid` was the mid price when it was asked for. One that `rests` is a maker's: nobody counts on its being filled,
+    and once a cancel is under way it `is_leaving`.
+    """
 
     leg: int
     is_reduce: bool
@@ -154,6 +180,10 @@ class Child:
     qty: Decimal
     filled: Decimal = ZERO
     is_final: bool = False
+    mid: Decimal = ZERO
+    rests: bool = False
+    price: Decimal | None = None
+    is_leaving: bool = False
 
     @property
     def open_qty(self) -> Decimal:
@@ -162,10 +192,26 @@ class Child:
 
 
 @define
+class Trouble:
+    """The open record of legs that filled unevenly: since when, why, how uneven at worst, what was done about it.
+
+    `profit` is what the basket had made at the mids when it began, in quote; `unhedged` the largest notional.
+    """
+
+    began_ns: int
+    cause: str
+    profit: Decimal
+    net: dict[str, Decimal]
+    unhedged: Decimal
+    actions: list[str] = field(factory=list)
+
+
+@define
 class Basket:
     """One multi-leg trade. `carried` is base quantity that came from the residual ledger or a broken basket.
 
-    `exposure` is quote notional x nanoseconds spent unbalanced; `unhedged` the notional since `marked_ns`.
+    `exposure` is quote notional x nanoseconds spent unbalanced; `unhedged` the notional since `marked_ns`. `leads` are
+    the legs that are traded first, by index, none when all are at once; `is_quoted_out` ends a maker's quoting.
     """
 
     id: str
@@ -200,6 +246,16 @@ class Basket:
     marked_ns: int = 0
     unhedged_since: int | None = None
     why: str = ""
+    placed_ns: int = 0
+    placement: Placement = Placement.SIMULTANEOUS
+    is_ordered: bool = False
+    leads: list[int] = field(factory=list)
+    quotes: int = 0
+    is_quoted_out: bool = False
+    is_uneven: bool = False
+    loss_budget: Decimal | None = None
+    edge_bps: Decimal | None = None
+    trouble: Trouble | None = None
 
     def apply(self, event: BasketEvent) -> None:
         """Move to the next state. Raises IllegalBasketEventError and changes nothing for an unlisted pair."""
@@ -209,6 +265,11 @@ class Basket:
     def is_pending(self) -> bool:
         """Whether an order of the basket may still fill."""
         return any(not child.is_final for child in self.children.values())
+
+    @property
+    def is_hedging(self) -> bool:
+        """Whether an order that should fill at once is on its way."""
+        return any(not child.is_final and not child.rests for child in self.children.values())
 
     def is_busy(self, index: int) -> bool:
         return any(child.leg == index and not child.is_final for child in self.children.values())
@@ -234,6 +295,8 @@ class Basket:
         """Return the nets that are a quantum or more and that no order on its way can still offset."""
         nets = self.net(specs)
         for child in self.children.values():
+            if child.rests:
+                continue
             leg = self.legs[child.leg]
             spec = specs[leg.instrument]
             coming = leg.side.sign * (-1 if child.is_reduce else 1) * child.open_qty * spec.multiplier
@@ -251,15 +314,6 @@ class Basket:
             abs(leg.position) * specs[leg.instrument].multiplier < self.quanta[specs[leg.instrument].base]
             for leg in self.legs
         )
-
-    def cost(self, specs: Mapping[str, Instrument]) -> Decimal:
-        """Return slippage against the arrival mids plus fees, in quote; fees in a third asset are left out."""
-        total = ZERO
-        for leg in self.legs:
-            spec = specs[leg.instrument]
-            total += leg.slippage(spec) + leg.fees.get(spec.quote, ZERO)
-            total += leg.fees.get(spec.base, ZERO) * leg.arrival_mid
-        return total
 
 
 def new_leg(leg: BasketLeg, qty: Decimal, *, is_close: bool) -> Leg:

@@ -1,14 +1,15 @@
 """Which baskets exist, which may begin, and what an ended one leaves: reservations, residuals, closed positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from attrs import define, field
-
-from actors.base import Actor, handles
+from actors import basket_cost
+from actors.base import handles
 from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
-from actors.basket_plan import DeniedError, DenyReason, ExecutorConfig, common_sizes
-from actors.flags import Flag, FlagMode, SetFlag, flag_of, verdict
+from actors.basket_accounts import BasketAccounts
+from actors.basket_plan import DeniedError, DenyReason, common_sizes
+from actors.basket_records import LeftOpen
+from actors.flags import FlagMode, SetFlag, flag_of, verdict
 from actors.flags import objection as flag_objection
 from actors.messages import (
     BasketIntent,
@@ -16,16 +17,10 @@ from actors.messages import (
     BasketState,
     BasketUpdate,
     BookView,
-    CancelRequest,
-    DepthRequest,
-    Incident,
-    KillLevel,
-    KillTrigger,
-    OrderRequest,
-    PreflightRequest,
+    Placement,
     ReservationReleased,
 )
-from actors.recent import Recent
+from actors.trading_hours import closure
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO, round_to_step
 from venues.model.order import Side
@@ -33,70 +28,16 @@ from venues.model.order import Side
 BASKET_TIMER = "basket:"
 
 
-@define
-class BasketCounters:
-    """`balanced` and `unwound` count endings of work, `closed` baskets that another one took off in full."""
-
-    planned: int = 0
-    balanced: int = 0
-    unwound: int = 0
-    broken: int = 0
-    denied: int = 0
-    closed: int = 0
-
-
-@define
-class ExecutorState:
-    """`residuals` are signed base quantities by `residual_key`; the next basket with that key takes them over."""
-
-    baskets: dict[str, Basket] = field(factory=dict)
-    ids: Recent = field(factory=Recent)
-    residuals: dict[str, Decimal] = field(factory=dict)
-    counters: BasketCounters = field(factory=BasketCounters)
-    touches: dict[str, BookView] = field(factory=dict)
-    live: dict[str, bool] = field(factory=dict)
-    depth_refs: dict[str, str] = field(factory=dict)
-    kill_level: KillLevel = KillLevel.ARMED
-    is_stopping: bool = False
-    is_guarded: bool = False
-    flags: dict[str, Flag] = field(factory=dict)
-    next_ref: int = 0
-    next_flatten: int = 0
-    max_unhedged: Decimal = ZERO
-    longest_unhedged_ns: int = 0
-
-
-class BasketBook(Actor):
+class BasketBook(BasketAccounts):
     """The records of the atomic executor: how baskets come in and go out. What they do between is in AtomicExecutor."""
-
-    publishes = (
-        PreflightRequest,
-        ReservationReleased,
-        OrderRequest,
-        CancelRequest,
-        DepthRequest,
-        BasketUpdate,
-        Incident,
-        KillTrigger,
-    )
-
-    state: ExecutorState
-
-    def __init__(
-        self,
-        instruments: Mapping[str, Instrument],
-        config: ExecutorConfig | None = None,
-        name: str = "atomic_executor",
-    ) -> None:
-        super().__init__(name)
-        self.instruments = instruments
-        self.config = config or ExecutorConfig()
-        self.state = ExecutorState()
 
     # Beginning
 
-    def plan(self, now: int, intent: BasketIntent) -> Basket:
-        """Return the new basket in PLANNED, sized. Raises DeniedError with the first reason against it."""
+    def plan(self, now: int, intent: BasketIntent, *, is_forced: bool = False) -> Basket:
+        """Return the new basket in PLANNED, sized. Raises DeniedError with the first reason against it.
+
+        One that is forced does not wait for better hours.
+        """
         if intent.basket_id in self.state.ids.keys or intent.basket_id in self.state.baskets:
             raise DeniedError(DenyReason.DUPLICATE, intent.basket_id)
         _check_parameters(intent)
@@ -110,6 +51,8 @@ class BasketBook(Actor):
         sizes, takes_residual = self._sizes(legs, quanta, closed)
         for leg, qty in zip(legs, sizes, strict=True):
             self._check_size(leg, qty)
+            if not is_forced:
+                self._check_hours(now, leg, now + intent.deadline_ns)
         basket = Basket(
             intent.basket_id,
             intent.strategy,
@@ -122,6 +65,11 @@ class BasketBook(Actor):
             closes=intent.closes,
             takes_residual=takes_residual,
             marked_ns=now,
+            is_forced=is_forced,
+            placement=intent.placement,
+            is_ordered=intent.is_ordered,
+            loss_budget=intent.loss_budget,
+            edge_bps=intent.edge_bps,
         )
         if closed is not None:
             closed.closing = basket.id
@@ -169,7 +117,9 @@ class BasketBook(Actor):
         if spec is None:
             raise DeniedError(DenyReason.UNKNOWN_INSTRUMENT, leg.instrument)
         if spec.inverse:
-            raise DeniedError(DenyReason.INVERSE_LEG, f"{spec.id}: a contract has no fixed base quantity")
+            raise DeniedError(
+                DenyReason.INVERSE_LEG, f"{spec.id}: its base quantity follows from its fills, none cancels before"
+            )
         if not leg.qty.is_finite() or leg.qty <= ZERO:
             raise DeniedError(DenyReason.BAD_PARAMETER, f"{spec.id}: quantity {leg.qty}")
         if leg.limit_price is not None and not (leg.limit_price.is_finite() and leg.limit_price > ZERO):
@@ -186,6 +136,19 @@ class BasketBook(Actor):
     def _worth_closing(self, legs: tuple[BasketLeg, ...]) -> tuple[BasketLeg, ...]:
         """Leave out what no venue would take: dust on one leg must not keep the others open. Neutrality decides."""
         return tuple(leg for leg in legs if not self._size_objection(leg, leg.qty)) or legs
+
+    def _check_hours(self, now: int, leg: BasketLeg, until: int) -> None:
+        """Refuse what may still be at work when a leg stops trading: it could end with the other leg alone."""
+        spec = self.instruments[leg.instrument]
+        why = closure(spec, self.products.get(spec.id), now, until)
+        if why:
+            raise DeniedError(DenyReason.CLOSURE, f"{spec.id} {why}")
+
+    def shut(self, now: int, instrument: str) -> bool:
+        """Whether an instrument does not trade now: by its venue's word, by a refusal just now, or by its calendar."""
+        if instrument in self.state.trading or now < self.state.halted_until.get(instrument, 0):
+            return True
+        return bool(closure(self.instruments[instrument], self.products.get(instrument), now, now))
 
     def _check_size(self, leg: BasketLeg, qty: Decimal) -> None:
         why = self._size_objection(leg, qty)
@@ -235,6 +198,20 @@ class BasketBook(Actor):
                 legs.append(BasketLeg(leg.account, leg.instrument, leg.side.opposite, qty, True, leg.position_side))
         return tuple(legs)
 
+    def tell_left_open(self, now: int, baskets: Iterable[Basket]) -> None:
+        """Say which of `baskets` stay with something to close and nobody at it, each with all its legs.
+
+        A stop does not close what is balanced.
+        """
+        left = []
+        for basket in baskets:
+            legs = () if basket.closing else self.open_legs(basket)
+            if legs:
+                held = ", ".join(f"{-leg.side.sign * leg.qty.normalize():+f} {leg.instrument}" for leg in legs)
+                left.append(f"{basket.id}: {held}")
+        if left:
+            self.out.emit(LeftOpen(now, tuple(left)))
+
     def refuse(self, now: int, intent: BasketIntent, why: str) -> None:
         """Say no to an intent that never became a basket.
 
@@ -276,11 +253,16 @@ class BasketBook(Actor):
     def give_up(self, now: int, basket: Basket, why: str) -> None:
         """End a basket that is out of balance, or may be: a person must look, and no new risk is taken."""
         basket.why = why
-        nets = ", ".join(f"{base} {net}" for base, net in basket.net(self.instruments).items())
-        text = f"{why}; net {nets}, unhedged {basket.unhedged}"
-        self.incident(now, "basket_broken", basket.id, text, basket.cost(self.instruments))
+        self.begin_trouble(now, basket)
+        self._tell_broken(now, basket)
         self.trip(now, "basket_broken", f"{basket.id}: {why}")
         self.end(now, basket, BasketEvent.BREAK)
+
+    def _tell_broken(self, now: int, basket: Basket) -> None:
+        """Write the incident that every broken basket has: why, how uneven it is, what it lost at the mids so far."""
+        nets = ", ".join(f"{base} {net}" for base, net in basket.net(self.instruments).items())
+        text = f"{basket.why}; net {nets}, unhedged {basket.unhedged}"
+        self.incident(now, "basket_broken", basket.id, text, -self.profit(basket))
 
     def end(self, now: int, basket: Basket, event: BasketEvent) -> None:
         basket.apply(event)
@@ -292,11 +274,22 @@ class BasketBook(Actor):
             self._leave_residual(basket)
         self._forget_depth(basket)
         self.out.cancel_timer(timer_key(basket))
+        self._quote_no_more(basket)
         self.out.emit(ReservationReleased(now, basket.id))
+        self.end_trouble(now, basket)
         self.publish(now, basket)
         if basket.closes is not None:
             self.hand_over(now, basket)
+        self.tell_cost(now, basket)
+        if self.state.is_stopping:
+            self.tell_left_open(now, [self.state.baskets.get(basket.closes or "", basket)])
         self._retire()
+
+    def _quote_no_more(self, basket: Basket) -> None:
+        basket.is_quoted_out = True
+        for quoting in self.state.quoting.values():
+            if basket.id in quoting:
+                quoting.remove(basket.id)
 
     def _forget_depth(self, basket: Basket) -> None:
         for ref in basket.depth_awaited:
@@ -342,9 +335,15 @@ class BasketBook(Actor):
             done = leg.position - leg.handed_over
             if held is None or not done:
                 continue
-            held.closed += done
-            leg.handed_over += done
             spec = self.instruments[leg.instrument]
+            money = leg.extended_cost - leg.reduced_cost - leg.taken_cost - leg.handed_over_cost
+            fees = basket_cost.paid(leg, spec) - leg.handed_over_fees
+            held.closed += done
+            held.closed_cost += money
+            held.closed_fees += fees
+            leg.handed_over += done
+            leg.handed_over_cost += money
+            leg.handed_over_fees += fees
             change = leg.side.sign * done * spec.multiplier
             basket.carried[spec.base] = basket.carried.get(spec.base, ZERO) - change
         if close.state is BasketState.BROKEN:
@@ -355,6 +354,7 @@ class BasketBook(Actor):
             self.hand_difference_to_close(now, basket)
         else:
             self._after_close(now, basket, close)
+        self.tell_cost(now, basket)
 
     def _after_close(self, now: int, basket: Basket, close: Basket) -> None:
         """Tell what the close left: nothing, a smaller basket, or a lopsided one."""
@@ -369,6 +369,7 @@ class BasketBook(Actor):
         basket.why = close.why
         if not basket.is_balanced(self.instruments):
             basket.apply(BasketEvent.BREAK)
+            self._tell_broken(now, basket)
             self.publish(now, basket)
             return
         if basket.is_empty(self.instruments):
@@ -399,58 +400,6 @@ class BasketBook(Actor):
                 if excess == 0:
                     return
 
-    # Measuring and telling
-
-    def mark(self, now: int, basket: Basket) -> None:
-        """Bring the basket's exposure up to now and measure what it is unhedged by from here on."""
-        basket.exposure += basket.unhedged * (now - basket.marked_ns)
-        basket.marked_ns = now
-        basket.unhedged = self._unhedged(basket)
-        if basket.unhedged_since is not None:
-            self.state.longest_unhedged_ns = max(self.state.longest_unhedged_ns, now - basket.unhedged_since)
-        if basket.unhedged > ZERO:
-            basket.unhedged_since = now if basket.unhedged_since is None else basket.unhedged_since
-            self.state.max_unhedged = max(self.state.max_unhedged, basket.unhedged)
-        else:
-            basket.unhedged_since = None
-
-    def _unhedged(self, basket: Basket) -> Decimal:
-        total = ZERO
-        for base, net in basket.net(self.instruments).items():
-            if abs(net) >= basket.quanta[base]:
-                leg = next(leg for leg in basket.legs if self.instruments[leg.instrument].base == base)
-                total += abs(net) * self._mid(leg)
-        return total
-
-    def _mid(self, leg: Leg) -> Decimal:
-        view = self.state.touches.get(leg.instrument)
-        return leg.arrival_mid if view is None else self.instruments[leg.instrument].price(view.bid + view.ask) / 2
-
-    def longest_unhedged_ns(self, now: int) -> int:
-        """Return the longest time a basket was out of balance, those that still are included."""
-        running = [now - b.unhedged_since for b in self.state.baskets.values() if b.unhedged_since is not None]
-        return max(self.state.longest_unhedged_ns, *running) if running else self.state.longest_unhedged_ns
-
-    def publish(self, now: int, basket: Basket) -> None:
-        self.out.emit(
-            BasketUpdate(
-                now,
-                basket.id,
-                basket.strategy,
-                basket.state,
-                basket.filled(),
-                basket.unhedged,
-                basket.closes,
-                basket.why,
-            )
-        )
-
-    def incident(self, now: int, kind: str, basket_id: str, text: str, cost: Decimal | None = None) -> None:
-        self.out.emit(Incident(now, kind, basket_id, text, cost))
-
-    def trip(self, now: int, trigger: str, why: str) -> None:
-        self.out.emit(KillTrigger(now, trigger, KillLevel.REDUCE_ONLY, why))
-
 
 def timer_key(basket: Basket) -> str:
     return f"{BASKET_TIMER}{basket.id}"
@@ -464,6 +413,12 @@ def _check_parameters(intent: BasketIntent) -> None:
         raise DeniedError(DenyReason.BAD_PARAMETER, f"max_slippage_bps {slippage}")
     if not budget.is_finite() or budget < ZERO:
         raise DeniedError(DenyReason.BAD_PARAMETER, f"risk_budget {budget}")
+    if intent.loss_budget is not None and not (intent.loss_budget.is_finite() and intent.loss_budget >= ZERO):
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"loss_budget {intent.loss_budget}")
+    if intent.edge_bps is not None and not intent.edge_bps.is_finite():
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"edge_bps {intent.edge_bps}")
+    if intent.placement not in Placement:
+        raise DeniedError(DenyReason.BAD_PARAMETER, f"placement {intent.placement!r}")
     if intent.deadline_ns <= 0:
         raise DeniedError(DenyReason.BAD_PARAMETER, f"deadline_ns {intent.deadline_ns}")
 

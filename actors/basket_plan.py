@@ -7,6 +7,7 @@ from enum import StrEnum
 from attrs import evolve, field, frozen
 
 from actors.basket import Basket, Leg
+from actors.basket_records import BasketDecision, Priced
 from actors.config_checks import not_negative, positive
 from actors.liquidity import worst_ticks
 from actors.messages import BasketLeg, BasketState, Checker, DepthReply
@@ -35,6 +36,7 @@ class DenyReason(StrEnum):
     LIMIT_PRICE = "limit_price"
     NOT_OPEN = "not_open"
     CLOSES_MORE = "closes_more"
+    CLOSURE = "closure"
     PREFLIGHT = "preflight"
     PREFLIGHT_TIMEOUT = "preflight_timeout"
 
@@ -55,11 +57,13 @@ class ExecutorConfig:
     a market order. After half of the attempts a completion gives way to unwinding. `last_call_ns` before the deadline,
     or when the risk budget is spent, the last attempt is made at once. `taker_fee_bps` by instrument prices unwinding.
     A hedge that a closed market holds up comes again after `session_retry_ns`, and is not counted as an attempt.
-    When the daemon stops, baskets under way have `stop_deadline_ns` left.
+    When the daemon stops, baskets under way have `stop_deadline_ns` left. A maker's leg is quoted anew at most every
+    `requote_ns` and `quotes_max` times. Nothing is tried for `closed_retry_ns` where no leg trades; a basket with
+    a loss budget is looked at every `look_ns` while it is uneven.
     """
 
     checkers: tuple[Checker, ...] = field(
-        default=(Checker.RISK, Checker.MARGIN, Checker.LIQUIDITY), metadata={"composed": True}
+        default=(Checker.RISK, Checker.MARGIN, Checker.LIQUIDITY, Checker.RATE), metadata={"composed": True}
     )
     preflight_timeout_ns: int = field(default=1_000_000_000, validator=positive)
     hedge_attempts: int = field(default=8, validator=positive)
@@ -76,6 +80,11 @@ class ExecutorConfig:
     taker_fee_bps: Mapping[str, Decimal] = field(factory=dict, metadata={"composed": True})
     keep_baskets: int = field(default=1_000, validator=positive)
     keep_ids: int = field(default=100_000, validator=positive)
+    keep_incidents: int = field(default=200, validator=positive)
+    requote_ns: int = field(default=500_000_000, validator=positive)
+    quotes_max: int = field(default=100, validator=positive)
+    closed_retry_ns: int = field(default=1_000_000_000, validator=positive)
+    look_ns: int = field(default=250_000_000, validator=positive)
 
 
 def common_sizes(
@@ -152,7 +161,10 @@ class PlanKind(StrEnum):
 
 @frozen
 class PlannedOrder:
-    """An order on leg `leg`; `price` None is a market order. `base` is what it moves the net by when it fills."""
+    """An order on leg `leg`; `price` None is a market order. `base` is what it moves the net by when it fills.
+
+    `cost` is what it costs in all, in quote: `fees`, the edge `forgone`, and the rest is slippage.
+    """
 
     leg: int
     is_reduce: bool
@@ -161,6 +173,8 @@ class PlannedOrder:
     price: Decimal | None
     base: Decimal
     cost: Decimal
+    fees: Decimal = ZERO
+    forgone: Decimal = ZERO
 
 
 @frozen
@@ -172,13 +186,23 @@ class Plan:
     coverage: Decimal
     cost: Decimal
 
+    def priced(self) -> Priced:
+        """Return the plan's price and what it is made of."""
+        fees = sum((order.fees for order in self.orders), ZERO)
+        forgone = sum((order.forgone for order in self.orders), ZERO)
+        return Priced(self.kind, self.coverage, self.cost, self.cost - fees - forgone, fees, forgone)
+
 
 @frozen
 class Terms:
-    """What hedges may cost now: the cap in bps, None for the last attempt; fees of trades not planned for, by id."""
+    """What hedges may cost now: the cap in bps, None for the last attempt; taker fees by instrument.
+
+    `edge_bps` is what unwinding gives up; None: as much as completing would pay in fees, for the trade was worth them.
+    """
 
     cap_bps: Decimal | None
     fee_bps: Mapping[str, Decimal]
+    edge_bps: Decimal | None = None
 
 
 def must_wait(basket: Basket, specs: Mapping[str, Instrument]) -> bool:
@@ -192,14 +216,27 @@ def must_wait(basket: Basket, specs: Mapping[str, Instrument]) -> bool:
             if specs[leg.instrument].base != base or basket.is_busy(index):
                 continue
             if leg.side.sign * gap < ZERO:
-                if leg.room > ZERO and _may_complete(basket):
+                if leg.room > ZERO and may_complete(basket):
                     return False
             elif basket.is_last_call or not _has_busy_short(basket, base, gap, specs):
                 return False
     return basket.is_pending
 
 
-def _may_complete(basket: Basket) -> bool:
+def helpers(basket: Basket, specs: Mapping[str, Instrument]) -> list[Leg]:
+    """Return the legs on which an order could make the basket more even; in a rollback, all that hold something."""
+    gaps = basket.gaps(specs)
+    found = []
+    for leg in basket.legs:
+        gap = leg.side.sign * gaps.get(specs[leg.instrument].base, ZERO)
+        is_short = gap < ZERO and leg.room > ZERO and may_complete(basket)
+        is_long = (gap > ZERO or basket.is_rollback) and leg.position > ZERO and basket.closes is None
+        if is_short or is_long:
+            found.append(leg)
+    return found
+
+
+def may_complete(basket: Basket) -> bool:
     """A close always may; once unwinding, a basket does not turn round: that would pay the spread both ways."""
     if basket.closes is not None:
         return True
@@ -214,7 +251,31 @@ def _has_busy_short(basket: Basket, base: str, gap: Decimal, specs: Mapping[str,
 
 
 def choose(basket: Basket, specs: Mapping[str, Instrument], terms: Terms, *, may_open: bool = True) -> Plan | None:
-    """Return the plan that covers most and costs least, None when nothing can be traded within the terms.
+    """Return the plan that covers most and costs least, None when nothing can be traded within the terms."""
+    return best(weigh(basket, specs, terms, may_open=may_open))
+
+
+def best(plans: Sequence[Plan]) -> Plan | None:
+    """Return the plan that covers most, of such the cheapest; None of none."""
+    return min(plans, key=lambda plan: (-plan.coverage, plan.cost)) if plans else None
+
+
+def decided(
+    now: int, basket: Basket, plan: Plan, plans: Sequence[Plan], specs: Mapping[str, Instrument]
+) -> BasketDecision:
+    """Return the record of a choice: what each way out would have cost, which was taken, and why."""
+    orders = ", ".join(
+        f"{order.side} {order.qty} {basket.legs[order.leg].instrument} at {order.price or 'market'}"
+        for order in plan.orders
+    )
+    others = [f"{one.kind} covers {one.coverage:.4f} for {one.cost:.4f}" for one in plans if one is not plan]
+    why = f"{plan.kind} covers {plan.coverage:.4f} for {plan.cost:.4f}; {'; '.join(others) or 'no other way'}: {orders}"
+    priced = tuple(one.priced() for one in plans)
+    return BasketDecision(now, basket.id, basket.strategy, basket.net(specs), basket.unhedged, priced, plan.kind, why)
+
+
+def weigh(basket: Basket, specs: Mapping[str, Instrument], terms: Terms, *, may_open: bool = True) -> list[Plan]:
+    """Return every way out that can be traded within the terms, priced at the live books.
 
     Completing extends short legs, trimming reduces long ones. When the difference is too small for any single order,
     the whole basket is rolled back. A closing basket only ever completes: unwinding it would put risk back on.
@@ -223,7 +284,7 @@ def choose(basket: Basket, specs: Mapping[str, Instrument], terms: Terms, *, may
     gaps = basket.gaps(specs)
     is_close = basket.closes is not None
     plans: list[Plan] = []
-    if _may_complete(basket) and (may_open or is_close):
+    if may_complete(basket) and (may_open or is_close):
         plans.append(_offset(basket, gaps, specs, terms, is_reduce=False))
     if not is_close and not basket.is_rollback:
         free = {
@@ -233,11 +294,10 @@ def choose(basket: Basket, specs: Mapping[str, Instrument], terms: Terms, *, may
         }
         plans.append(_offset(basket, free, specs, terms, is_reduce=True))
     plans = [plan for plan in plans if plan.orders]
-    if plans:
-        return min(plans, key=lambda plan: (-plan.coverage, plan.cost))
-    if not is_close and not basket.is_pending:
-        return _roll_back(basket, specs, terms)
-    return None
+    if not plans and not is_close and not basket.is_pending:
+        rollback = _roll_back(basket, specs, terms)
+        return [] if rollback is None else [rollback]
+    return plans
 
 
 def _offset(
@@ -248,12 +308,13 @@ def _offset(
     for base, gap in gaps.items():
         left = abs(gap)
         wanted += left
+        edge_bps = _edge_bps(basket, base, gap, specs, terms) if is_reduce else ZERO
         offers = []
         for index, leg in enumerate(basket.legs):
             moves = -leg.side.sign if is_reduce else leg.side.sign
             if specs[leg.instrument].base != base or moves * gap > ZERO or basket.is_busy(index):
                 continue
-            offer = _order(index, leg, specs, basket.depth, terms, is_reduce=is_reduce, want=left)
+            offer = _order(index, leg, specs, basket.depth, terms, is_reduce=is_reduce, want=left, edge_bps=edge_bps)
             if offer is not None:
                 offers.append(offer)
         for order, share in sorted(offers, key=lambda one: one[0].cost / one[0].base):
@@ -267,6 +328,14 @@ def _offset(
     return Plan(kind, tuple(orders), covered / wanted if wanted else ZERO, sum((o.cost for o in orders), ZERO))
 
 
+def _edge_bps(basket: Basket, base: str, gap: Decimal, specs: Mapping[str, Instrument], terms: Terms) -> Decimal:
+    """Return what not completing gives up, in basis points of what is unwound."""
+    if terms.edge_bps is not None:
+        return terms.edge_bps
+    short = [leg for leg in basket.legs if specs[leg.instrument].base == base and leg.side.sign * gap < ZERO]
+    return max((terms.fee_bps.get(leg.instrument, ZERO) for leg in short), default=ZERO)
+
+
 def _shrink(offer: PlannedOrder, left: Decimal, spec: Instrument) -> PlannedOrder | None:
     if offer.base <= left:
         return offer
@@ -274,7 +343,14 @@ def _shrink(offer: PlannedOrder, left: Decimal, spec: Instrument) -> PlannedOrde
     if qty <= ZERO or qty < spec.min_qty:
         return None
     share = qty / offer.qty
-    return evolve(offer, qty=qty, base=qty * spec.multiplier, cost=offer.cost * share)
+    return evolve(
+        offer,
+        qty=qty,
+        base=qty * spec.multiplier,
+        cost=offer.cost * share,
+        fees=offer.fees * share,
+        forgone=offer.forgone * share,
+    )
 
 
 def _roll_back(basket: Basket, specs: Mapping[str, Instrument], terms: Terms) -> Plan | None:
@@ -303,6 +379,7 @@ def _order(
     *,
     is_reduce: bool,
     want: Decimal,
+    edge_bps: Decimal = ZERO,
 ) -> tuple[PlannedOrder, Decimal] | None:
     """Return an order moving at most `want` base units and the share the book can take; None when it cannot be sent."""
     spec = specs[leg.instrument]
@@ -318,7 +395,7 @@ def _order(
     bound = _bound(leg, spec, levels[0][0], side, terms, is_reduce=is_reduce)
     lots = spec.lots(qty)
     taken, value = _walk(levels, lots, bound, side)
-    if taken == 0 or not _is_sendable(spec, qty, levels[0][0], is_reduce=is_reduce):
+    if taken == 0 or not is_sendable(spec, qty, levels[0][0], is_reduce=is_reduce):
         return None
     if bound is None and taken < lots:
         # Deeper than what was asked for: the rest is priced at the worst level seen.
@@ -326,12 +403,14 @@ def _order(
         taken = lots
     got = spec.qty(taken)
     money = value * spec.tick_size * spec.lot_size
-    if is_reduce:
-        cost = leg.side.sign * (leg.entry_price * got - money) + money * terms.fee_bps.get(spec.id, ZERO) / 10_000
-    else:
-        cost = leg.side.sign * (money - leg.arrival_touch * got)
+    slippage = leg.side.sign * (leg.entry_price * got - money if is_reduce else money - leg.cap_touch * got)
+    # All in quote, for the whole quantity.
+    whole = spec.multiplier * qty / got
+    fees = money * terms.fee_bps.get(spec.id, ZERO) / 10_000 * whole
+    forgone = money * edge_bps / 10_000 * whole
     price = None if bound is None else spec.price(bound)
-    order = PlannedOrder(index, is_reduce, side, qty, price, qty * spec.multiplier, cost * spec.multiplier * qty / got)
+    cost = slippage * whole + fees + forgone
+    order = PlannedOrder(index, is_reduce, side, qty, price, qty * spec.multiplier, cost, fees, forgone)
     return order, got / qty
 
 
@@ -347,7 +426,7 @@ def _bound(leg: Leg, spec: Instrument, touch_ticks: int, side: Side, terms: Term
             return None
         # A slippage wide enough that only the limit binds.
         return worst_ticks(spec, asked, touch_ticks, Decimal(1_000_000))
-    start = touch_ticks if is_reduce else spec.ticks(leg.arrival_touch)
+    start = touch_ticks if is_reduce else spec.ticks(leg.cap_touch)
     return worst_ticks(spec, asked, start, terms.cap_bps)
 
 
@@ -363,7 +442,7 @@ def _walk(levels: Sequence[Level], lots: int, bound: int | None, side: Side) -> 
     return taken, value
 
 
-def _is_sendable(spec: Instrument, qty: Decimal, touch_ticks: int, *, is_reduce: bool) -> bool:
+def is_sendable(spec: Instrument, qty: Decimal, touch_ticks: int, *, is_reduce: bool) -> bool:
     """Whether the venue's minimums allow it; derivatives waive the least notional when reducing (Binance -4164)."""
     if qty < spec.min_qty:
         return False

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from actors.basket_records import LeftOpen, PartialFill
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
 from actors.dead_man_words import DeadManLapsed
@@ -62,6 +63,11 @@ def _order(update: OrderUpdate) -> str:
 def _basket(update: BasketUpdate) -> str:
     closing = f", closes {update.closes}" if update.closes else ""
     return _because(f"{update.basket_id} {update.state}{closing}", update.why)
+
+
+def _partial(one: PartialFill) -> str:
+    text = f"{one.basket_id} filled unevenly by {one.unhedged:.2f}, {len(one.actions)} hedges, {one.outcome}"
+    return _because(f"{text}, lost {one.loss:.4f}", one.cause)
 
 
 def _flag(change: SetFlag) -> str:
@@ -130,11 +136,13 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     Incident: lambda m: _because(f"{m.kind} {m.basket_id}".strip(), m.text),
     KillCommand: lambda m: f"kill {m.level.name}, by {m.operator}: {m.reason}",
     KillState: lambda m: _because(f"{m.level.name} by {m.trigger}", m.why),
+    LeftOpen: lambda m: f"left open: {'; '.join(m.baskets)}",
     Liquidated: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}, mark {m.mark}",
     MarginState: _margin,
     Notice: lambda m: _because(f"{m.subject}{f' (told {m.times} times)' if m.times > 1 else ''}", m.text),
     OrderDenied: lambda m: f"{m.request.side} {m.request.qty} {m.request.instrument}: {'; '.join(m.reasons)}",
     OrderUpdate: _order,
+    PartialFill: _partial,
     PositionMismatch: _mismatch,
     PositionResolved: lambda m: f"{m.account} {m.instrument or 'account'} {m.kind} no more: {m.how}",
     Reconciled: lambda m: f"{m.account} agrees with its venue",

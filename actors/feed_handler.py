@@ -371,16 +371,22 @@ class FeedHandler(Actor):
         if not request.max_slippage_bps.is_finite() or request.max_slippage_bps < ZERO:
             reasons.append(f"max_slippage_bps {request.max_slippage_bps} is no bound")
         else:
-            for leg in request.legs:
-                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted)
+            for index, leg in enumerate(request.legs):
+                is_maker = index in request.makers
+                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted, is_maker=is_maker)
                 if why:
                     reasons.append(why)
         if not reasons:
             self.state.reservations[request.basket_id] = wanted
         self.out.emit(PreflightReply(now, request.basket_id, Checker.LIQUIDITY, not reasons, tuple(reasons)))
 
-    def _leg_objection(self, now: int, leg: BasketLeg, slippage_bps: Decimal, wanted: list[Reserved]) -> str:
-        """Return why the leg cannot be filled, or enter what it needs in `wanted` and return nothing."""
+    def _leg_objection(
+        self, now: int, leg: BasketLeg, slippage_bps: Decimal, wanted: list[Reserved], *, is_maker: bool
+    ) -> str:
+        """Return why the leg cannot be filled, or enter what it needs in `wanted` and return nothing.
+
+        A maker needs a book that is good, and takes nothing from it.
+        """
         feed = self.state.feeds.get(leg.instrument)
         if feed is None:
             return f"{leg.instrument}: unknown instrument"
@@ -391,6 +397,8 @@ class FeedHandler(Actor):
         why = feed.objection(now, self.config.stale_ns)
         if why:
             return f"{leg.instrument}: {why}"
+        if is_maker:
+            return ""
         touch = feed.touch(leg.side)
         bound = worst_ticks(instrument, leg, touch[0], slippage_bps)
         there = lots_within(feed.sync.book, leg.side, touch, bound)

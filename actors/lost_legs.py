@@ -52,7 +52,7 @@ class LostLegs(BasketBook):
                     gone = min(left, there) if leg.is_taken_by(fill) else ZERO
                     if gone <= ZERO:
                         continue
-                    leg.taken += gone
+                    leg.take(fill, gone, self.instruments[leg.instrument])
                     left -= gone
                     basket.may_extend = False
                     self.incident(now, "leg_taken", basket.id, f"{leg.instrument}: {gone} taken {by}")
@@ -73,6 +73,7 @@ class LostLegs(BasketBook):
             self.mark(now, basket)
             self.publish(now, basket)
         self.evaluate(now, basket)
+        self.tell_cost(now, basket)
 
     @handles(GuardStatus)
     def guard_changed(self, now: int, status: GuardStatus) -> None:
@@ -95,6 +96,7 @@ class LostLegs(BasketBook):
                     basket.apply(BasketEvent.EMPTY)
                     self.mark(now, basket)
                     self.publish(now, basket)
+                    self.tell_cost(now, basket)
                 else:
                     self._lost_leg(now, basket, "the guard left it uneven")
         self.flatten_if_told(now)

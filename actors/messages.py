@@ -113,12 +113,27 @@ class BasketLeg:
     limit_price: Decimal | None = None
 
 
+class Placement(StrEnum):
+    """How a basket's legs are placed.
+
+    SIMULTANEOUS sends all at once. SEQUENTIAL sends one leg of each base asset first, the others by what it fills.
+    MAKER_TAKER quotes that leg post-only at the touch; what it fills is taken at once on the others.
+    """
+
+    SIMULTANEOUS = "simultaneous"
+    SEQUENTIAL = "sequential"
+    MAKER_TAKER = "maker_taker"
+
+
 @message()
 class BasketIntent(Message):
     """Trade all legs as one. `closes` names the basket this one takes off again.
 
     `max_slippage_bps` bounds each leg against its touch at placement; `risk_budget` is quote notional x seconds that
-    the basket may be unbalanced; `deadline_ns` is how long it may take in all.
+    the basket may be unbalanced, `loss_budget` what it may have lost at the mids while it is, in quote; `deadline_ns`
+    is how long it may take in all. With `is_ordered` the first leg of a base asset leads, else the one that books and
+    experience say will fill worst. `edge_bps` is what the trade is expected to earn of its notional before the fees
+    still to be paid (funding included): unwinding gives it up. None: as much as those fees.
     """
 
     ts: int
@@ -129,6 +144,10 @@ class BasketIntent(Message):
     max_slippage_bps: Decimal = Decimal(10)
     risk_budget: Decimal = Decimal(1_000_000)
     deadline_ns: int = 30_000_000_000
+    placement: Placement = Placement.SIMULTANEOUS
+    is_ordered: bool = False
+    loss_budget: Decimal | None = None
+    edge_bps: Decimal | None = None
 
 
 class Checker(StrEnum):
@@ -138,11 +157,15 @@ class Checker(StrEnum):
     MARGIN = "margin"
     LIQUIDITY = "liquidity"
     GUARDS = "guards"
+    RATE = "rate"
 
 
 @message()
 class PreflightRequest(Message):
-    """Ask risk gate, margin monitor and liquidity about a whole basket; a yes reserves what the basket needs."""
+    """Ask every Checker about a whole basket; a yes reserves what the basket needs.
+
+    `makers` are the legs, by index, that will only be quoted: nothing is taken from their books.
+    """
 
     ts: int
     basket_id: str
@@ -150,6 +173,7 @@ class PreflightRequest(Message):
     legs: tuple[BasketLeg, ...]
     max_slippage_bps: Decimal
     closes: str | None = None
+    makers: tuple[int, ...] = ()
 
 
 @message()

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     DUPLICATE_ORDER = "duplicate_order"
     BASKET_OVERRUN = "basket_overrun"
+    REDUCE_CAPACITY = "reduce_capacity"
     STALE_BOOK = "stale_book"
     FEED_DOWN = "feed_down"
     KILLED = "killed"

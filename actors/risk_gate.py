@@ -15,6 +15,7 @@ from typing import Any
 from actors.base import handles
 from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
+from actors.close_capacity import shortfalls
 from actors.control import GuardStatus
 from actors.dead_man_words import DeadManState, DeadManWanted
 from actors.dead_man_words import key_of as timer_of
@@ -213,6 +214,9 @@ class RiskGate(RiskParts):
                 checked = refusals(order, facts, is_preflight=True)
                 self._disable(now, request.strategy, checked)
             reasons.extend(f"{order.instrument}: {reason}" for reason in checked)
+        if not any(named):
+            short = shortfalls(now, request.legs, self.state, self.instruments)
+            reasons.extend(f"{name}: {Reason.REDUCE_CAPACITY}: {why}" for name, why in short.items())
         if not reasons:
             legs = []
             for leg in request.legs:

@@ -29,6 +29,7 @@ from actors.order_scheduler import OrderScheduler, SchedulerConfig
 from actors.pacing import PacingConfig
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
+from actors.rate_tokens import RateTokens, RateTokensConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
@@ -38,7 +39,6 @@ from daemon.kinds import make_strategy
 from venues.model.account import MarginMode
 from venues.model.book_sync import SequenceRule
 from venues.rules.cme_products import Product
-from venues.rules.contracts import parse_contract
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
 """How a venue's rule set numbers its book updates, where not as futures do."""
@@ -80,6 +80,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("margin", MarginConfig), leverage=leverage),
             name="margin_monitor",
         ),
+        RateTokens(instruments, config.section("rate_tokens", RateTokensConfig), name="rate_tokens"),
         FundingTracker(instruments, config.section("funding", FundingConfig), venues, name="funding_tracker"),
         PortfolioGuard(
             instruments,
@@ -109,6 +110,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             instruments,
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees, checkers=tuple(Checker)),
             name="atomic_executor",
+            products=_products(config),
         ),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
@@ -140,12 +142,9 @@ def sequence_rule(config: RunConfig, venue: str) -> SequenceRule:
 
 
 def _products(config: RunConfig) -> dict[str, Product]:
-    """Return the CME product of every instrument whose venue keeps CME's hours."""
-    return {
-        one.id: parse_contract(one.symbol).product
-        for one in config.instruments.values()
-        if config.venues[one.venue].simulation.calendar
-    }
+    """Return the CME product, and with it the hours, of every instrument whose venue keeps a calendar."""
+    found = {one.id: config.venues[one.venue].simulation.product(one) for one in config.instruments.values()}
+    return {name: product for name, product in found.items() if product is not None}
 
 
 def _account_at(config: RunConfig, venue: str) -> str:

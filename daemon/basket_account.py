@@ -7,6 +7,7 @@ from attrs import frozen
 
 from actors.atomic_executor import AtomicExecutor
 from actors.basket import Basket, Leg
+from actors.basket_cost import realised
 from actors.cell import Cell
 from actors.messages import BasketState
 from venues.model.instrument import Instrument
@@ -28,7 +29,8 @@ class BasketAccount:
     """One basket with everything that took it off. Times are when it was asked for, ns UTC; money is quote money.
 
     `slippage` is what its prices cost against the mid prices when the orders were placed; `fees` are by asset.
-    `result` is what buying and selling left after fees in quote money, before funding; None unless it is closed.
+    `result` is what buying and selling left after fees in quote money, before funding; None unless it is closed. What
+    a venue took away counts at the price it took it for.
     """
 
     id: str
@@ -57,16 +59,11 @@ def baskets_of(cell: Cell) -> list[BasketAccount]:
 def _account(basket: Basket, closes: list[Basket], specs: Mapping[str, Instrument]) -> BasketAccount:
     parts = [basket, *closes]
     fees: dict[str, Decimal] = {}
-    slippage = result = ZERO
+    slippage = ZERO
     for leg in (leg for part in parts for leg in part.legs):
-        spec = specs[leg.instrument]
-        slippage += leg.slippage(spec)
-        result -= leg.side.sign * (leg.extended_cost - leg.reduced_cost) * spec.multiplier + leg.fees.get(
-            spec.quote, ZERO
-        )
+        slippage += leg.slippage(specs[leg.instrument])
         for asset, fee in leg.fees.items():
             fees[asset] = fees.get(asset, ZERO) + fee
-    is_closed = basket.state is BasketState.FLAT
     return BasketAccount(
         basket.id,
         basket.strategy,
@@ -74,22 +71,19 @@ def _account(basket: Basket, closes: list[Basket], specs: Mapping[str, Instrumen
         basket.why,
         basket.planned_ns,
         closes[-1].planned_ns if closes else None,
-        tuple(_leg(leg, closes) for leg in basket.legs),
+        tuple(_leg(leg) for leg in basket.legs),
         slippage,
         fees,
-        result if is_closed else None,
+        realised(basket, specs) if basket.state is BasketState.FLAT else None,
     )
 
 
-def _leg(leg: Leg, closes: list[Basket]) -> LegAccount:
-    key = (leg.account, leg.instrument, leg.position_side)
-    back = [one for close in closes for one in close.legs if (one.account, one.instrument, one.position_side) == key]
-    # What was unwound at once was taken back by the leg itself.
-    qty = leg.reduced + sum((one.extended - one.reduced for one in back), ZERO)
-    cost = leg.reduced_cost + sum((one.extended_cost - one.reduced_cost for one in back), ZERO)
+def _leg(leg: Leg) -> LegAccount:
+    back = leg.reduced + leg.taken + leg.closed
+    cost = leg.reduced_cost + leg.taken_cost + leg.closed_cost
     return LegAccount(
         leg.instrument,
         leg.side.sign * leg.extended,
         leg.extended_cost / leg.extended if leg.extended else None,
-        cost / qty if qty else None,
+        cost / back if back else None,
     )

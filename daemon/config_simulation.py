@@ -60,7 +60,8 @@ class Simulation:
             self.daily_settlement,
         )
 
-    def _product(self, spec: Instrument) -> Product | None:
+    def product(self, spec: Instrument) -> Product | None:
+        """Return what gives an instrument its hours, None for one that never closes."""
         try:
             return parse_contract(spec.symbol).product if self.calendar else None
         except RuleError:
@@ -90,7 +91,7 @@ class Simulation:
         for symbol, rules_of in self.controls.items():
             try:
                 if symbol in specs:
-                    rules_of.check_for(specs[symbol], self._product(specs[symbol]))
+                    rules_of.check_for(specs[symbol], self.product(specs[symbol]))
             except RuleError as error:
                 yield f"controls.{symbol}.{error.field}", error.why
         for index, one in enumerate(self.populations):

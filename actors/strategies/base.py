@@ -29,6 +29,7 @@ from actors.messages import (
     KillLevel,
     KillState,
     OrderRequest,
+    Placement,
     ResumeCommand,
     StopCommand,
 )
@@ -150,8 +151,15 @@ class Strategy(Actor):
         max_slippage_bps: Decimal = Decimal(10),
         risk_budget: Decimal = Decimal(1_000_000),
         deadline_ns: int = 30_000_000_000,
+        placement: Placement = Placement.SIMULTANEOUS,
+        is_ordered: bool = False,
+        loss_budget: Decimal | None = None,
+        edge_bps: Decimal | None = None,
     ) -> str:
-        """Ask for all legs as one trade; return its id. What becomes of it comes to `on_basket`."""
+        """Ask for all legs as one trade; return its id. What becomes of it comes to `on_basket`.
+
+        What the keywords mean is said by BasketIntent.
+        """
         basket_id = self._next_id()
         self.state.baskets[basket_id] = OwnBasket(list(legs))
         self.out.emit(
@@ -163,6 +171,10 @@ class Strategy(Actor):
                 max_slippage_bps=max_slippage_bps,
                 risk_budget=risk_budget,
                 deadline_ns=deadline_ns,
+                placement=placement,
+                is_ordered=is_ordered,
+                loss_budget=loss_budget,
+                edge_bps=edge_bps,
             )
         )
         return basket_id
@@ -175,6 +187,9 @@ class Strategy(Actor):
         max_slippage_bps: Decimal = Decimal(10),
         risk_budget: Decimal = Decimal(1_000_000),
         deadline_ns: int = 30_000_000_000,
+        placement: Placement = Placement.SIMULTANEOUS,
+        is_ordered: bool = False,
+        loss_budget: Decimal | None = None,
     ) -> str | None:
         """Ask to take an open basket off; return the closing basket's id, None when nothing can be closed now."""
         basket = self.state.baskets.get(basket_id)
@@ -191,7 +206,19 @@ class Strategy(Actor):
         basket.closing = close_id
         self.state.closes[close_id] = basket_id
         self.out.emit(
-            BasketIntent(now, close_id, self.name, legs, basket_id, max_slippage_bps, risk_budget, deadline_ns)
+            BasketIntent(
+                now,
+                close_id,
+                self.name,
+                legs,
+                basket_id,
+                max_slippage_bps,
+                risk_budget,
+                deadline_ns,
+                placement,
+                is_ordered,
+                loss_budget,
+            )
         )
         return close_id
 

@@ -8,8 +8,8 @@ from attrs import define, field, frozen
 from attrs.validators import optional
 
 from actors.basket import ENDED
-from actors.config_checks import finite, not_negative, positive
-from actors.messages import BasketState, BasketUpdate, BookView, FundingState, KillLevel
+from actors.config_checks import finite, not_negative, positive, positive_or_none
+from actors.messages import BasketState, BasketUpdate, BookView, FundingState, KillLevel, Placement
 from actors.strategies.base import Strategy, StrategyState
 from venues.model.instrument import Instrument, UnknownInstrumentError
 from venues.model.order import Side
@@ -30,7 +30,8 @@ class CashAndCarryConfig:
     The basis to enter is (perpetual bid - spot ask) / spot ask, to leave (perpetual ask - spot bid) / spot bid.
     With `min_net_bps` the entry basis plus the funding expected until `max_hold_ns`, less all four taker fees, must
     reach it too; stamps are `funding_interval_ns` apart until the desk has seen how far. No entry within
-    `funding_blackout_ns` of a funding stamp. `max_baskets` counts over the whole run.
+    `funding_blackout_ns` of a funding stamp. `max_baskets` counts over the whole run. `placement` and the bounds after
+    `funding_blackout_ns` hold for every basket, opening or closing.
     """
 
     spot: str = field(metadata=_INSTRUMENT)
@@ -53,6 +54,8 @@ class CashAndCarryConfig:
     max_slippage_bps: Decimal = field(default=Decimal(10), validator=not_negative)
     risk_budget: Decimal = field(default=Decimal(1_000_000), validator=not_negative)
     deadline_ns: int = field(default=30_000_000_000, validator=positive)
+    placement: Placement = Placement.SIMULTANEOUS
+    loss_budget: Decimal | None = field(default=None, validator=positive_or_none)
 
 
 @define
@@ -135,6 +138,8 @@ class CashAndCarry(Strategy):
             max_slippage_bps=config.max_slippage_bps,
             risk_budget=config.risk_budget,
             deadline_ns=config.deadline_ns,
+            placement=config.placement,
+            loss_budget=config.loss_budget,
         )
 
     def _is_blacked_out(self, now: int) -> bool:
@@ -181,6 +186,8 @@ class CashAndCarry(Strategy):
             max_slippage_bps=config.max_slippage_bps,
             risk_budget=config.risk_budget,
             deadline_ns=config.deadline_ns,
+            placement=config.placement,
+            loss_budget=config.loss_budget,
         )
 
     def on_clock(self, now: int, key: str) -> None:

@@ -18,6 +18,7 @@ from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.sync_messages import Adopt
 from daemon.admin import views
+from daemon.admin.basket_views import incidents
 from daemon.admin.calls import Caller, Method, NoParams, Poll, RefusedError, Role, described, table
 from daemon.admin.desk import DeskControl, DeskView, actor
 from daemon.admin.params import (
@@ -31,6 +32,7 @@ from daemon.admin.params import (
     Kill,
     Limit,
     Listed,
+    Newest,
     Release,
     Screen,
     Seen,
@@ -59,6 +61,7 @@ class DeskMethods:
             Method("mismatches", see, "where books differ or differed", self._mismatches, Listed),
             Method("orders", see, "orders that may still fill", self._orders, Listed),
             Method("baskets", see, "baskets at work or open", self._baskets, Listed),
+            Method("incidents", see, "legs that filled unevenly", lambda p, c: incidents(view, p.limit), Newest),
             Method("margin", see, "each account's margin", lambda p, c: views.margin(view)),
             Method("guards", see, "what the risk guards find", lambda p, c: views.guards(view)),
             Method("funding", see, "funding expected and paid", lambda p, c: views.funding(view)),

@@ -29,6 +29,10 @@ class Listed(_Params):
     all: bool = False
 
 
+class Newest(_Params):
+    limit: Count = 50
+
+
 class Since(_Params):
     """Without `since` the last ones."""
 

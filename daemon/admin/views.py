@@ -31,6 +31,7 @@ from actors.position_synchronizer import PositionSynchronizer
 from actors.risk_gate import RiskGate
 from actors.strategies.base import Strategy
 from actors.sync_records import RESOLUTIONS
+from daemon.admin.basket_views import cost
 from daemon.admin.desk import DeskView, actor
 from venues.model.money import to_text
 from venues.model.order import OrderStatus
@@ -207,6 +208,7 @@ def _basket(view: DeskView, one: Basket) -> dict[str, Any]:
         "age_ns": view.now() - one.planned_ns,
         "unhedged": number(one.unhedged),
         "why": one.why,
+        "cost": cost(view, one),
         "legs": [
             {
                 "account": leg.account,

@@ -41,7 +41,7 @@ def _print(arguments: Namespace, told: Any, parts: Parts) -> int:
 def show(arguments: Namespace) -> int:
     """Print a view."""
     name = arguments.command
-    params = {"all": arguments.all, "limit": arguments.limit} if "limit" in arguments else {}
+    params = {key: getattr(arguments, key) for key in ("all", "limit") if key in arguments}
     try:
         told = call(arguments, VIEW, name, params)
     except ExitError as error:

@@ -12,6 +12,7 @@ COMMANDS = {
     "positions": "daemon.ctl.commands:positions",
     "orders": _SHOW,
     "baskets": _SHOW,
+    "incidents": _SHOW,
     "margin": _SHOW,
     "guards": _SHOW,
     "funding": _SHOW,
@@ -77,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
         listed = add(name, said)
         listed.add_argument("--all", action="store_true", help="also the ended ones that are remembered")
         listed.add_argument("--limit", type=int, default=200, metavar="N", help="default: %(default)s")
+    incidents = add("incidents", "legs that filled unevenly, what was done, what it cost")
+    incidents.add_argument("--limit", type=int, default=50, metavar="N", help="default: the last %(default)s")
     add("margin", "each account's margin")
     add("guards", "what the risk guards find, and the exposure they go by")
     add("funding", "funding expected and paid")

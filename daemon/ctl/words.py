@@ -147,6 +147,21 @@ def baskets(told: dict[str, Any]) -> Parts:
     return [baskets_table(told["baskets"]) if told["baskets"] else "no open basket", *_left_out(told)]
 
 
+def incidents(told: dict[str, Any]) -> Parts:
+    columns = {"ended": "ended", "basket": "basket", "cause": "cause", "unhedged": ">unhedged", "lasted": ">lasted"}
+    rows = [
+        {
+            **one,
+            "ended": when(one["ts"]),
+            "lasted": f"{(one['ts'] - one['began_ns']) / 1e9:.3f}s",
+            "did": len(one["actions"]),
+        }
+        for one in told["incidents"]
+    ]
+    columns |= {"did": ">hedges", "outcome": "outcome", "loss": ">loss"}
+    return [_table("", rows, columns) if rows else "no incident", *_left_out(told)]
+
+
 def _left_out(told: dict[str, Any]) -> list[str]:
     return [f"{told['left_out']} more; see --limit"] if told["left_out"] else []
 
@@ -282,6 +297,7 @@ WORDS: Mapping[str, Callable[[Any], Parts]] = {
     "mismatches": mismatches,
     "orders": orders,
     "baskets": baskets,
+    "incidents": incidents,
     "margin": margin,
     "guards": guards,
     "funding": funding,

@@ -32,7 +32,7 @@ _REFUSALS: Final = dict.fromkeys(
     (
         *(f"{guard}|{reason}" for guard in ("order", Checker.RISK) for reason in Reason),
         *(f"{Checker.GUARDS}|{reason}" for reason in GuardReason),
-        *(f"{guard}|{OTHER}" for guard in (Checker.MARGIN, Checker.LIQUIDITY)),
+        *(f"{guard}|{OTHER}" for guard in (Checker.MARGIN, Checker.LIQUIDITY, Checker.RATE)),
     ),
     0,
 )
@@ -483,7 +483,7 @@ EXECUTION: Final[tuple[Family, ...]] = (
     counter(
         "guard_triggers_total",
         "guard reason",
-        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity, guards), by reason.",
+        "Refusals of single orders (order) and of whole baskets (risk, margin, liquidity, rate, guards), by reason.",
         _refusals,
     ),
     gauge(

@@ -302,10 +302,3 @@ def test_no_plan_goes_beyond_targets_or_through_zero(
         leg.book(order.qty, leg.arrival_touch, is_reduce=order.is_reduce)
         assert ZERO <= leg.position <= leg.target
     assert abs(made.net(SPECS)["BTC"]) <= before
-
-
-def test_the_cost_of_a_basket_is_slippage_and_fees() -> None:
-    made = basket("1", "1")
-    made.legs[1].fees = {"USDT": D("0.05"), "BNB": D(1)}
-    # Half a spread on each leg: 0.05 + 0.05, and the fee in quote.
-    assert made.cost(SPECS) == D("0.15")

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from actors.base import Actor
+from actors.basket_records import LeftOpen, PartialFill
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
 from actors.dead_man_words import DeadManLapsed
@@ -123,6 +124,13 @@ TOLD = [
     (Incident(1, "basket_broken", "b1", "net 1 BTC", D(3)), "basket_broken b1: net 1 BTC"),
     (KillCommand(1, "ann", KillLevel.FLATTEN, "panic"), "kill FLATTEN, by ann: panic"),
     (KillState(1, KillLevel.REDUCE_ONLY, "drawdown", "11 %"), "REDUCE_ONLY by drawdown: 11 %"),
+    (LeftOpen(1, ("b1: +1 x", "b2: +2 x")), "left open: b1: +1 x; b2: +2 x"),
+    (
+        PartialFill(
+            2, "b1", "s", 1, "leg expired", {"BTC": D(1)}, D("60000.5"), ("a", "b"), BasketState.FLAT, D("3.25")
+        ),
+        "b1 filled unevenly by 60000.50, 2 hedges, flat, lost 3.2500: leg expired",
+    ),
     (
         Liquidated(1, "f", "fut:BTC", Side.SELL, D(2), D(91), D(90), D(89), D(1), D(0)),
         "f sell 2 fut:BTC at 90, mark 91",

@@ -387,8 +387,8 @@ def leg(side: Side, qty: str, limit: str | None = None, instrument: str = P) -> 
     return BasketLeg("perp-account", instrument, side, Decimal(qty), limit_price=limit and Decimal(limit))  # type: ignore[arg-type]
 
 
-def preflight(*legs: BasketLeg, bps: str = "10", basket: str = "b1") -> PreflightRequest:
-    return PreflightRequest(0, basket, "s", legs, Decimal(bps))
+def preflight(*legs: BasketLeg, bps: str = "10", basket: str = "b1", makers: tuple[int, ...] = ()) -> PreflightRequest:
+    return PreflightRequest(0, basket, "s", legs, Decimal(bps), makers=makers)
 
 
 # Bids 5 @ 100.0, 6 @ 99.9; asks 7 @ 100.1, 8 @ 100.2 (lots of 0.001). 10 bps of 100.1 are one tick.
@@ -406,6 +406,9 @@ PREFLIGHTS = [
     ("a seller's limit", preflight(leg(Side.SELL, "0.006", "99.95")), False),
     ("two legs on one side add up", preflight(leg(Side.BUY, "0.008"), leg(Side.BUY, "0.008")), False),
     ("two legs on two sides do not", preflight(leg(Side.BUY, "0.015"), leg(Side.SELL, "0.011")), True),
+    ("a maker takes nothing", preflight(leg(Side.BUY, "1"), leg(Side.BUY, "0.015"), makers=(0,)), True),
+    ("its taker does", preflight(leg(Side.BUY, "1"), leg(Side.BUY, "0.016"), makers=(0,)), False),
+    ("a maker off the lot grid", preflight(leg(Side.BUY, "0.0005"), makers=(0,)), False),
     ("no legs", preflight(), False),
     ("unknown instrument", preflight(leg(Side.BUY, "0.001", instrument="X")), False),
     ("off the lot grid", preflight(leg(Side.BUY, "0.0005")), False),
@@ -439,9 +442,10 @@ def test_liquidity_is_promised_only_if_it_is_there(request_: PreflightRequest, i
 def test_no_liquidity_is_promised_from_a_book_that_cannot_be_believed(spoil: Message) -> None:
     bench = live_bench()
     bench.take(2, spoil)
-    (reply,) = bench.take(3, preflight(leg(Side.SELL, "0.001")))
-    assert isinstance(reply, PreflightReply)
-    assert not reply.is_ok
+    for makers in ((), (0,)):
+        (reply,) = bench.take(3, preflight(leg(Side.SELL, "0.001"), makers=makers))
+        assert isinstance(reply, PreflightReply)
+        assert not reply.is_ok
 
 
 def test_no_liquidity_is_promised_from_a_silent_book_even_before_the_watch_has_noticed() -> None:

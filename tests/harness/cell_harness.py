@@ -10,11 +10,13 @@ from attrs import define, evolve, field
 from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor, handles
 from actors.basket_plan import ExecutorConfig
+from actors.basket_records import BasketCost, BasketDecision, LeftOpen, PartialFill
 from actors.dispatcher import Dispatcher
 from actors.messages import (
     BasketLeg,
     BasketUpdate,
     BookView,
+    CancelRequest,
     Checker,
     DepthReply,
     DepthRequest,
@@ -35,7 +37,7 @@ from actors.order_records import OrderManagerConfig
 from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ONE, ZERO
-from venues.model.order import OrderStatus, Side
+from venues.model.order import OrderStatus, Side, TimeInForce
 from venues.port import (
     CancelOrder,
     CancelRejected,
@@ -106,6 +108,7 @@ class DeskState:
     bids: dict[str, Levels] = field(factory=dict)
     asks: dict[str, Levels] = field(factory=dict)
     dead: set[str] = field(factory=set)
+    is_mute: bool = False
     silent: list[Checker] = field(factory=list)
     refusing: dict[str, str] = field(factory=dict)
     denying: Callable[[OrderRequest], str] = lambda request: ""
@@ -130,6 +133,8 @@ class FakeDesk(Actor):
     @handles(DepthRequest)
     def depth(self, now: int, request: DepthRequest) -> None:
         name = request.instrument
+        if self.state.is_mute:
+            return
         if name in self.state.dead:
             self.out.emit(DepthReply(now, request.ref, name, False))
             return
@@ -152,7 +157,19 @@ class Recorder(Actor):
         self.seen: list[Message] = []
 
     @handles(
-        BasketUpdate, Incident, KillTrigger, FillEvent, OrderUpdate, OrderRequest, PreflightRequest, ReservationReleased
+        BasketCost,
+        BasketDecision,
+        BasketUpdate,
+        CancelRequest,
+        FillEvent,
+        Incident,
+        KillTrigger,
+        LeftOpen,
+        OrderRequest,
+        OrderUpdate,
+        PartialFill,
+        PreflightRequest,
+        ReservationReleased,
     )
     def note(self, now: int, message: Message) -> None:
         self.seen.append(message)
@@ -181,7 +198,10 @@ class Outcome:
 
 @define
 class ScriptedVenue:
-    """Fills immediate orders by a list of outcomes, in full once it is used up. It answers queries by the truth."""
+    """Fills immediate orders by a list of outcomes, in full once it is used up. It answers queries by the truth.
+
+    Post-only orders rest until `hit`; while `is_deaf` cancels are not answered.
+    """
 
     outcomes: list[Outcome] = field(factory=list)
     by_instrument: dict[str, list[Outcome]] = field(factory=dict)
@@ -189,6 +209,7 @@ class ScriptedVenue:
     fills: list[OrderFilled] = field(factory=list)
     failing_queries: int = 0
     prices: dict[str, Decimal] = field(factory=dict)
+    is_deaf: bool = False
 
     def take(self, now: int, command: Command) -> list[Report]:
         if isinstance(command, SubmitOrder):
@@ -210,6 +231,8 @@ class ScriptedVenue:
         if outcome.is_rejected:
             return [OrderRejected(now, *key, outcome.reason, "scripted")]
         held = self.orders[order.client_order_id] = VenueOrder(order)
+        if order.tif is TimeInForce.GTX:
+            return [OrderAccepted(now, *key, f"v{order.client_order_id}")]
         spec = SPECS[order.instrument]
         lots = int(order.qty / spec.lot_size * outcome.share)
         fills = self._fills(now, order, [spec.qty(part) for part in _split(lots, outcome.pieces)])
@@ -230,8 +253,22 @@ class ScriptedVenue:
             self.fills.append(made[-1])
         return made
 
+    def resting(self) -> list[SubmitOrder]:
+        """Return the orders that rest, oldest first."""
+        return [held.command for held in self.orders.values() if not held.status.is_terminal]
+
+    def hit(self, now: int, order: SubmitOrder, qty: str) -> list[OrderFilled]:
+        """Let somebody trade against a resting order."""
+        held = self.orders[order.client_order_id]
+        fills = self._fills(now, order, [D(qty)])
+        held.filled += D(qty)
+        held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
+        return fills
+
     def _cancel(self, now: int, cancel: CancelOrder) -> list[Report]:
         key = (cancel.account, cancel.instrument, cancel.client_order_id)
+        if self.is_deaf:
+            return []
         held = self.orders.get(cancel.client_order_id)
         if held is None or held.status.is_terminal:
             return [CancelRejected(now, *key, RejectReason.UNKNOWN_ORDER)]

@@ -20,7 +20,7 @@ def test_five_thousand_baskets_leave_no_more_behind_than_fifty():
     cell = Harness(
         Ledger(SPECS, {"acc": {"USDT": D(10**9), "BTC": D(0)}}, LedgerConfig(seen=50)),
         KillSwitch({"acc": "spot"}, KillConfig(capital=D(10**9), daily_loss=D(10**9), daily_loss_hard=D(10**9))),
-        config=ExecutorConfig(keep_baskets=20, keep_ids=50),
+        config=ExecutorConfig(keep_baskets=20, keep_ids=50, keep_incidents=40),
         orders=OrderManagerConfig(keep_orders=30, keep_traces=50),
     )
     for number in range(BASKETS // 2):

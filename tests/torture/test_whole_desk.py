@@ -295,6 +295,7 @@ keep_traces = 30
 [executor]
 keep_baskets = 10
 keep_ids = 40
+keep_incidents = 20
 
 [risk]
 remembered_ids = 40
