@@ -26,6 +26,7 @@ from actors.messages import (
     ReservationReleased,
     TradeView,
 )
+from venues.costs.liquidity import LiquidityLimits, analyze
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.instrument import Instrument, UnknownInstrumentError
 from venues.model.money import ZERO
@@ -79,6 +80,7 @@ class FeedHandler(Actor):
         accounts: Mapping[str, str],
         config: FeedConfig | None = None,
         name: str = "",
+        liquidity: LiquidityLimits | None = None,
     ) -> None:
         super().__init__(name)
         for instrument in instruments:
@@ -87,6 +89,7 @@ class FeedHandler(Actor):
         self.instruments = dict(instruments)
         self.accounts = dict(accounts)
         self.config = config or FeedConfig()
+        self.liquidity = liquidity or LiquidityLimits()
         self.state = FeedState({instrument: Feed(BookSync(rules[instrument])) for instrument in instruments})
 
     def start(self, now: int) -> None:
@@ -368,14 +371,18 @@ class FeedHandler(Actor):
             reasons.append(f"max_slippage_bps {request.max_slippage_bps} is no bound")
         else:
             for leg in request.legs:
-                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted)
+                # What takes risk off must not be held up by a book that is poor.
+                limits = None if leg.reduce_only or request.closes is not None else self.liquidity
+                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted, limits)
                 if why:
                     reasons.append(why)
         if not reasons:
             self.state.reservations[request.basket_id] = wanted
         self.out.emit(PreflightReply(now, request.basket_id, Checker.LIQUIDITY, not reasons, tuple(reasons)))
 
-    def _leg_objection(self, now: int, leg: BasketLeg, slippage_bps: Decimal, wanted: list[Reserved]) -> str:
+    def _leg_objection(
+        self, now: int, leg: BasketLeg, slippage_bps: Decimal, wanted: list[Reserved], limits: LiquidityLimits | None
+    ) -> str:
         """Return why the leg cannot be filled, or enter what it needs in `wanted` and return nothing."""
         feed = self.state.feeds.get(leg.instrument)
         if feed is None:
@@ -396,6 +403,12 @@ class FeedHandler(Actor):
                 f"{leg.instrument}: {leg.side} {leg.qty} needs more than the {instrument.qty(max(there - taken, 0))} "
                 f"free up to {instrument.price(bound)}"
             )
+        if limits is not None:
+            bids = levels_behind(feed.sync.book, Side.SELL, feed.touch(Side.SELL), limits.levels)
+            asks = levels_behind(feed.sync.book, Side.BUY, feed.touch(Side.BUY), limits.levels)
+            report = analyze(bids, asks, leg.side, lots, limits, taken)
+            if report.objections:
+                return f"{leg.instrument}: {'; '.join(report.objections)}"
         wanted.append(Reserved(leg.instrument, leg.side, lots))
         return ""
 

@@ -24,6 +24,7 @@ from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.book_sync import SequenceRule
 
 SEQUENCE_RULES: Mapping[str, SequenceRule] = {"binance_spot": SequenceRule.SPOT}
@@ -49,6 +50,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             {one.id: _account_at(config, one.venue) for one in instruments.values()},
             config.section("feed", FeedConfig),
             name="feed_handler",
+            liquidity=config.section("liquidity", LiquidityLimits),
         ),
         Ledger(
             instruments,

@@ -28,10 +28,12 @@ from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
 from daemon.config_structure import did_you_mean
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.instrument import Instrument
 
 SECTIONS: dict[str, type[Any]] = {
     "feed": FeedConfig,
+    "liquidity": LiquidityLimits,
     "risk": RiskConfig,
     "executor": ExecutorConfig,
     "orders": OrderManagerConfig,

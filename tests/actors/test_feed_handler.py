@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from attrs import evolve
 
 from actors.base import Collected, TimerFired, detached_outbox
 from actors.cell import CellRestarted
@@ -396,7 +397,10 @@ PREFLIGHTS = [
     ("the touch is enough", preflight(leg(Side.BUY, "0.007"), bps="0"), True),
     ("more than the touch, no slippage", preflight(leg(Side.BUY, "0.008"), bps="0"), False),
     ("9.9 bps do not reach the second level", preflight(leg(Side.BUY, "0.008"), bps="9.9"), False),
-    ("10 bps reach it", preflight(leg(Side.BUY, "0.015")), True),
+    ("10 bps reach it", preflight(leg(Side.BUY, "0.011")), True),
+    ("more than could be sold again", preflight(leg(Side.BUY, "0.012")), False),
+    ("what only reduces need not be", preflight(evolve(leg(Side.BUY, "0.015"), reduce_only=True)), True),
+    ("nor what closes", evolve(preflight(leg(Side.BUY, "0.015")), closes="b0"), True),
     ("more than both levels", preflight(leg(Side.BUY, "0.016"), bps="10000"), False),
     ("a seller meets the bids", preflight(leg(Side.SELL, "0.011")), True),
     ("more than the bids", preflight(leg(Side.SELL, "0.012")), False),
@@ -405,7 +409,7 @@ PREFLIGHTS = [
     ("a limit below the touch", preflight(leg(Side.BUY, "0.001", "100")), False),
     ("a seller's limit", preflight(leg(Side.SELL, "0.006", "99.95")), False),
     ("two legs on one side add up", preflight(leg(Side.BUY, "0.008"), leg(Side.BUY, "0.008")), False),
-    ("two legs on two sides do not", preflight(leg(Side.BUY, "0.015"), leg(Side.SELL, "0.011")), True),
+    ("two legs on two sides do not", preflight(leg(Side.BUY, "0.011"), leg(Side.SELL, "0.011")), True),
     ("no legs", preflight(), False),
     ("unknown instrument", preflight(leg(Side.BUY, "0.001", instrument="X")), False),
     ("off the lot grid", preflight(leg(Side.BUY, "0.0005")), False),
@@ -448,6 +452,21 @@ def test_no_liquidity_is_promised_from_a_silent_book_even_before_the_watch_has_n
     (reply,) = live_bench().take(6 * S, preflight(leg(Side.SELL, "0.001")))
     assert isinstance(reply, PreflightReply)
     assert reply.reasons == (f"{P}: stale: no news for 5 s",)
+
+
+def test_a_basket_is_not_opened_on_a_book_that_is_worth_little() -> None:
+    bench = Bench()
+    bench.take(1, snapshot(bids=[(990, 50)], asks=[(1000, 50)]), delta(101, 102, 100))
+    (opening,) = bench.take(2, preflight(leg(Side.BUY, "0.001")))
+    (closing,) = bench.take(2, evolve(preflight(leg(Side.BUY, "0.001"), basket="b2"), closes="b1"))
+    assert isinstance(opening, PreflightReply)
+    assert isinstance(closing, PreflightReply)
+    # A spread of 10 ticks of 995: 100.5 bps, and half of it is slippage from the first lot on.
+    assert opening.reasons == (
+        f"{P}: spread 100.50 bps is over 50; 0 of 1 lots within 50 bps of the mid; "
+        "0 of 1 lots within 50 bps on the way out; score 0.00 is under 0.6",
+    )
+    assert closing.is_ok
 
 
 def test_liquidity_behind_a_fresher_quote_begins_at_that_quote() -> None:
