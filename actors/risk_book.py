@@ -5,6 +5,7 @@ from decimal import Decimal
 from attrs import define, field
 
 from actors.messages import KillLevel
+from actors.parents import Parents
 from actors.recent import Recent
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
@@ -114,3 +115,4 @@ class RiskState:
     ids: Recent = field(factory=Recent)
     approved: int = 0
     denied: int = 0
+    parents: Parents = field(factory=Parents)

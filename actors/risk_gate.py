@@ -14,6 +14,7 @@ from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
 from actors.control import GuardStatus
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionIntent
 from actors.ledger import position_change, unbookable
 from actors.limits import TightenLimit, effective, objection, tighten
 from actors.messages import (
@@ -118,8 +119,15 @@ class RiskGate(Actor):
         lines.note_message(now)
         if window:
             self._remember(now, mark)
+        if order.parent_id:
+            state.parents.sent(order)
         state.approved += 1
         self.out.emit(OrderApproved(now, order))
+
+    @handles(ExecutionIntent)
+    def on_execution(self, now: int, intent: ExecutionIntent) -> None:
+        """Hear of a parent before its first child: what was never announced has no room."""
+        self.state.parents.begin(intent, self.config.remembered_parents)
 
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:
@@ -196,6 +204,7 @@ class RiskGate(Actor):
             is_read_only=order.account in state.unreconciled,
             guard_why=state.guard_why,
             is_guard_in_charge=state.is_guard_in_charge,
+            parent_room=state.parents.room(order),
         )
 
     # Exposure
@@ -315,6 +324,7 @@ class RiskGate(Actor):
         flying = state.orders.get(event.request_id)
         if flying is not None:
             self._lines.fill(flying, fill.qty)
+        state.parents.filled(event)
         basket = state.baskets.get(event.basket_id)
         if basket is None:
             return
@@ -332,6 +342,7 @@ class RiskGate(Actor):
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
+        self.state.parents.updated(update)
         orders, order_id = self.state.orders, update.request_id or update.client_order_id
         if update.is_final:
             flying = orders.pop(order_id, None)

@@ -12,6 +12,7 @@ from attrs import evolve
 from actors.base import Collected, detached_outbox, handles
 from actors.control import GuardStatus
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionIntent
 from actors.limits import TightenLimit
 from actors.messages import (
     BasketLeg,
@@ -95,6 +96,7 @@ class Day:
         self.number = 0
         self.flying: list[OrderRequest] = []
         self.baskets: list[str] = []
+        self.parents: list[ExecutionIntent] = []
 
     def next(self) -> Message:
         chance = self.random
@@ -109,6 +111,8 @@ class Day:
             return self.outcome(chance.choice(self.flying))
         if kind < 0.7 and self.flying:
             return self.fill(chance.choice(self.flying))
+        if kind < 0.72:
+            return self.parent()
         if kind < 0.78:
             return self.book(chance.choice(SPECS))
         return self.worse() if chance.random() < 0.08 else self.better()
@@ -130,6 +134,12 @@ class Day:
             D(chance.choice((995, 1000, 1000, 1005))) / 10,
             position_side=chance.choice(SIDES),
         )
+        if self.parents and chance.random() < 0.25:
+            one = chance.choice(self.parents[-4:])
+            made = evolve(
+                made, account=one.account, instrument=one.instrument, side=one.side, position_side=one.position_side,
+                parent_id=one.parent_id,
+            )  # fmt: skip
         if not is_wild:
             return made  # type: ignore[no-any-return]
         changes: dict[str, tuple[Any, ...]] = {
@@ -143,6 +153,7 @@ class Day:
             "tif": (TimeInForce.GTC, TimeInForce.IOC),
             "reduce_only": (True,),
             "is_hedge": (True,),
+            "parent_id": ("nobody",),
         }
         picked = chance.sample(sorted(changes), chance.choice((1, 1, 2, 3)))
         if "type" in picked and chance.random() < 0.7:
@@ -150,6 +161,16 @@ class Day:
             picked.append("price")
         changed: OrderRequest = evolve(made, **{name: chance.choice(changes[name]) for name in picked})
         return changed
+
+    def parent(self) -> ExecutionIntent:
+        chance = self.random
+        spec, name = chance.choice((PERP, PERP, SPOT)), f"p{len(self.parents) - (chance.random() < 0.1)}"
+        made = ExecutionIntent(
+            self.now, name, "s1", AT[spec.venue][0], spec.id, chance.choice((Side.BUY, Side.SELL)),
+            D(chance.choice((2, 4, 8))), position_side=chance.choice(SIDES),
+        )  # fmt: skip
+        self.parents.append(made)
+        return made
 
     def outcome(self, order: OrderRequest) -> OrderUpdate:
         is_final = self.random.random() < 0.8
@@ -244,6 +265,9 @@ def check_lines(gate: RiskGate) -> None:
         assert line.sells == sum((one.leaves for one in flying if one.side is Side.SELL), ZERO)
     reserved = {name for name, basket in gate.state.baskets.items() if basket.is_reserved}
     assert gate._lines._reserved == reserved
+    known = gate.state.parents
+    for parent in known.parents.values():
+        assert parent.taken == sum((known.slices[one].taken for one in parent.slices), ZERO)
 
 
 @pytest.mark.parametrize("window_ns", [0, 500_000_000])

@@ -1,7 +1,7 @@
 """Decides how liquid a book is for one trade: whether there is enough, what it would cost, what to do about it.
 
 Depth is levels of (ticks, lots), best first. Prices and lots stay whole; bounds are compared exactly. Basis points are
-of the mid, (bid + ask) / 2. Score and imbalance are statistics.
+of the mid, (bid + ask) / 2. Score and imbalance are statistics. Limits and recommendations: facts/systems.md 1.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def _count(instance: object, attribute: "Attribute[int]", value: int) -> None:
 
 @frozen
 class LiquidityLimits:
-    """What a book must offer before something is opened on it (facts/systems.md 1).
+    """What a book must offer before something is opened on it.
 
     The last lot must come at most `max_slippage_bps` from the mid, on the way in and, for `exit_share` of it, on the
     way out. Crossing is recommended where it is expected to cost up to `market_bps`; splitting where at least
