@@ -35,7 +35,7 @@ class Rung(StrEnum):
 class ExecutionState(StrEnum):
     """LOOKING: no order is out; WORKING: one is; CANCELING: it is being withdrawn, nothing else may be sent.
 
-    FILLED is all of it, ENDED less, DENIED means that no order was ever sent.
+    FILLED is all of it, ENDED less, DENIED was refused before its first order.
     """
 
     LOOKING = "looking"

@@ -10,12 +10,14 @@ from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
+from actors.execution_records import OrderExecutorConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig, FundingTracker
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.order_executor import OrderExecutor
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
 from actors.position_synchronizer import PositionSynchronizer, SyncConfig
@@ -75,6 +77,12 @@ def build_actors(config: RunConfig) -> list[Actor]:
             instruments,
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
             name="atomic_executor",
+        ),
+        OrderExecutor(
+            instruments,
+            config.section("executions", OrderExecutorConfig),
+            config.section("liquidity", LiquidityLimits),
+            name="order_executor",
         ),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]

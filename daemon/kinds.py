@@ -13,6 +13,7 @@ import attrs
 
 from actors.basket_plan import ExecutorConfig
 from actors.event_log import EventLogConfig
+from actors.execution_records import OrderExecutorConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.guardian_records import GuardConfig
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[Any]] = {
     "liquidity": LiquidityLimits,
     "risk": RiskConfig,
     "executor": ExecutorConfig,
+    "executions": OrderExecutorConfig,
     "orders": OrderManagerConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
@@ -65,6 +67,7 @@ ACTORS = frozenset(
         "position_synchronizer",
         "order_manager",
         "atomic_executor",
+        "order_executor",
         "statistics",
         "event_log",
         "venues",

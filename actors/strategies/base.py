@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
+from actors.executions import CancelExecution, ExecutionIntent, ExecutionMode, ExecutionReport
 from actors.messages import (
     BasketIntent,
     BasketLeg,
@@ -51,6 +52,7 @@ class StrategyState:
     live: dict[str, bool] = field(factory=dict)
     kill_level: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
+    executions: dict[str, Decimal] = field(factory=dict)
 
 
 @frozen
@@ -65,7 +67,7 @@ class Strategy(Actor):
     Decimal; `self.price(instrument, ticks)` turns a view's ticks into money.
     """
 
-    publishes = (BasketIntent,)
+    publishes = (BasketIntent, ExecutionIntent, CancelExecution)
 
     Config: ClassVar[type[Any]] = NoConfig
     State: ClassVar[type[StrategyState]] = StrategyState
@@ -93,6 +95,9 @@ class Strategy(Actor):
 
     def on_basket(self, now: int, update: BasketUpdate) -> None:
         """A basket of this strategy changed; closing baskets name in `closes` what they take off."""
+
+    def on_execution(self, now: int, report: ExecutionReport) -> None:
+        """An execution of this strategy is over, or a fill came after its end (`is_amended`)."""
 
     def on_mark(self, now: int, mark: MarkPrice) -> None:
         """A mark price, with the running funding rate."""
@@ -177,6 +182,59 @@ class Strategy(Actor):
         )
         return close_id
 
+    def execute(
+        self,
+        now: int,
+        account: str,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        mode: ExecutionMode = ExecutionMode.ADAPTIVE,
+        limit_price: Decimal | None = None,
+        max_slippage_bps: Decimal | None = None,
+        time_budget_ns: int | None = None,
+        reduce_only: bool = False,
+        position_side: PositionSide = PositionSide.BOTH,
+    ) -> str:
+        """Ask to trade one instrument; return the parent's id. What became of it comes to `on_execution`.
+
+        What is bought or sold so is the strategy's own to take off again: closing baskets does not touch it.
+        """
+        parent_id = self._next_id()
+        self.state.executions[parent_id] = qty
+        view = self.book(instrument)
+        mid = None if view is None or view.bid + view.ask <= 0 else self.price(instrument, view.bid + view.ask) / 2
+        self.out.emit(
+            ExecutionIntent(
+                now,
+                parent_id,
+                self.name,
+                account,
+                instrument,
+                side,
+                qty,
+                mode,
+                limit_price,
+                max_slippage_bps,
+                time_budget_ns,
+                reduce_only,
+                position_side,
+                decision_price=mid,
+            )
+        )
+        return parent_id
+
+    def cancel_execution(self, now: int, parent_id: str) -> None:
+        """Ask to end an execution; what it has filled by then comes to `on_execution`."""
+        self.out.emit(CancelExecution(now, parent_id))
+
+    @property
+    def executions(self) -> dict[str, Decimal]:
+        """The strategy's executions under way: what was asked for, by id."""
+        found: dict[str, Decimal] = self.state.executions
+        return found
+
     def is_open(self, basket_id: str) -> bool:
         """Whether the basket holds a position that can be closed."""
         basket = self.state.baskets.get(basket_id)
@@ -255,6 +313,12 @@ class Strategy(Actor):
             # What is left of the closed basket comes in an update of its own.
             self._close_ended(update, update.closes)
         self.on_basket(now, update)
+
+    @handles(ExecutionReport)
+    def _executed(self, now: int, report: ExecutionReport) -> None:
+        if report.strategy == self.name:
+            self.state.executions.pop(report.parent_id, None)
+            self.on_execution(now, report)
 
     def _close_ended(self, update: BasketUpdate, closes: str) -> None:
         self.state.closes.pop(update.basket_id, None)

@@ -215,7 +215,7 @@ def _rate(report: LiquidityReport, limits: LiquidityLimits, wanted_out: int) -> 
     if spread > limits.max_spread_bps:
         report.recommendation = Recommendation.WIDE_SPREAD
     elif not report.is_sufficient:
-        is_slice = report.within >= max(1, report.lots * limits.split_share)
+        is_slice = report.within > 0 and report.within >= report.lots * limits.split_share
         report.recommendation = Recommendation.SPLIT if is_slice else Recommendation.INSUFFICIENT_DEPTH
     elif not found and expected is not None and expected <= limits.market_bps:
         report.recommendation = Recommendation.USE_MARKET
