@@ -27,6 +27,7 @@ from venues.model.instrument import Instrument
 from venues.model.money import ZERO, round_to_step
 from venues.model.order import PositionSide, Side
 from venues.port import MarkPrice
+from venues.schedules.sizing import common_size, size
 
 
 @define
@@ -118,6 +119,30 @@ class Strategy(Actor):
         view: BookView | None = self.state.books.get(instrument)
         return view
 
+    def size(self, instrument: str, money: Decimal) -> Decimal | None:
+        """Return how many whole lots `money` of the quote comes to at the mid, 0 when a minimum of the venue is missed.
+
+        None while the book is not live.
+        """
+        mid = self._mid(instrument)
+        return None if mid is None else size(self.instruments[instrument], money, mid).qty
+
+    def common_size(self, money: Decimal, *instruments: str) -> tuple[Decimal, ...] | None:
+        """Return the quantity of each instrument that all can trade alike, worth at most `money` of the quote on each.
+
+        Quotes count one to one; 0 when a minimum is missed. None while a book is not live.
+        """
+        mids = [mid for one in instruments if (mid := self._mid(one)) is not None]
+        if len(mids) < len(instruments):
+            return None
+        return common_size([self.instruments[one] for one in instruments], money, mids).quantities
+
+    def _mid(self, instrument: str) -> Decimal | None:
+        view = self.book(instrument)
+        if view is None or view.bid + view.ask <= 0:
+            return None
+        return self.price(instrument, view.bid + view.ask) / 2
+
     def leg(
         self,
         account: str,
@@ -203,8 +228,6 @@ class Strategy(Actor):
         """
         parent_id = self._next_id()
         self.state.executions[parent_id] = qty
-        view = self.book(instrument)
-        mid = None if view is None or view.bid + view.ask <= 0 else self.price(instrument, view.bid + view.ask) / 2
         self.out.emit(
             ExecutionIntent(
                 now,
@@ -220,7 +243,7 @@ class Strategy(Actor):
                 time_budget_ns,
                 reduce_only,
                 position_side,
-                decision_price=mid,
+                decision_price=self._mid(instrument),
             )
         )
         return parent_id
