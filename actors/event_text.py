@@ -10,6 +10,7 @@ import attrs
 from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, GuardStatus
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionReport
 from actors.flags import FlagMode, SetFlag
 from actors.limits import TightenLimit
 from actors.messages import (
@@ -56,6 +57,12 @@ def _basket(update: BasketUpdate) -> str:
     return _because(f"{update.basket_id} {update.state}{closing}", update.why)
 
 
+def _execution(report: ExecutionReport) -> str:
+    price = "" if report.average_price is None else f" at {report.average_price:.8g}"
+    text = f"{report.parent_id} {report.state}: {report.side} {report.filled_qty} of {report.qty} {report.instrument}"
+    return _because(f"{text}{price}", f"{report.reason}: {report.why}" if report.reason else report.why)
+
+
 def _flag(change: SetFlag) -> str:
     percent = f" {change.percent} %" if change.mode is FlagMode.CANARY else ""
     return _because(f"{change.feature} to {change.mode}{percent}, by {change.operator}", change.reason)
@@ -93,6 +100,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     BasketUpdate: _basket,
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
+    ExecutionReport: _execution,
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
     FundingSettled: lambda m: f"{m.account} {m.instrument} {m.amount} {m.asset} at {m.rate}",

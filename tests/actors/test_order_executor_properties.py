@@ -13,7 +13,7 @@ from actors.executions import CancelExecution, ExecutionMode
 from actors.messages import KillLevel, KillState, StopCommand
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, Side, TimeInForce
-from venues.port import Report, SubmitOrder
+from venues.port import SubmitOrder
 
 QTY = D(3)
 BOOKS = {
@@ -75,7 +75,7 @@ def act(desk: Watched, what: str, pick: int) -> None:
     elif what == "repeat":
         desk.feed(*[fill for held in venue.orders.values() for fill in held.fills[: held.told]][-2:])
     elif what == "tell":
-        desk.feed(*[report for order_id in venue.orders for report in told(desk, order_id)])
+        tell(desk, *venue.orders)
     elif what == "cancels" and venue.canceling:
         desk.feed(*venue.cancel(now, venue.canceling.pop(pick % len(venue.canceling))))
     elif what == "unknown" and desk.submitted:
@@ -88,7 +88,7 @@ def act(desk: Watched, what: str, pick: int) -> None:
             venue.fill_silently(now, order_id, qty)
             desk.untold_lies[order_id] = desk.untold_lies.get(order_id, ZERO) + qty
             if pick % 2:
-                desk.feed(*told(desk, order_id))
+                tell(desk, order_id)
     elif one is not None:
         with_order(desk, what, pick, one)
 
@@ -101,21 +101,22 @@ def with_order(desk: Watched, what: str, pick: int, one: str) -> None:
     elif what == "fill":
         venue.fill_silently(now, one, min(held.open_qty, D((1, 5, 40)[pick % 3]) / 20))
         if pick % 2:
-            desk.feed(*told(desk, one))
+            tell(desk, one)
     elif what == "end" and (held.command.tif is TimeInForce.IOC or pick % 4 == 0):
         desk.feed(*venue.expire(now, one))
     elif what == "reject" and not held.fills:
         desk.feed(*venue.reject(now, one))
 
 
-def told(desk: Watched, order_id: str) -> list[Report]:
-    desk.untold_lies.pop(order_id, None)
-    return desk.venue.tell(order_id)
+def tell(desk: Watched, *order_ids: str) -> None:
+    desk.feed(*[report for order_id in order_ids for report in desk.venue.tell(order_id)])
+    for order_id in order_ids:
+        desk.untold_lies.pop(order_id, None)
 
 
 ACTS = (
-    *(("advance",) * 6), *(("fill",) * 4), *(("end",) * 3), *(("tell",) * 2), "accept", "book", "book", "lose book", "answers", "answers cancels",
-    "arrives", "restart", "repeat", "cancels", "cancels", "unknown", "lie", "reject",
+    *(("advance",) * 6), *(("fill",) * 4), *(("end",) * 3), *(("tell",) * 2), *(("book",) * 2), *(("cancels",) * 2),
+    "accept", "lose book", "answers", "answers cancels", "arrives", "restart", "repeat", "unknown", "lie", "reject",
 )  # fmt: skip
 steps = st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 11)), min_size=40, max_size=90)
 
@@ -163,7 +164,7 @@ def settle(desk: Watched) -> None:
     """Let the venue tell the truth from now on, until nothing is left to do."""
     desk.venue.answers = desk.venue.answers_cancels = desk.venue.arrives = True
     desk.book(*BOOKS["here"])
-    desk.feed(*[report for order_id in desk.venue.orders for report in told(desk, order_id)])
+    tell(desk, *desk.venue.orders)
     for _ in range(12):
         for order_id, held in desk.venue.orders.items():
             if held.command.tif is TimeInForce.IOC and held.status is OrderStatus.ACCEPTED:
