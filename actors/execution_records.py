@@ -6,6 +6,7 @@ from attrs import define, field, frozen
 
 from actors.config_checks import positive
 from actors.executions import OVER, ExecutionIntent, ExecutionMode, ExecutionReason, ExecutionState, Rung, SlippageAlert
+from actors.flags import Flag
 from actors.ladder import Caps, LadderConfig, Stage
 from actors.messages import KillLevel
 from actors.recent import Recent
@@ -134,6 +135,7 @@ class OrderExecutorState:
     live: dict[str, bool] = field(factory=dict)
     kill_level: KillLevel = KillLevel.ARMED
     is_stopping: bool = False
+    flags: dict[str, Flag] = field(factory=dict)
     next_ref: int = 0
 
 

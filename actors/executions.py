@@ -59,6 +59,7 @@ class ExecutionReason(StrEnum):
     SIZE_LIMIT = "size_limit"
     STOPPING = "stopping"
     KILLED = "killed"
+    FLAG = "flag"
     NO_BOOK = "no_book"
     NO_REFERENCE = "no_reference"
     LIQUIDITY = "liquidity"

@@ -21,6 +21,7 @@ from actors.executions import (
     Rung,
     SlippageAlert,
 )
+from actors.flags import FlagMode, SetFlag, flag_of, objection, verdict
 from actors.ladder import PASSIVE, NextOrder, Stage, Wait, limit_ticks, next_order, stage_at, stages
 from actors.messages import (
     CancelRequest,
@@ -47,6 +48,8 @@ from venues.model.order import OrderStatus, OrderType
 
 _TIMER = "parent:"
 _R = ExecutionReason
+_AT_ONCE = frozenset({_R.EXPECTED_SLIPPAGE, _R.FLAG})
+"""What denies a parent as long as nothing was sent; afterwards it waits for better."""
 
 
 class OrderExecutor(Actor):
@@ -81,6 +84,7 @@ class OrderExecutor(Actor):
         state.ids.add(intent.parent_id, self.config.keep_ids)
         try:
             spec = check_intent(intent, self.instruments, state.kill_level, is_stopping=state.is_stopping)
+            self._is_shadow(intent)
         except RefusedError as error:
             self.out.emit(refusal(now, intent, error.reason, str(error)))
             return
@@ -89,6 +93,15 @@ class OrderExecutor(Actor):
             parent.limit = limit_ticks(spec, intent.side, intent.limit_price)
         state.open.setdefault(intent.instrument, []).append(intent.parent_id)
         self._look(now, parent)
+
+    def _is_shadow(self, intent: ExecutionIntent) -> bool:
+        """Whether the flags let a parent look but not send. Raises RefusedError when not even that."""
+        if intent.reduce_only:
+            return False
+        mode, why = verdict(self.state.flags, intent.strategy, intent.parent_id)
+        if mode is FlagMode.DISABLED:
+            raise RefusedError(_R.FLAG, why)
+        return mode is FlagMode.SHADOW
 
     # Looking
 
@@ -154,8 +167,12 @@ class OrderExecutor(Actor):
                 self._go_on(now, parent)
                 return
             found = next_child(parent, spec, stage, reply, self.config)
+            if isinstance(found, NextOrder) and not parent.children and self._is_shadow(parent.intent):
+                text = f"{parent.intent.side} {spec.qty(found.lots)} {spec.id} at {spec.price(found.ticks)}"
+                self._incident(now, "shadow", f"{parent.intent.parent_id}: {text}")
+                raise RefusedError(_R.FLAG, "a shadow is not sent")
         except RefusedError as error:
-            if not parent.plan or (error.reason is _R.EXPECTED_SLIPPAGE and not parent.children):
+            if not parent.plan or (error.reason in _AT_ONCE and not parent.children):
                 parent.ending, parent.why = error.reason, str(error)
                 self._end(now, parent, ExecutionState.DENIED)
             else:
@@ -425,6 +442,12 @@ class OrderExecutor(Actor):
     @handles(ResumeCommand)
     def resumed(self, now: int, message: ResumeCommand) -> None:
         self.state.is_stopping = False
+
+    @handles(SetFlag)
+    def flag_set(self, now: int, message: SetFlag) -> None:
+        """Follow the flags; who may not set one so is told by the atomic executor."""
+        if not objection(self.state.flags, message):
+            self.state.flags[message.feature] = flag_of(message)
 
     @handles(CancelExecution)
     def cancel_asked(self, now: int, message: CancelExecution) -> None:

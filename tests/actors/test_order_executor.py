@@ -16,8 +16,10 @@ from actors.executions import (
     Rung,
     SlippageAlert,
 )
+from actors.flags import FlagMode, SetFlag
 from actors.ladder import LadderConfig
 from actors.messages import (
+    Incident,
     KillLevel,
     KillState,
     KillTrigger,
@@ -41,7 +43,7 @@ FINE_BIDS, FINE_ASKS = "999.9 x 5, 999.8 x 5, 999 x 50", "1000.1 x 5, 1000.2 x 5
 
 
 def cell(bids: str = BIDS, asks: str = ASKS, **config: object) -> LadderCell:
-    made = LadderCell(OrderExecutorConfig(**config))  # type: ignore[arg-type]
+    made = LadderCell(config=OrderExecutorConfig(**config))  # type: ignore[arg-type]
     made.book(bids, asks)
     return made
 
@@ -504,6 +506,25 @@ def test_a_stop_ends_everything_and_a_resumed_desk_begins_anew():
     desk.feed(ResumeCommand(desk.now, ""))
     desk.intend("1", M.LIMIT_ONLY, parent_id="r")
     assert desk.parent("r").state is ExecutionState.WORKING
+
+
+def test_flags_hold_openings_back_and_nothing_else():
+    desk = cell()
+    desk.feed(SetFlag(desk.now, "ann", "s", FlagMode.DISABLED), SetFlag(desk.now, "", "s", FlagMode.PRODUCTION))
+    desk.intend("1", M.LIMIT_ONLY)
+    assert (desk.report().reason, desk.report().why) == (R.FLAG, "s is disabled, by ann")
+    desk.intend("1", M.LIMIT_ONLY, Side.SELL, parent_id="q", reduce_only=True)
+    assert len(desk.submitted) == 1
+
+
+def test_a_shadow_says_what_it_would_send():
+    desk = cell()
+    desk.feed(SetFlag(desk.now, "ann", "global", FlagMode.SHADOW))
+    desk.intend("1", M.MARKET_ONLY)
+    assert (desk.submitted, desk.report().reason) == ([], R.FLAG)
+    assert [(one.kind, one.text) for one in desk.seen(Incident)] == [
+        ("shadow", f"p: buy 1.000 {PERP.id} at 100.5"),
+    ]
 
 
 def test_a_strategy_may_take_its_parent_back():

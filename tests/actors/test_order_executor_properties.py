@@ -32,7 +32,7 @@ class Watched(LadderCell):
     """
 
     def __init__(self, limit: Decimal | None, side: Side) -> None:
-        super().__init__(OrderExecutorConfig(orders_max=500, misses_max=100))
+        super().__init__(config=OrderExecutorConfig(orders_max=500, misses_max=100))
         self.limit, self.side = limit, side
         self.untold_lies: dict[str, Decimal] = {}
 
@@ -175,7 +175,7 @@ def settle(desk: Watched) -> None:
 @settings(max_examples=60, deadline=None)
 @given(steps)
 def test_two_parents_of_one_instrument_keep_apart(taken):
-    desk = LadderCell(OrderExecutorConfig(orders_max=500, misses_max=100))
+    desk = LadderCell(config=OrderExecutorConfig(orders_max=500, misses_max=100))
     desk.book(*BOOKS["here"])
     for name, side in (("p", Side.BUY), ("q", Side.SELL)):
         desk.intend("3", ExecutionMode.LIMIT_WITH_FALLBACK, side, parent_id=name, time_budget_ns=20 * SECOND)

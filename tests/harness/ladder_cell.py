@@ -227,6 +227,7 @@ class LadderCell:
 
     def __init__(
         self,
+        *others: Actor,
         config: OrderExecutorConfig | None = None,
         risk: RiskConfig = RISK,
         liquidity: LiquidityLimits | None = None,
@@ -237,7 +238,7 @@ class LadderCell:
         self.gate = RiskGate(SPECS, ACCOUNTS, risk, name="risk_gate")
         self.submitted: list[SubmitOrder] = []
         self.dispatcher = Dispatcher(
-            [self.books, self.gate, OrderManager(SPECS, name="order_manager"), self.executor, self.recorder]
+            [self.books, self.gate, OrderManager(SPECS, name="order_manager"), self.executor, *others, self.recorder]
         )
         self.dispatcher.start(self.now)
         self.pump()
