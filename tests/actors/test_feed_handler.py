@@ -388,8 +388,8 @@ def leg(side: Side, qty: str, limit: str | None = None, instrument: str = P) -> 
     return BasketLeg("perp-account", instrument, side, Decimal(qty), limit_price=limit and Decimal(limit))  # type: ignore[arg-type]
 
 
-def preflight(*legs: BasketLeg, bps: str = "10", basket: str = "b1") -> PreflightRequest:
-    return PreflightRequest(0, basket, "s", legs, Decimal(bps))
+def preflight(*legs: BasketLeg, bps: str = "10", basket: str = "b1", closes: str | None = None) -> PreflightRequest:
+    return PreflightRequest(0, basket, "s", legs, Decimal(bps), closes)
 
 
 # Bids 5 @ 100.0, 6 @ 99.9; asks 7 @ 100.1, 8 @ 100.2 (lots of 0.001). 10 bps of 100.1 are one tick.
@@ -400,7 +400,7 @@ PREFLIGHTS = [
     ("10 bps reach it", preflight(leg(Side.BUY, "0.011")), True),
     ("more than could be sold again", preflight(leg(Side.BUY, "0.012")), False),
     ("what only reduces need not be", preflight(evolve(leg(Side.BUY, "0.015"), reduce_only=True)), True),
-    ("nor what closes", evolve(preflight(leg(Side.BUY, "0.015")), closes="b0"), True),
+    ("nor what closes", preflight(leg(Side.BUY, "0.015"), closes="b0"), True),
     ("more than both levels", preflight(leg(Side.BUY, "0.016"), bps="10000"), False),
     ("a seller meets the bids", preflight(leg(Side.SELL, "0.011")), True),
     ("more than the bids", preflight(leg(Side.SELL, "0.012")), False),
@@ -458,7 +458,7 @@ def test_a_basket_is_not_opened_on_a_book_that_is_worth_little() -> None:
     bench = Bench()
     bench.take(1, snapshot(bids=[(990, 50)], asks=[(1000, 50)]), delta(101, 102, 100))
     (opening,) = bench.take(2, preflight(leg(Side.BUY, "0.001")))
-    (closing,) = bench.take(2, evolve(preflight(leg(Side.BUY, "0.001"), basket="b2"), closes="b1"))
+    (closing,) = bench.take(2, preflight(leg(Side.BUY, "0.001"), basket="b2", closes="b1"))
     assert isinstance(opening, PreflightReply)
     assert isinstance(closing, PreflightReply)
     # A spread of 10 ticks of 995: 100.5 bps, and half of it is slippage from the first lot on.

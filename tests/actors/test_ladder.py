@@ -64,7 +64,9 @@ def test_time_is_shared_between_the_rungs(mode, ends):
 
 def test_a_rung_without_time_is_passed_over():
     config = LadderConfig(join_share=D(0), step_share=D(0), cross_share=D(1))
-    assert stage_at(stages(M.LIMIT_WITH_FALLBACK, config, 0, 10), 0).rung is Rung.CROSS
+    first = stage_at(stages(M.LIMIT_WITH_FALLBACK, config, 0, 10), 0)
+    assert first is not None
+    assert first.rung is Rung.CROSS
 
 
 @given(st.integers(1, 10**12), st.integers(0, 100), st.integers(0, 100), st.integers(1, 9))

@@ -1,6 +1,7 @@
 """What becomes of parents: the ladder rung by rung, what may be sent after what, refusals, late fills, reports."""
 
 import json
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -60,7 +61,7 @@ def test_a_limit_joins_the_touch_and_times_out():
     assert desk.venue.open_orders() == [desk.last]
     desk.advance(0.2)
     assert desk.venue.open_orders() == []
-    report = desk.report()
+    report: Any = desk.report()
     assert (report.state, report.reason, report.filled_qty) == (ExecutionState.ENDED, R.TIMED_OUT, 0)
     assert (report.mode_used, report.rung, report.orders, report.average_price) == (M.LIMIT_ONLY, Rung.JOIN, 1, None)
 
@@ -102,7 +103,7 @@ def test_the_ladder_is_climbed_with_what_each_cancel_has_left():
     desk.advance(3)  # MARKET: 50 bps, of which nothing was needed
     assert desk.orders()[-1] == ("1002.5", "0.500", "IOC")
     desk.feed(*desk.venue.fill(desk.now, desk.last, "0.5", "1000.2"))
-    report = desk.report()
+    report: Any = desk.report()
     assert (report.state, report.filled_qty, report.rung) == (ExecutionState.FILLED, 4, Rung.CROSS)
     # (999.9 + 0.5 x 1000 + 2 x 1000.1 + 0.5 x 1000.2) / 4
     assert report.average_price == D("1000.05")
@@ -150,7 +151,7 @@ def test_adaptive_is_what_the_book_recommends(bids, asks, qty, mode, price):
 def test_a_book_that_is_not_fit_is_refused_before_the_first_order(mode, qty, bids, asks, reason):
     desk = cell(bids, asks)
     desk.intend(qty, mode)
-    report = desk.report()
+    report: Any = desk.report()
     assert (report.state, report.reason, report.orders) == (ExecutionState.DENIED, reason, 0)
     assert report.why
     assert desk.submitted == []
@@ -373,7 +374,7 @@ def test_orders_that_the_gate_denies_end_the_parent_with_its_reasons():
     desk.intend("1", M.LIMIT_ONLY)
     desk.advance(5)
     assert (desk.submitted, len(desk.seen(OrderDenied))) == ([], 5)
-    report = desk.report()
+    report: Any = desk.report()
     assert (report.state, report.reason, report.orders) == (ExecutionState.ENDED, R.ORDERS_DENIED, 0)
     assert report.why == f"restricted: {PERP.id} is not on the list"
 
@@ -402,7 +403,7 @@ def test_a_rest_that_no_venue_takes_is_left_and_told():
     desk.feed(*desk.venue.fill(desk.now, desk.last, "1.5"), *desk.venue.expire(desk.now, desk.last))
     desk.advance(2)
     # 0.5 at 50.25 is worth less than 50.
-    report = desk.report()
+    report: Any = desk.report()
     assert (report.reason, report.filled_qty, len(desk.submitted)) == (R.RESIDUAL, D("1.5"), 1)
 
 
@@ -580,7 +581,7 @@ def test_a_report_says_what_it_cost_and_why():
     desk.tell(TradeView(desk.now, PERP.id, {(10_000, Side.SELL): 3, (10_004, Side.BUY): 1}))
     desk.advance(0.6)
     desk.feed(*desk.venue.fill(desk.now, desk.last, "1", "1000.4"))
-    report = desk.report()
+    report: Any = desk.report()
     # 4 x 1000.1 + 1000.6 + 1000.4 = 6001.4, over 6; the mid was 1000, a decision of 999 was ten times 1/1000 before.
     assert report.average_price == D("6001.4") / 6
     assert report.expected_bps == (5 * D(1) + 1 * D(2)) / 6
@@ -604,7 +605,7 @@ def test_what_never_traded_has_its_price_too():
     desk.book("1009.9 x 5", "1010.1 x 5")
     desk.venue.answers_cancels = True
     desk.advance(4)
-    report = desk.report()
+    report: Any = desk.report()
     # One filled at 999.9 against 1000, the other one missed at 1010.
     assert (report.shortfall.trading, report.shortfall.opportunity) == (D("-0.1"), D(10))
 
@@ -632,7 +633,7 @@ def test_inverse_contracts_average_by_value_and_are_not_attributed():
     desk.book("999.9 x 500", "1000.1 x 500", INVERSE)
     desk.intend("20", M.MARKET_ONLY, spec=INVERSE)
     desk.feed(*desk.venue.fill(desk.now, desk.last, "10", "1000"), *desk.venue.fill(desk.now, desk.last, "10", "1250"))
-    report = desk.report()
+    report: Any = desk.report()
     # 20 contracts for 10/1000 + 10/1250 = 0.018 units each: 1111.1
     assert report.average_price == D(20) / D("0.018")
     assert (report.attribution, report.shortfall) == (None, None)

@@ -1,6 +1,7 @@
 """Whatever the venue does to a parent's orders: never more out than is left, every fill counted once, no cap broken."""
 
 from decimal import Decimal
+from typing import Any
 
 from attrs import evolve
 from hypothesis import event, given, settings
@@ -202,8 +203,9 @@ def test_the_watch_itself_sees_an_order_too_many():
     desk.book(*BOOKS["here"])
     desk.intend(str(QTY), ExecutionMode.LIMIT_ONLY)
     desk.venue.orders[desk.last].status = OrderStatus.CANCELED
+    sent: Any = desk.submitted[0]
     try:
-        desk.on_submit(evolve(desk.submitted[0], client_order_id="x", qty=D("3.001")))
+        desk.on_submit(evolve(sent, client_order_id="x", qty=D("3.001")))
     except AssertionError as error:
         assert "brings it to 3.001" in str(error)  # noqa: PT017 - the assertion is what is tested
     else:

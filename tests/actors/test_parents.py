@@ -1,6 +1,7 @@
 """How much of a parent its children may trade together, whatever becomes of them."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -20,12 +21,13 @@ from venues.model.order import OrderStatus, PositionSide, Side
 
 D = Decimal
 PERP = Instrument("fut", "BTC", InstrumentKind.PERPETUAL, "BTC", "USDT", D("0.1"), D("0.001"))
-INTENT = ExecutionIntent(1, "p", "s", "f", PERP.id, Side.BUY, D(10))
+INTENT: Any = ExecutionIntent(1, "p", "s", "f", PERP.id, Side.BUY, D(10))
 
 
 def order(number: int, qty: str, **changes: object) -> OrderRequest:
-    made = OrderRequest(1, f"p#{number}", "s", "", "f", PERP.id, Side.BUY, D(qty), price=D(100), parent_id="p")
-    return evolve(made, **changes)  # type: ignore[arg-type]
+    made: Any = OrderRequest(1, f"p#{number}", "s", "", "f", PERP.id, Side.BUY, D(qty), price=D(100), parent_id="p")
+    changed: OrderRequest = evolve(made, **changes)
+    return changed
 
 
 def fill(number: int, qty: str) -> FillEvent:

@@ -89,6 +89,7 @@ def test_the_report_says_what_a_naive_walk_finds(bids, asks, side, lots, promise
     assert found.within == len(near)
     assert found.is_sufficient is (len(near) == lots)
     if len(mine) == lots:
+        assert found.expected_bps is not None
         exact = 10_000 * side.sign * (Fraction(sum(mine), lots) - mid) / mid
         assert abs(Fraction(found.expected_bps) - exact) < Fraction(1, 10**15)
     else:
