@@ -11,7 +11,7 @@ from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.feed_state import BestPrices, Feed, FeedConfig, FeedCounts, FeedState
-from actors.liquidity import Reserved, leg_lots, levels_behind, lots_within, worst_ticks
+from actors.liquidity import Reserved, leg_lots, levels_behind, levels_for, lots_within, worst_ticks
 from actors.messages import (
     MARKET_CHANNEL,
     BasketLeg,
@@ -26,7 +26,7 @@ from actors.messages import (
     ReservationReleased,
     TradeView,
 )
-from venues.costs.liquidity import LiquidityLimits, analyze
+from venues.costs.liquidity import LiquidityLimits, LiquidityReport, analyze
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.instrument import Instrument, UnknownInstrumentError
 from venues.model.money import ZERO
@@ -404,13 +404,18 @@ class FeedHandler(Actor):
                 f"free up to {instrument.price(bound)}"
             )
         if limits is not None:
-            bids = levels_behind(feed.sync.book, Side.SELL, feed.touch(Side.SELL), limits.levels)
-            asks = levels_behind(feed.sync.book, Side.BUY, feed.touch(Side.BUY), limits.levels)
-            report = analyze(bids, asks, leg.side, lots, limits, taken)
+            report = self._analyze(feed, leg.side, lots, taken, limits)
             if report.objections:
                 return f"{leg.instrument}: {'; '.join(report.objections)}"
         wanted.append(Reserved(leg.instrument, leg.side, lots))
         return ""
+
+    def _analyze(self, feed: Feed, side: Side, lots: int, taken: int, limits: LiquidityLimits) -> LiquidityReport:
+        book, least = feed.sync.book, limits.imbalance_levels
+        here = levels_for(book, side, feed.touch(side), taken + lots, least)
+        back = levels_for(book, side.opposite, feed.touch(side.opposite), limits.exit_lots(lots), least)
+        bids, asks = (back, here) if side is Side.BUY else (here, back)
+        return analyze(bids, asks, side, lots, limits, taken)
 
     def _reserved(self, instrument: str, side: Side) -> int:
         return sum(_sum_lots(promised, instrument, side) for promised in self.state.reservations.values())

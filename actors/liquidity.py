@@ -55,6 +55,17 @@ def levels_behind(book: Book, taker: Side, touch: Level, count: int) -> list[Lev
     return list(islice(levels_from(book, taker, touch), max(0, count)))
 
 
+def levels_for(book: Book, taker: Side, touch: Level, lots: int, least: int) -> list[Level]:
+    """Return the levels a taker of `lots` would meet, best first: at least `least` of them, as far as there are any."""
+    found: list[Level] = []
+    for level in levels_from(book, taker, touch):
+        found.append(level)
+        lots -= level[1]
+        if lots <= 0 and len(found) >= least:
+            break
+    return found
+
+
 def lots_within(book: Book, taker: Side, touch: Level, bound: int) -> int:
     """Return the lots a taker would meet from `touch` up to `bound` ticks (down to, for a seller), both included."""
     best, lots = touch
@@ -93,4 +104,4 @@ def leg_lots(instrument: Instrument, leg: BasketLeg) -> int | str:
         return str(error)
 
 
-__all__ = ["Reserved", "leg_lots", "levels_behind", "levels_from", "lots_within", "worst_ticks"]
+__all__ = ["Reserved", "leg_lots", "levels_behind", "levels_for", "levels_from", "lots_within", "worst_ticks"]

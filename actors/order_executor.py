@@ -113,7 +113,7 @@ class OrderExecutor(Actor):
         state.refs[ref] = parent.intent.parent_id
         if for_order:
             parent.depth_ref = ref
-        self.out.emit(DepthRequest(now, ref, parent.intent.instrument, self.liquidity.levels))
+        self.out.emit(DepthRequest(now, ref, parent.intent.instrument, self.liquidity.levels if for_order else 1))
 
     @handles(DepthReply)
     def depth_came(self, now: int, reply: DepthReply) -> None:
@@ -321,7 +321,8 @@ class OrderExecutor(Actor):
                 self._end(now, parent, ExecutionState.FILLED if parent.left <= ZERO else ExecutionState.ENDED)
                 return
             parent.state = ExecutionState.LOOKING
-            if now >= parent.retry_at and not parent.depth_ref and self._is_live(parent):
+            # Without a plan the first look decides, whatever the book is like.
+            if now >= parent.retry_at and not parent.depth_ref and (self._is_live(parent) or not parent.plan):
                 self._look(now, parent)
         else:
             is_dead = not self._is_live(parent)

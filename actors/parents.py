@@ -31,13 +31,14 @@ class Slice:
 
 @define
 class Parent:
-    """`key` is the position's. `taken` is the sum over `slices`, which are request ids."""
+    """`key` is the position's. `taken` is the sum over `slices`, which are request ids. `is_over`: it sends no more."""
 
     key: str
     side: Side
     qty: Decimal
     taken: Decimal = ZERO
     slices: list[str] = field(factory=list)
+    is_over: bool = False
 
 
 @define
@@ -54,21 +55,26 @@ class Parents:
         key = position_key(intent.account, intent.instrument, intent.position_side)
         self.parents[intent.parent_id] = Parent(key, intent.side, intent.qty)
         if len(self.parents) > keep:
-            idle = (name for name, one in self.parents.items() if name != intent.parent_id and not self._is_open(one))
-            oldest = next(idle, None)
+            oldest = next((name for name, one in self.parents.items() if one.is_over and not self._is_out(one)), None)
             if oldest is not None:
                 for request_id in self.parents.pop(oldest).slices:
                     del self.slices[request_id]
 
-    def _is_open(self, parent: Parent) -> bool:
+    def _is_out(self, parent: Parent) -> bool:
         return any(not self.slices[request_id].is_over for request_id in parent.slices)
+
+    def end(self, parent_id: str) -> None:
+        """Let a parent have no room any more; what it sent is still counted."""
+        parent = self.parents.get(parent_id)
+        if parent is not None:
+            parent.is_over = True
 
     def room(self, order: OrderRequest) -> Decimal | None:
         """Return what the order's parent still allows, None for an order without one."""
         if not order.parent_id:
             return None
         parent = self.parents.get(order.parent_id)
-        if parent is None or parent.side is not order.side:
+        if parent is None or parent.is_over or parent.side is not order.side:
             return ZERO
         if parent.key != position_key(order.account, order.instrument, order.position_side):
             return ZERO

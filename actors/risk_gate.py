@@ -14,7 +14,7 @@ from actors.basket import ACTIVE, ENDED
 from actors.cell import CellRestarted
 from actors.control import GuardStatus
 from actors.dispatcher import InboxHighWater
-from actors.executions import ExecutionIntent
+from actors.executions import ExecutionIntent, ExecutionReport
 from actors.ledger import position_change, unbookable
 from actors.limits import TightenLimit, effective, objection, tighten
 from actors.messages import (
@@ -128,6 +128,10 @@ class RiskGate(Actor):
     def on_execution(self, now: int, intent: ExecutionIntent) -> None:
         """Hear of a parent before its first child: what was never announced has no room."""
         self.state.parents.begin(intent, self.config.remembered_parents)
+
+    @handles(ExecutionReport)
+    def on_execution_over(self, now: int, report: ExecutionReport) -> None:
+        self.state.parents.end(report.parent_id)
 
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:

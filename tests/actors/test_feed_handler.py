@@ -29,6 +29,7 @@ from actors.messages import (
     TradeView,
 )
 from venues.binance.codec import BinanceDecoder
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.book import Level
 from venues.model.book_sync import SequenceRule
 from venues.model.instrument import Instrument, InstrumentKind, UnknownInstrumentError
@@ -467,6 +468,17 @@ def test_a_basket_is_not_opened_on_a_book_that_is_worth_little() -> None:
         "0 of 1 lots within 50 bps on the way out; score 0.00 is under 0.6",
     )
     assert closing.is_ok
+
+
+def test_a_basket_may_be_larger_than_what_a_parent_looks_at() -> None:
+    """A tick is 1 bp here, and within 50 of them lie more levels than LiquidityLimits.levels."""
+    bench = Bench()
+    bench.actor.liquidity = LiquidityLimits(levels=2)
+    bids, asks = [(10_000 - n, 1) for n in range(40)], [(10_001 + n, 1) for n in range(40)]
+    bench.take(1, snapshot(bids=bids, asks=asks), delta(101, 102, 100))
+    (reply,) = bench.take(2, preflight(leg(Side.BUY, "0.030"), bps="50"))
+    assert isinstance(reply, PreflightReply)
+    assert reply.is_ok, reply.reasons
 
 
 def test_liquidity_behind_a_fresher_quote_begins_at_that_quote() -> None:

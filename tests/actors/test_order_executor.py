@@ -550,6 +550,25 @@ def test_a_rebuilt_cell_asks_and_cancels_again():
     assert desk.report().reason is R.TIMED_OUT
 
 
+def test_a_lost_first_look_is_repeated_and_decides():
+    desk = cell()
+    desk.lose_book()
+    desk.books.muted = True
+    desk.intend("1", M.LIMIT_ONLY)
+    assert desk.reports() == []
+    desk.books.muted = False
+    desk.feed(CellRestarted(desk.now, 1, "a", "e"))
+    assert desk.report().reason is R.NO_BOOK
+
+
+def test_the_gate_forgets_parents_that_are_over():
+    desk = cell()
+    desk.intend("1", M.LIMIT_ONLY)
+    assert not desk.gate.state.parents.parents["p"].is_over
+    desk.feed(*desk.venue.fill(desk.now, desk.last, "1"))
+    assert desk.gate.state.parents.parents["p"].is_over
+
+
 def test_parents_survive_a_snapshot():
     desk = cell()
     desk.intend("1", M.LIMIT_WITH_FALLBACK)

@@ -103,15 +103,28 @@ def test_repeating_a_parent_gives_no_new_room():
     assert made.room(order(2, "1")) == 1
 
 
-def test_the_oldest_parent_that_is_over_is_forgotten_first():
+def test_only_parents_that_are_over_are_forgotten():
     made = parents(order(1, "9"))
     for name in ("q", "r", "s"):
         made.begin(evolve(INTENT, parent_id=name), keep=3)
-    assert list(made.parents) == ["p", "r", "s"]
-    made.updated(over(1, "0"))
+    # None of them has said that it sends no more.
+    assert list(made.parents) == ["p", "q", "r", "s"]
+    made.end("p")
+    made.end("r")
     made.begin(evolve(INTENT, parent_id="t"), keep=3)
-    assert list(made.parents) == ["r", "s", "t"]
+    # The order of p is still out.
+    assert list(made.parents) == ["p", "q", "s", "t"]
+    made.updated(over(1, "0"))
+    made.begin(evolve(INTENT, parent_id="u"), keep=3)
+    assert list(made.parents) == ["q", "s", "t", "u"]
     assert made.slices == {}
+
+
+def test_a_parent_that_is_over_has_no_room():
+    made = parents()
+    made.end("p")
+    made.end("nobody")
+    assert made.room(order(1, "1")) == ZERO
 
 
 actions = st.lists(

@@ -80,9 +80,12 @@ class Books(Actor):
         self.state = None
         self.sides: dict[str, tuple[tuple[Level, ...], tuple[Level, ...]]] = {}
         self.dead: set[str] = set()
+        self.muted = False
 
     @handles(DepthRequest)
     def depth(self, now: int, request: DepthRequest) -> None:
+        if self.muted:
+            return
         sides = self.sides.get(request.instrument)
         if sides is None or request.instrument in self.dead:
             self.out.emit(DepthReply(now, request.ref, request.instrument, False))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.liquidity import levels_behind
+from actors.liquidity import levels_behind, levels_for
 from venues.costs.liquidity import (
     LiquidityLimits,
     Recommendation,
@@ -178,3 +178,9 @@ def test_levels_come_in_order_whatever_lies_between(side_levels, side, count, of
     behind = sorted((ticks for ticks in side_levels if (ticks - best) * side.sign > 0), reverse=side is Side.SELL)
     expected = [(best, 7), *((ticks, side_levels[ticks]) for ticks in behind)][:count]
     assert levels_behind(book, side, (best, 7), count) == expected
+    lots = 3 * count
+    for_lots = levels_for(book, side, (best, 7), lots, 2)
+    whole = [(best, 7), *((ticks, side_levels[ticks]) for ticks in behind)]
+    assert for_lots == whole[: len(for_lots)]
+    assert len(for_lots) == len(whole) or (len(for_lots) >= 2 and sum(one for _, one in for_lots) >= lots)
+    assert len(for_lots) <= 2 or sum(one for _, one in for_lots[:-1]) < lots

@@ -35,7 +35,7 @@ class LiquidityLimits:
 
     The last lot must come at most `max_slippage_bps` from the mid, on the way in and, for `exit_share` of it, on the
     way out. Crossing is recommended where it is expected to cost up to `market_bps`; splitting where at least
-    `split_share` is there. `levels` of each side are looked at, `imbalance_levels` for the imbalance.
+    `split_share` is there. Parents look at `levels` of each side; `imbalance_levels` count for the imbalance.
     """
 
     max_slippage_bps: Decimal = field(default=Decimal(50), validator=_not_negative)
@@ -44,8 +44,12 @@ class LiquidityLimits:
     market_bps: Decimal = field(default=Decimal(5), validator=_not_negative)
     split_share: Decimal = field(default=Decimal("0.2"), validator=_share)
     exit_share: Decimal = field(default=Decimal(1), validator=_not_negative)
-    levels: int = field(default=50, validator=_count)
+    levels: int = field(default=200, validator=_count)
     imbalance_levels: int = field(default=5, validator=_count)
+
+    def exit_lots(self, lots: int) -> int:
+        """Return how many of `lots` must find a way out."""
+        return int(lots * self.exit_share)
 
 
 class Recommendation(StrEnum):
@@ -162,7 +166,7 @@ def analyze(
     taken, cost = walk(here, promised + lots, None, side)
     taken, cost = taken - skipped, cost - skipped_cost
     within = _within(here, lots + promised, bound_ticks(mids, side, limits.max_slippage_bps), side) - promised
-    wanted_out = int(lots * limits.exit_share)
+    wanted_out = limits.exit_lots(lots)
     out = side.opposite
     exit_within = _within(there, wanted_out, bound_ticks(mids, out, limits.max_slippage_bps), out)
     imbalance = _imbalance(bids, asks, limits.imbalance_levels)
