@@ -11,7 +11,7 @@ from actors.basket_records import BasketDecision, Priced
 from actors.config_checks import not_negative, positive
 from actors.liquidity import worst_ticks
 from actors.messages import BasketLeg, BasketState, Checker, DepthReply
-from venues.model.book import Level
+from venues.costs.liquidity import walk
 from venues.model.instrument import Instrument
 from venues.model.money import ONE, ZERO, round_to_step
 from venues.model.order import Side
@@ -394,7 +394,7 @@ def _order(
         return None
     bound = _bound(leg, spec, levels[0][0], side, terms, is_reduce=is_reduce)
     lots = spec.lots(qty)
-    taken, value = _walk(levels, lots, bound, side)
+    taken, value = walk(levels, lots, bound, side)
     if taken == 0 or not is_sendable(spec, qty, levels[0][0], is_reduce=is_reduce):
         return None
     if bound is None and taken < lots:
@@ -428,18 +428,6 @@ def _bound(leg: Leg, spec: Instrument, touch_ticks: int, side: Side, terms: Term
         return worst_ticks(spec, asked, touch_ticks, Decimal(1_000_000))
     start = touch_ticks if is_reduce else spec.ticks(leg.cap_touch)
     return worst_ticks(spec, asked, start, terms.cap_bps)
-
-
-def _walk(levels: Sequence[Level], lots: int, bound: int | None, side: Side) -> tuple[int, int]:
-    """Return the lots met within the bound and the sum of ticks x lots paid for them."""
-    taken = value = 0
-    for ticks, offered in levels:
-        if taken >= lots or (bound is not None and (ticks - bound) * side.sign > 0):
-            break
-        part = min(offered, lots - taken)
-        taken += part
-        value += part * ticks
-    return taken, value
 
 
 def is_sendable(spec: Instrument, qty: Decimal, touch_ticks: int, *, is_reduce: bool) -> bool:

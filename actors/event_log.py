@@ -14,6 +14,7 @@ from actors.config_checks import positive
 from actors.control import Acknowledge, AdminCall, GuardStatus
 from actors.dead_man_words import DeadManLapsed
 from actors.event_text import TEXT_MAX, TEXTS, fields_of
+from actors.executions import ExecutionReport, ExecutionState
 from actors.funding_messages import FundingReconciled
 from actors.guards.findings import Severity
 from actors.guards.messages import GuardFinding
@@ -181,6 +182,8 @@ def _fold(message: Message) -> str:
     """Return what tells apart events of which a row is one event; empty for those that are kept one by one."""
     if isinstance(message, BasketUpdate) and message.state is BasketState.DENIED:
         return f"denied {message.strategy} {message.why.partition(':')[0]}"
+    if isinstance(message, ExecutionReport) and message.state is ExecutionState.DENIED:
+        return f"denied {message.strategy} {message.reason}"
     if isinstance(message, Incident) and message.kind == _SHADOW:
         return _SHADOW
     if isinstance(message, GuardFinding):

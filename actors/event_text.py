@@ -12,6 +12,7 @@ from actors.cell import CellRestarted
 from actors.control import Acknowledge, AdminCall, AdminResult, ClockOffset, GuardStatus
 from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionReport
 from actors.flags import FlagMode, SetFlag
 from actors.funding_messages import FundingInterval, FundingReconciled
 from actors.guards.findings import Severity
@@ -70,6 +71,12 @@ def _partial(one: PartialFill) -> str:
     return _because(f"{text}, lost {one.loss:.4f}", one.cause)
 
 
+def _execution(report: ExecutionReport) -> str:
+    price = "" if report.average_price is None else f" at {report.average_price:.8g}"
+    text = f"{report.parent_id} {report.state}: {report.side} {report.filled_qty} of {report.qty} {report.instrument}"
+    return _because(f"{text}{price}", f"{report.reason}: {report.why}" if report.reason else report.why)
+
+
 def _flag(change: SetFlag) -> str:
     percent = f" {change.percent} %" if change.mode is FlagMode.CANARY else ""
     return _because(f"{change.feature} to {change.mode}{percent}, by {change.operator}", change.reason)
@@ -123,6 +130,7 @@ TEXTS: Mapping[type[Message], Callable[[Any], str]] = {
     CellRestarted: lambda m: f"rebuilt without input {m.seq}, on which {m.actor} failed: {m.error}",
     DeadManLapsed: lambda m: f"{m.account} {m.instrument}: the venue cancels, or has cancelled, by itself",
     Deleveraged: lambda m: f"{m.account} {m.side} {m.qty} {m.instrument} at {m.price}",
+    ExecutionReport: _execution,
     FeedStatus: lambda m: _because(f"{m.instrument} {'live' if m.is_live else 'not live'}", m.why),
     FillEvent: _fill,
     FundingInterval: lambda m: f"{m.instrument} every {m.after_ns / HOUR_NS:g} h, was {m.before_ns / HOUR_NS:g} h",

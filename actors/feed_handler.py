@@ -11,7 +11,7 @@ from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
 from actors.feed_state import BestPrices, Feed, FeedConfig, FeedCounts, FeedState
-from actors.liquidity import Reserved, leg_lots, levels_behind, lots_within, worst_ticks
+from actors.liquidity import Reserved, leg_lots, levels_behind, levels_for, lots_within, worst_ticks
 from actors.messages import (
     MARKET_CHANNEL,
     BasketLeg,
@@ -26,6 +26,7 @@ from actors.messages import (
     ReservationReleased,
     TradeView,
 )
+from venues.costs.liquidity import LiquidityLimits, LiquidityReport, analyze
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.instrument import Instrument, UnknownInstrumentError
 from venues.model.money import ZERO
@@ -79,6 +80,7 @@ class FeedHandler(Actor):
         accounts: Mapping[str, str],
         config: FeedConfig | None = None,
         name: str = "",
+        liquidity: LiquidityLimits | None = None,
     ) -> None:
         super().__init__(name)
         for instrument in instruments:
@@ -87,6 +89,7 @@ class FeedHandler(Actor):
         self.instruments = dict(instruments)
         self.accounts = dict(accounts)
         self.config = config or FeedConfig()
+        self.liquidity = liquidity or LiquidityLimits()
         self.state = FeedState({instrument: Feed(BookSync(rules[instrument])) for instrument in instruments})
 
     def start(self, now: int) -> None:
@@ -373,7 +376,9 @@ class FeedHandler(Actor):
         else:
             for index, leg in enumerate(request.legs):
                 is_maker = index in request.makers
-                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted, is_maker=is_maker)
+                # What takes risk off must not be held up by a book that is poor.
+                limits = None if leg.reduce_only or request.closes is not None else self.liquidity
+                why = self._leg_objection(now, leg, request.max_slippage_bps, wanted, limits, is_maker=is_maker)
                 if why:
                     reasons.append(why)
         if not reasons:
@@ -381,7 +386,14 @@ class FeedHandler(Actor):
         self.out.emit(PreflightReply(now, request.basket_id, Checker.LIQUIDITY, not reasons, tuple(reasons)))
 
     def _leg_objection(
-        self, now: int, leg: BasketLeg, slippage_bps: Decimal, wanted: list[Reserved], *, is_maker: bool
+        self,
+        now: int,
+        leg: BasketLeg,
+        slippage_bps: Decimal,
+        wanted: list[Reserved],
+        limits: LiquidityLimits | None,
+        *,
+        is_maker: bool,
     ) -> str:
         """Return why the leg cannot be filled, or enter what it needs in `wanted` and return nothing.
 
@@ -408,8 +420,19 @@ class FeedHandler(Actor):
                 f"{leg.instrument}: {leg.side} {leg.qty} needs more than the {instrument.qty(max(there - taken, 0))} "
                 f"free up to {instrument.price(bound)}"
             )
+        if limits is not None:
+            report = self._analyze(feed, leg.side, lots, taken, limits)
+            if report.objections:
+                return f"{leg.instrument}: {'; '.join(report.objections)}"
         wanted.append(Reserved(leg.instrument, leg.side, lots))
         return ""
+
+    def _analyze(self, feed: Feed, side: Side, lots: int, taken: int, limits: LiquidityLimits) -> LiquidityReport:
+        book, least = feed.sync.book, limits.imbalance_levels
+        here = levels_for(book, side, feed.touch(side), taken + lots, least)
+        back = levels_for(book, side.opposite, feed.touch(side.opposite), limits.exit_lots(lots), least)
+        bids, asks = (back, here) if side is Side.BUY else (here, back)
+        return analyze(bids, asks, side, lots, limits, taken)
 
     def _reserved(self, instrument: str, side: Side) -> int:
         return sum(_sum_lots(promised, instrument, side) for promised in self.state.reservations.values())

@@ -4,8 +4,9 @@ The touch may be fresher than the depth behind it (it also comes from best-price
 or better than the touch is replaced by the touch.
 """
 
+from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from heapq import nlargest, nsmallest
+from itertools import islice
 
 from attrs import define
 
@@ -17,6 +18,9 @@ from venues.model.order import Side
 
 _BPS = Decimal(10_000)
 
+# How many empty ticks in a row are passed one by one.
+_NEAR_TICKS = 64
+
 
 @define
 class Reserved:
@@ -27,14 +31,39 @@ class Reserved:
     lots: int
 
 
+def levels_from(book: Book, taker: Side, touch: Level) -> Iterator[Level]:
+    """Yield the levels a taker would meet, best first, beginning with `touch`.
+
+    Goes tick by tick while levels are near, so that a look at the best few does not sort the whole side.
+    """
+    yield touch
+    side, step = (book.asks, 1) if taker is Side.BUY else (book.bids, -1)
+    ticks, missed = touch[0], 0
+    while missed < _NEAR_TICKS:
+        ticks += step
+        lots = side.get(ticks)
+        if lots:
+            missed = 0
+            yield ticks, lots
+        else:
+            missed += 1
+    yield from sorted(((t, n) for t, n in side.items() if (t - ticks) * step > 0), reverse=step < 0)
+
+
 def levels_behind(book: Book, taker: Side, touch: Level, count: int) -> list[Level]:
     """Return at most `count` levels a taker would meet, best first, beginning with `touch`."""
-    if count <= 0:
-        return []
-    best = touch[0]
-    if taker is Side.BUY:
-        return [touch, *((t, book.asks[t]) for t in nsmallest(count - 1, (t for t in book.asks if t > best)))]
-    return [touch, *((t, book.bids[t]) for t in nlargest(count - 1, (t for t in book.bids if t < best)))]
+    return list(islice(levels_from(book, taker, touch), max(0, count)))
+
+
+def levels_for(book: Book, taker: Side, touch: Level, lots: int, least: int) -> list[Level]:
+    """Return the levels a taker of `lots` would meet, best first: at least `least` of them, as far as there are any."""
+    found: list[Level] = []
+    for level in levels_from(book, taker, touch):
+        found.append(level)
+        lots -= level[1]
+        if lots <= 0 and len(found) >= least:
+            break
+    return found
 
 
 def lots_within(book: Book, taker: Side, touch: Level, bound: int) -> int:
@@ -75,4 +104,4 @@ def leg_lots(instrument: Instrument, leg: BasketLeg) -> int | str:
         return str(error)
 
 
-__all__ = ["Reserved", "leg_lots", "levels_behind", "lots_within", "worst_ticks"]
+__all__ = ["Reserved", "leg_lots", "levels_behind", "levels_for", "levels_from", "lots_within", "worst_ticks"]

@@ -5,6 +5,7 @@ from decimal import Decimal
 from attrs import define, field
 
 from actors.messages import KillLevel, OrderRequest
+from actors.parents import Parents
 from actors.recent import Recent
 from actors.sessions import SessionState
 from venues.model.money import ZERO
@@ -143,3 +144,4 @@ class RiskState:
     halts: dict[str, Stopped] = field(factory=dict)
     dead_men: dict[str, int] = field(factory=dict)
     waiting: dict[str, list[OrderRequest]] = field(factory=dict)
+    parents: Parents = field(factory=Parents)

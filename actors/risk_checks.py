@@ -54,6 +54,7 @@ class Reason(StrEnum):
     DUPLICATE_ORDER = "duplicate_order"
     BASKET_OVERRUN = "basket_overrun"
     REDUCE_CAPACITY = "reduce_capacity"
+    PARENT_OVERRUN = "parent_overrun"
     STALE_BOOK = "stale_book"
     FEED_DOWN = "feed_down"
     KILLED = "killed"
@@ -122,6 +123,7 @@ class RiskConfig:
     duplicate_window_ns: int = field(default=500_000_000, validator=not_negative)
     remembered_ids: int = field(default=10_000, validator=positive)
     remembered_baskets: int = field(default=1_000, validator=positive)
+    remembered_parents: int = field(default=1_000, validator=positive)
     overrun: Decimal = field(default=Decimal("0.1"), validator=share)
     par: tuple[str, ...] = ("USD", "USDT", "USDC")
     starts_read_only: bool = True
@@ -153,10 +155,11 @@ class Facts:
     `age_ns` its age. `exposure_qty` is the largest |position| the instrument can come to, `exposure_notional` and
     `gross_notional` its and everybody's value, None without a price. `unpriced` are the other instruments with
     exposure and no price. `basket_room` is what the basket's leg still allows in the order's direction, None for an
-    order outside a known basket. `unexecuted` is the value of all orders in flight with this one, `band` the prices
-    that the period's collar leaves. `executions` are the strategy's within the window, before the one that this order
-    begins; None when it begins none. `halt` is how much of its strategy, account or venue is stopped, `halt_why` says
-    which and why. `dead_man_why`: why the venue's timer is not known to run, where the order needs one.
+    order outside a known basket; `parent_room` what the order's parent does, None for an order without one.
+    `unexecuted` is the value of all orders in flight with this one, `band` the prices that the period's collar leaves.
+    `executions` are the strategy's within the window, before the one that this order begins; None when it begins none. `halt` is how
+    much of its strategy, account or venue is stopped, `halt_why` says which and why. `dead_man_why`: why the venue's
+    timer is not known to run, where the order needs one.
     """
 
     spec: Instrument
@@ -190,6 +193,7 @@ class Facts:
     halt: KillLevel = KillLevel.ARMED
     halt_why: str = ""
     dead_man_why: str = ""
+    parent_room: Decimal | None = None
 
 
 Check = Callable[[OrderRequest, Facts], str | None]
@@ -381,6 +385,11 @@ def _basket_overrun(order: OrderRequest, facts: Facts) -> str | None:
     return f"{order.qty} where the basket leaves {room}" if room is not None and order.qty > room else None
 
 
+def _parent_overrun(order: OrderRequest, facts: Facts) -> str | None:
+    room = facts.parent_room
+    return f"{order.qty} where {order.parent_id} leaves {room}" if room is not None and order.qty > room else None
+
+
 def _stale_book(order: OrderRequest, facts: Facts) -> str | None:
     age, most = facts.age_ns, facts.limits.book_age_max_ns
     return f"the book is {age} ns old, allowed {most}" if age is not None and age > most else None
@@ -489,6 +498,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.DUPLICATE_ID, _duplicate_id, spares_reducing=False),  # C10
     Rule(Reason.DUPLICATE_ORDER, _duplicate_order, spares_reducing=True, is_preflight=False),  # C10
     Rule(Reason.BASKET_OVERRUN, _basket_overrun, spares_reducing=False, is_preflight=False),  # C5
+    Rule(Reason.PARENT_OVERRUN, _parent_overrun, spares_reducing=False, is_preflight=False),  # C5
     Rule(Reason.THROTTLED, _throttled, spares_reducing=True),  # C6
     Rule(Reason.STALE_BOOK, _stale_book, spares_reducing=True),  # C20
     Rule(Reason.FEED_DOWN, _feed_down, spares_reducing=True),  # C20

@@ -20,6 +20,7 @@ from actors.control import GuardStatus
 from actors.dead_man_words import DeadManState, DeadManWanted
 from actors.dead_man_words import key_of as timer_of
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionIntent, ExecutionReport
 from actors.halts import HaltTrigger
 from actors.ledger import position_change, unbookable
 from actors.limits import TightenLimit, effective, objection, tighten
@@ -149,6 +150,8 @@ class RiskGate(RiskParts):
             self._remember(now, mark)
         if not order.basket_id and begins_execution(order):
             self._count_execution(order.strategy, now)
+        if order.parent_id:
+            state.parents.sent(order)
         state.approved += 1
         self.out.emit(OrderApproved(now, order))
 
@@ -178,6 +181,15 @@ class RiskGate(RiskParts):
         self.state.denied += 1
         self.out.emit(OrderDenied(now, order, reasons))
         self._disable(now, order.strategy, reasons)
+
+    @handles(ExecutionIntent)
+    def on_execution(self, now: int, intent: ExecutionIntent) -> None:
+        """Hear of a parent before its first child: what was never announced has no room."""
+        self.state.parents.begin(intent, self.config.remembered_parents)
+
+    @handles(ExecutionReport)
+    def on_execution_over(self, now: int, report: ExecutionReport) -> None:
+        self.state.parents.end(report.parent_id)
 
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:
@@ -288,6 +300,7 @@ class RiskGate(RiskParts):
             executions=len(self._executions(now, order.strategy)) if begins else None,
             halt=halt,
             halt_why=halt_why,
+            parent_room=state.parents.room(order),
         )
 
     # Exposure
@@ -417,6 +430,7 @@ class RiskGate(RiskParts):
         flying = state.orders.get(event.request_id)
         if flying is not None:
             self._lines.fill(flying, fill.qty)
+        state.parents.filled(event)
         basket = state.baskets.get(event.basket_id)
         if basket is None:
             return
@@ -434,6 +448,7 @@ class RiskGate(RiskParts):
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
+        self.state.parents.updated(update)
         orders, order_id = self.state.orders, update.request_id or update.client_order_id
         if update.is_final:
             flying = orders.pop(order_id, None)

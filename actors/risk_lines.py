@@ -130,6 +130,7 @@ class Lines:
             not line.is_open_to_all
             or self._reserved
             or order.basket_id in state.baskets
+            or (order.parent_id and not self._fits_parent(order))
             or state.kill
             or state.is_stopping
             or state.is_backlogged
@@ -169,6 +170,10 @@ class Lines:
         if qty * unit_at_most > limits.order_notional_max or qty * unit_at_price < spec.min_notional:
             return None
         return line if self._has_room(now, line, order.side, qty, unit_at_mid) else None
+
+    def _fits_parent(self, order: OrderRequest) -> bool:
+        room = self._state.parents.room(order)
+        return room is not None and order.qty <= room
 
     def _has_room(self, now: int, line: Line, side: Side, qty: Decimal, unit: Decimal) -> bool:
         """Whether position and desk stay within their limits with the order; `unit` is the value of one at the mid."""

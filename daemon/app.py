@@ -11,6 +11,7 @@ from actors.cell import Cell
 from actors.dead_man import DeadManConfig, DeadManKeeper
 from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
+from actors.execution_records import OrderExecutorConfig
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_records import FundingConfig
@@ -22,6 +23,7 @@ from actors.ledger import Ledger, LedgerConfig
 from actors.margin_monitor import MarginConfig, MarginMonitor
 from actors.messages import Checker
 from actors.notifier import Notifier, NotifierConfig
+from actors.order_executor import OrderExecutor
 from actors.order_groups import GroupConfig, OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_records import OrderManagerConfig
@@ -36,6 +38,7 @@ from actors.statistics import Statistics, StatisticsConfig
 from actors.sync_records import Modes, SyncConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.account import MarginMode
 from venues.model.book_sync import SequenceRule
 from venues.rules.cme_products import Product
@@ -63,6 +66,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             {one.id: _account_at(config, one.venue) for one in instruments.values()},
             config.section("feed", FeedConfig),
             name="feed_handler",
+            liquidity=config.section("liquidity", LiquidityLimits),
         ),
         Ledger(
             instruments,
@@ -111,6 +115,12 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees, checkers=tuple(Checker)),
             name="atomic_executor",
             products=_products(config),
+        ),
+        OrderExecutor(
+            instruments,
+            config.section("executions", OrderExecutorConfig),
+            config.section("liquidity", LiquidityLimits),
+            name="order_executor",
         ),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]

@@ -14,6 +14,7 @@ import attrs
 from actors.basket_plan import ExecutorConfig
 from actors.dead_man import DeadManConfig
 from actors.event_log import EventLogConfig
+from actors.execution_records import OrderExecutorConfig
 from actors.feed_state import FeedConfig
 from actors.funding_records import FundingConfig
 from actors.guardian_records import GuardConfig
@@ -37,12 +38,15 @@ from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
 from daemon.config_structure import did_you_mean
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.instrument import Instrument
 
 SECTIONS: dict[str, type[Any]] = {
     "feed": FeedConfig,
+    "liquidity": LiquidityLimits,
     "risk": RiskConfig,
     "executor": ExecutorConfig,
+    "executions": OrderExecutorConfig,
     "orders": OrderManagerConfig,
     "pacing": PacingConfig,
     "scheduler": SchedulerConfig,
@@ -87,6 +91,7 @@ ACTORS = frozenset(
         "order_scheduler",
         "order_groups",
         "atomic_executor",
+        "order_executor",
         "statistics",
         "notifier",
         "event_log",

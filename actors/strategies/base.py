@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 from actors.base import Actor, handles
 from actors.basket import ENDED
 from actors.cell import CellRestarted
+from actors.executions import CancelExecution, ExecutionIntent, ExecutionMode, ExecutionReport
 from actors.group_messages import (
     BracketRequest,
     CancelScheduled,
@@ -37,6 +38,7 @@ from venues.model.instrument import Instrument
 from venues.model.money import ZERO, round_to_step
 from venues.model.order import OrderType, PositionSide, Side, TimeInForce
 from venues.port import MarkPrice
+from venues.schedules.sizing import common_size, size
 
 
 @define
@@ -64,6 +66,7 @@ class StrategyState:
     is_stopping: bool = False
     next_group: int = 1
     next_scheduled: int = 1
+    executions: dict[str, Decimal] = field(factory=dict)
 
 
 @frozen
@@ -78,7 +81,16 @@ class Strategy(Actor):
     Decimal; `self.price(instrument, ticks)` turns a view's ticks into money.
     """
 
-    publishes = (BasketIntent, BracketRequest, OcoRequest, GroupCommand, ScheduleOrder, CancelScheduled)
+    publishes = (
+        BasketIntent,
+        BracketRequest,
+        OcoRequest,
+        GroupCommand,
+        ScheduleOrder,
+        CancelScheduled,
+        ExecutionIntent,
+        CancelExecution,
+    )
 
     Config: ClassVar[type[Any]] = NoConfig
     State: ClassVar[type[StrategyState]] = StrategyState
@@ -113,6 +125,9 @@ class Strategy(Actor):
     def on_scheduled(self, now: int, update: ScheduleUpdate) -> None:
         """A scheduled order of this strategy started, or was dropped."""
 
+    def on_execution(self, now: int, report: ExecutionReport) -> None:
+        """An execution of this strategy is over, or a fill came after its end (`is_amended`)."""
+
     def on_mark(self, now: int, mark: MarkPrice) -> None:
         """A mark price, with the running funding rate."""
 
@@ -131,6 +146,30 @@ class Strategy(Actor):
         """Return the latest touch, None while the book is not live."""
         view: BookView | None = self.state.books.get(instrument)
         return view
+
+    def size(self, instrument: str, money: Decimal) -> Decimal | None:
+        """Return how many whole lots `money` of the quote comes to at the mid, 0 when a minimum of the venue is missed.
+
+        None while the book is not live.
+        """
+        mid = self._mid(instrument)
+        return None if mid is None else size(self.instruments[instrument], money, mid).qty
+
+    def common_size(self, money: Decimal, *instruments: str) -> tuple[Decimal, ...] | None:
+        """Return the quantity of each instrument that all can trade alike, worth at most `money` of the quote on each.
+
+        Quotes count one to one; 0 when a minimum is missed. None while a book is not live.
+        """
+        mids = [mid for one in instruments if (mid := self._mid(one)) is not None]
+        if len(mids) < len(instruments):
+            return None
+        return common_size([self.instruments[one] for one in instruments], money, mids).quantities
+
+    def _mid(self, instrument: str) -> Decimal | None:
+        view = self.book(instrument)
+        if view is None or view.bid + view.ask <= 0:
+            return None
+        return self.price(instrument, view.bid + view.ask) / 2
 
     def leg(
         self,
@@ -340,6 +379,57 @@ class Strategy(Actor):
         """Take a scheduled order back; one that has started is cancelled."""
         self.out.emit(CancelScheduled(now, request_id))
 
+    def execute(
+        self,
+        now: int,
+        account: str,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        mode: ExecutionMode = ExecutionMode.ADAPTIVE,
+        limit_price: Decimal | None = None,
+        max_slippage_bps: Decimal | None = None,
+        time_budget_ns: int | None = None,
+        reduce_only: bool = False,
+        position_side: PositionSide = PositionSide.BOTH,
+    ) -> str:
+        """Ask to trade one instrument; return the parent's id. What became of it comes to `on_execution`.
+
+        What is bought or sold so is the strategy's own to take off again: closing baskets does not touch it.
+        """
+        parent_id = self._next_id()
+        self.state.executions[parent_id] = qty
+        self.out.emit(
+            ExecutionIntent(
+                now,
+                parent_id,
+                self.name,
+                account,
+                instrument,
+                side,
+                qty,
+                mode,
+                limit_price,
+                max_slippage_bps,
+                time_budget_ns,
+                reduce_only,
+                position_side,
+                decision_price=self._mid(instrument),
+            )
+        )
+        return parent_id
+
+    def cancel_execution(self, now: int, parent_id: str) -> None:
+        """Ask to end an execution; what it has filled by then comes to `on_execution`."""
+        self.out.emit(CancelExecution(now, parent_id))
+
+    @property
+    def executions(self) -> dict[str, Decimal]:
+        """The strategy's executions under way: what was asked for, by id."""
+        found: dict[str, Decimal] = self.state.executions
+        return found
+
     def is_open(self, basket_id: str) -> bool:
         """Whether the basket holds a position that can be closed."""
         basket = self.state.baskets.get(basket_id)
@@ -433,6 +523,12 @@ class Strategy(Actor):
             # What is left of the closed basket comes in an update of its own.
             self._close_ended(update, update.closes)
         self.on_basket(now, update)
+
+    @handles(ExecutionReport)
+    def _executed(self, now: int, report: ExecutionReport) -> None:
+        if report.strategy == self.name:
+            self.state.executions.pop(report.parent_id, None)
+            self.on_execution(now, report)
 
     def _close_ended(self, update: BasketUpdate, closes: str) -> None:
         self.state.closes.pop(update.basket_id, None)

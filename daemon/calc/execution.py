@@ -7,14 +7,25 @@ from attrs import asdict, evolve, frozen
 
 from daemon.calc.core import calc
 from venues.costs.impact import square_root_impact
-from venues.costs.shortfall import Execution, implementation_shortfall
+from venues.costs.shortfall import (
+    Execution,
+    attribution,
+    implementation_shortfall,
+    quality,
+    slippage_bps,
+    vwap_price,
+)
 from venues.costs.slippage_cme import cme_slippage
 from venues.costs.slippage_crypto import DEFAULT, crypto_slippage
+from venues.model.instrument import Instrument, InstrumentKind
+from venues.model.money import ONE, ZERO
 from venues.model.order import Side
+from venues.rules.checks import not_negative, positive
 from venues.rules.cme_products import product
 from venues.rules.float_checks import to_decimal
 from venues.schedules.almgren_chriss import almgren_chriss
 from venues.schedules.common_quantity import SizedLeg, common_quantity
+from venues.schedules.sizing import size
 from venues.schedules.slices import pov_child, twap, vwap
 
 
@@ -126,6 +137,61 @@ class CommonQuantityInput:
 @calc("exec.common_quantity")
 def common(given: CommonQuantityInput) -> dict[str, Any]:
     return asdict(common_quantity(given.legs, given.notional))
+
+
+@frozen
+class PositionSize:
+    """One instrument; `usd_per_quote` is what a unit of its quote is worth."""
+
+    usd: Decimal
+    price: Decimal
+    step: Decimal
+    multiplier: Decimal = ONE
+    inverse: bool = False
+    min_qty: Decimal = ZERO
+    max_qty: Decimal | None = None
+    min_notional: Decimal = ZERO
+    usd_per_quote: Decimal = ONE
+
+
+@calc("exec.position_size")
+def position_size(given: PositionSize) -> dict[str, Any]:
+    spec = Instrument(
+        "",
+        "",
+        InstrumentKind.PERPETUAL,
+        "",
+        "",
+        ONE,
+        positive(given.step, "step"),
+        inverse=given.inverse,
+        multiplier=positive(given.multiplier, "multiplier"),
+        min_qty=not_negative(given.min_qty, "min_qty"),
+        max_qty=None if given.max_qty is None else positive(given.max_qty, "max_qty"),
+        min_notional=not_negative(given.min_notional, "min_notional"),
+    )
+    found = size(spec, not_negative(given.usd, "usd"), given.price, positive(given.usd_per_quote, "usd_per_quote"))
+    return asdict(found)
+
+
+@frozen
+class AttributionInput:
+    side: Side
+    decision_price: Decimal
+    arrival_bid: Decimal
+    arrival_ask: Decimal
+    fills: tuple[Execution, ...]
+    fees: Decimal
+    expected_bps: Decimal | None = None
+
+
+@calc("exec.attribution")
+def causes(given: AttributionInput) -> dict[str, Any]:
+    found = attribution(given.side, given.decision_price, given.arrival_bid, given.arrival_ask, given.fills, given.fees)
+    arrival = (given.arrival_bid + given.arrival_ask) / 2
+    realised = slippage_bps(given.side, vwap_price(given.fills), arrival)
+    rating = None if given.expected_bps is None else quality(given.expected_bps, realised)
+    return asdict(found) | {"realised_bps": realised, "quality": rating}
 
 
 @frozen

@@ -13,6 +13,7 @@ from actors.dead_man_words import DeadManLapsed
 from actors.dispatcher import InboxHighWater
 from actors.event_log import EventLog, EventLogConfig
 from actors.event_text import TEXT_MAX, TEXTS
+from actors.executions import ExecutionMode, ExecutionReason, ExecutionReport, ExecutionState
 from actors.flags import FlagMode, SetFlag
 from actors.funding_messages import FundingDifference, FundingInterval, FundingOutcome, FundingReconciled
 from actors.guards.findings import Guard, GuardReason, Severity
@@ -85,6 +86,15 @@ def basket(state: BasketState, why: str = "", basket_id: str = "b1", closes: str
     return BasketUpdate(1, basket_id, "s", state, (D(1), D(-1)), closes=closes, why=why)
 
 
+def execution(state: ExecutionState, reason: ExecutionReason | None = None, why: str = "") -> ExecutionReport:
+    made = ExecutionReport(
+        1, "e1", "s", "f", "fut:BTC", Side.BUY, D(2), state, ExecutionMode.ADAPTIVE, reason=reason, why=why
+    )
+    if state is ExecutionState.FILLED:
+        made.filled_qty, made.average_price = D(2), D("100.25")
+    return made
+
+
 TOLD = [
     (Acknowledge(1, "ann", 7, "looked"), "seen up to 7, by ann: looked"),
     (Adopt(1, "ann", "f", "fut:BTC", "not ours"), "adopt fut:BTC of f, by ann: not ours"),
@@ -97,6 +107,11 @@ TOLD = [
     (basket(BasketState.FLAT, "done", "c1", "b1"), "c1 flat, closes b1: done"),
     (CellRestarted(1, 7, "ledger", "no luck"), "rebuilt without input 7, on which ledger failed: no luck"),
     (Deleveraged(1, "f", "fut:BTC", Side.SELL, D(2), D(90)), "f sell 2 fut:BTC at 90"),
+    (execution(ExecutionState.FILLED), "e1 filled: buy 2 of 2 fut:BTC at 100.25"),
+    (
+        execution(ExecutionState.DENIED, ExecutionReason.NO_BOOK, "gap"),
+        "e1 denied: buy 0 of 2 fut:BTC: no_book: gap",
+    ),
     (FeedStatus(1, "fut:BTC", False, "gap"), "fut:BTC not live: gap"),
     (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),

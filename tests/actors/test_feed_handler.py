@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from attrs import evolve
 
 from actors.base import Collected, TimerFired, detached_outbox
 from actors.cell import CellRestarted
@@ -28,6 +29,7 @@ from actors.messages import (
     TradeView,
 )
 from venues.binance.codec import BinanceDecoder
+from venues.costs.liquidity import LiquidityLimits
 from venues.model.book import Level
 from venues.model.book_sync import SequenceRule
 from venues.model.instrument import Instrument, InstrumentKind, UnknownInstrumentError
@@ -387,8 +389,10 @@ def leg(side: Side, qty: str, limit: str | None = None, instrument: str = P) -> 
     return BasketLeg("perp-account", instrument, side, Decimal(qty), limit_price=limit and Decimal(limit))  # type: ignore[arg-type]
 
 
-def preflight(*legs: BasketLeg, bps: str = "10", basket: str = "b1", makers: tuple[int, ...] = ()) -> PreflightRequest:
-    return PreflightRequest(0, basket, "s", legs, Decimal(bps), makers=makers)
+def preflight(
+    *legs: BasketLeg, bps: str = "10", basket: str = "b1", closes: str | None = None, makers: tuple[int, ...] = ()
+) -> PreflightRequest:
+    return PreflightRequest(0, basket, "s", legs, Decimal(bps), closes, makers=makers)
 
 
 # Bids 5 @ 100.0, 6 @ 99.9; asks 7 @ 100.1, 8 @ 100.2 (lots of 0.001). 10 bps of 100.1 are one tick.
@@ -396,7 +400,10 @@ PREFLIGHTS = [
     ("the touch is enough", preflight(leg(Side.BUY, "0.007"), bps="0"), True),
     ("more than the touch, no slippage", preflight(leg(Side.BUY, "0.008"), bps="0"), False),
     ("9.9 bps do not reach the second level", preflight(leg(Side.BUY, "0.008"), bps="9.9"), False),
-    ("10 bps reach it", preflight(leg(Side.BUY, "0.015")), True),
+    ("10 bps reach it", preflight(leg(Side.BUY, "0.011")), True),
+    ("more than could be sold again", preflight(leg(Side.BUY, "0.012")), False),
+    ("what only reduces need not be", preflight(evolve(leg(Side.BUY, "0.015"), reduce_only=True)), True),
+    ("nor what closes", preflight(leg(Side.BUY, "0.015"), closes="b0"), True),
     ("more than both levels", preflight(leg(Side.BUY, "0.016"), bps="10000"), False),
     ("a seller meets the bids", preflight(leg(Side.SELL, "0.011")), True),
     ("more than the bids", preflight(leg(Side.SELL, "0.012")), False),
@@ -405,8 +412,8 @@ PREFLIGHTS = [
     ("a limit below the touch", preflight(leg(Side.BUY, "0.001", "100")), False),
     ("a seller's limit", preflight(leg(Side.SELL, "0.006", "99.95")), False),
     ("two legs on one side add up", preflight(leg(Side.BUY, "0.008"), leg(Side.BUY, "0.008")), False),
-    ("two legs on two sides do not", preflight(leg(Side.BUY, "0.015"), leg(Side.SELL, "0.011")), True),
-    ("a maker takes nothing", preflight(leg(Side.BUY, "1"), leg(Side.BUY, "0.015"), makers=(0,)), True),
+    ("two legs on two sides do not", preflight(leg(Side.BUY, "0.011"), leg(Side.SELL, "0.011")), True),
+    ("a maker takes nothing", preflight(leg(Side.BUY, "1"), leg(Side.BUY, "0.011"), makers=(0,)), True),
     ("its taker does", preflight(leg(Side.BUY, "1"), leg(Side.BUY, "0.016"), makers=(0,)), False),
     ("a maker off the lot grid", preflight(leg(Side.BUY, "0.0005"), makers=(0,)), False),
     ("no legs", preflight(), False),
@@ -452,6 +459,32 @@ def test_no_liquidity_is_promised_from_a_silent_book_even_before_the_watch_has_n
     (reply,) = live_bench().take(6 * S, preflight(leg(Side.SELL, "0.001")))
     assert isinstance(reply, PreflightReply)
     assert reply.reasons == (f"{P}: stale: no news for 5 s",)
+
+
+def test_a_basket_is_not_opened_on_a_book_that_is_worth_little() -> None:
+    bench = Bench()
+    bench.take(1, snapshot(bids=[(990, 50)], asks=[(1000, 50)]), delta(101, 102, 100))
+    (opening,) = bench.take(2, preflight(leg(Side.BUY, "0.001")))
+    (closing,) = bench.take(2, preflight(leg(Side.BUY, "0.001"), basket="b2", closes="b1"))
+    assert isinstance(opening, PreflightReply)
+    assert isinstance(closing, PreflightReply)
+    # A spread of 10 ticks of 995: 100.5 bps, and half of it is slippage from the first lot on.
+    assert opening.reasons == (
+        f"{P}: spread 100.50 bps is over 50; 0 of 1 lots within 50 bps of the mid; "
+        "0 of 1 lots within 50 bps on the way out; score 0.00 is under 0.6",
+    )
+    assert closing.is_ok
+
+
+def test_a_basket_may_be_larger_than_what_a_parent_looks_at() -> None:
+    """A tick is 1 bp here, and within 50 of them lie more levels than LiquidityLimits.levels."""
+    bench = Bench()
+    bench.actor.liquidity = LiquidityLimits(levels=2)
+    bids, asks = [(10_000 - n, 1) for n in range(40)], [(10_001 + n, 1) for n in range(40)]
+    bench.take(1, snapshot(bids=bids, asks=asks), delta(101, 102, 100))
+    (reply,) = bench.take(2, preflight(leg(Side.BUY, "0.030"), bps="50"))
+    assert isinstance(reply, PreflightReply)
+    assert reply.is_ok, reply.reasons
 
 
 def test_liquidity_behind_a_fresher_quote_begins_at_that_quote() -> None:

@@ -13,6 +13,7 @@ from actors.base import Collected, detached_outbox, handles
 from actors.control import GuardStatus
 from actors.dead_man_words import DeadManState
 from actors.dispatcher import InboxHighWater
+from actors.executions import ExecutionIntent
 from actors.halts import HaltScope, HaltState
 from actors.limits import TightenLimit
 from actors.messages import (
@@ -103,6 +104,7 @@ class Day:
         self.number = 0
         self.flying: list[OrderRequest] = []
         self.baskets: list[str] = []
+        self.parents: list[ExecutionIntent] = []
 
     def next(self) -> Message:
         chance = self.random
@@ -117,6 +119,8 @@ class Day:
             return self.outcome(chance.choice(self.flying))
         if kind < 0.7 and self.flying:
             return self.fill(chance.choice(self.flying))
+        if kind < 0.72:
+            return self.parent()
         if kind < 0.78:
             return self.book(chance.choice(SPECS))
         return self.worse() if chance.random() < 0.08 else self.better()
@@ -139,6 +143,12 @@ class Day:
             position_side=chance.choice(SIDES),
             parent_id="" if self.number % 4 else "p1",
         )
+        if self.parents and chance.random() < 0.25:
+            one = chance.choice(self.parents[-4:])
+            made = evolve(
+                made, account=one.account, instrument=one.instrument, side=one.side, position_side=one.position_side,
+                parent_id=one.parent_id,
+            )  # fmt: skip
         if not is_wild:
             return made  # type: ignore[no-any-return]
         changes: dict[str, tuple[Any, ...]] = {
@@ -151,7 +161,7 @@ class Day:
             "type": (OrderType.MARKET, OrderType.STOP_MARKET),
             "tif": (TimeInForce.GTC, TimeInForce.IOC),
             "strategy": ("stranger",),
-            "parent_id": ("p1",),
+            "parent_id": ("p1", "nobody"),
             "reduce_only": (True,),
             "is_hedge": (True,),
         }
@@ -161,6 +171,16 @@ class Day:
             picked.append("price")
         changed: OrderRequest = evolve(made, **{name: chance.choice(changes[name]) for name in picked})
         return changed
+
+    def parent(self) -> ExecutionIntent:
+        chance = self.random
+        spec, name = chance.choice((PERP, PERP, SPOT)), f"p{len(self.parents) - (chance.random() < 0.1)}"
+        made = ExecutionIntent(
+            self.now, name, "s1", AT[spec.venue][0], spec.id, chance.choice((Side.BUY, Side.SELL)),
+            D(chance.choice((2, 4, 8))), position_side=chance.choice(SIDES),
+        )  # fmt: skip
+        self.parents.append(made)
+        return made
 
     def outcome(self, order: OrderRequest) -> OrderUpdate:
         is_final = self.random.random() < 0.8
@@ -266,6 +286,9 @@ def check_lines(gate: RiskGate) -> None:
         assert line.sells == sum((one.leaves for one in flying if one.side is Side.SELL), ZERO)
     reserved = {name for name, basket in gate.state.baskets.items() if basket.is_reserved}
     assert gate._lines._reserved == reserved
+    known = gate.state.parents
+    for parent in known.parents.values():
+        assert parent.taken == sum((known.slices[one].taken for one in parent.slices), ZERO)
 
 
 @pytest.mark.parametrize("window_ns", [0, 500_000_000])
@@ -314,7 +337,8 @@ def test_a_day_knows_most_reasons_and_most_approvals_come_at_once() -> None:
                 approved += isinstance(one, OrderApproved)
                 seen.update({reason.partition(":")[0] for reason in getattr(one, "reasons", ())})
     assert at_once > approved / 3
-    assert {str(reason) for reason in Reason} - set(seen) <= {Reason.MAY_REST}
+    # Capacity is promised to whole baskets, and none here closes.
+    assert {str(reason) for reason in Reason} - set(seen) <= {Reason.MAY_REST, Reason.REDUCE_CAPACITY}
 
 
 WIDE = RiskConfig(

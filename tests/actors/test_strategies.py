@@ -4,14 +4,17 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import ladder_cell
 import pytest
 from attrs import define, evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D, Harness, Outcome, ScriptedVenue, buy, sell
+from cell_harness import COARSE, PERP, SECOND, SPECS, SPOT, D, Harness, Outcome, ScriptedVenue, buy, sell
 from hypothesis import given
 from hypothesis import strategies as st
+from ladder_cell import LadderCell
 
 from actors.base import Actor
 from actors.cell import CellRestarted
+from actors.executions import ExecutionMode, ExecutionReport
 from actors.messages import BasketIntent, BasketUpdate, BookView, Checker, FeedStatus, KillLevel, KillState, StopCommand
 from actors.strategies.base import Strategy, StrategyState
 from actors.strategies.cash_and_carry import CashAndCarry, CashAndCarryConfig
@@ -93,6 +96,44 @@ def test_a_strategy_sees_only_live_books_and_forgets_those_of_before_a_gap() -> 
     assert strategy.book(SPOT.id) is not None
     cell.feed(FeedStatus(cell.now, SPOT.id, False, "gap"))
     assert strategy.book(SPOT.id) is None
+
+
+class BuyOnce(Strategy):
+    """Trades one instrument without a basket, for a sum of money."""
+
+    State = Counting
+
+    def on_book(self, now: int, view: BookView) -> None:
+        qty = self.size(view.instrument, D(2_500))
+        if qty and self.state.next_basket == 1:
+            self.execute(now, "acc", view.instrument, Side.BUY, qty, mode=ExecutionMode.LIMIT_ONLY)
+
+    def on_execution(self, now: int, report: ExecutionReport) -> None:
+        self.state.ticks += 1
+
+
+def test_a_strategy_executes_and_hears_of_its_own_ends_alone() -> None:
+    strategy, other = BuyOnce(ladder_cell.SPECS, name="once"), OwnState(ladder_cell.SPECS, name="other")
+    desk = LadderCell(strategy, other)
+    desk.book("999.9 x 5", "1000.1 x 5")
+    # 2,500 at the mid of 1,000
+    assert desk.orders() == [("999.9", "2.500", "GTX")]
+    assert strategy.executions == {"once-1": D("2.500")}
+    assert desk.parent("once-1").intent.decision_price == 1_000
+    desk.feed(*desk.venue.fill(desk.now, desk.last, "2.5"))
+    assert (strategy.executions, strategy.state.ticks) == ({}, 1)
+
+
+def test_sizes_need_live_books() -> None:
+    strategy = OwnState(SPECS)
+    cell = Harness(strategy)
+    assert strategy.size(PERP.id, D(25_000)) is None
+    cell.quote(PERP, "61234.4", "61234.6")
+    # facts/execution.md 4.7
+    assert strategy.size(PERP.id, D(25_000)) == D("0.408")
+    assert strategy.common_size(D(25_000), PERP.id, COARSE.id) is None
+    cell.quote(COARSE, "61234", "61235")
+    assert strategy.common_size(D(25_000), PERP.id, COARSE.id) == (D("0.4"), D(40))
 
 
 def test_nothing_to_close_closes_nothing() -> None:

@@ -23,6 +23,8 @@ NAMES = {
     "exec.implementation_shortfall",
     "exec.square_root_impact",
     "exec.common_quantity",
+    "exec.position_size",
+    "exec.attribution",
     "slippage.crypto",
     "slippage.cme",
 }
@@ -44,6 +46,29 @@ ANSWERS = [
         "exec.common_quantity",
         '{"legs": [' + LEG + '], "notional": "350"}',
         {"quantity": "3", "residual_notional": "50"},
+    ),
+    # facts/execution.md 4.7
+    (
+        "exec.position_size",
+        '{"usd": "25000", "price": "61234.5", "step": "0.001"}',
+        {"qty": "0.408", "notional": "24983.6760", "residual": "16.3240", "limit": None},
+    ),
+    (
+        "exec.position_size",
+        '{"usd": "25000", "price": "61234.5", "step": "1", "multiplier": "0.1"}',
+        {"qty": "4", "notional": "24493.80"},
+    ),
+    (
+        "exec.position_size",
+        '{"usd": "99", "price": "61234.5", "step": "1", "multiplier": "100", "inverse": true}',
+        {"qty": "0", "limit": "min_qty"},
+    ),
+    # Bought ten a tick over the mid of 100 after a decision at 99, for a fee of 1; two ticks were expected.
+    (
+        "exec.attribution",
+        '{"side": "buy", "decision_price": "99", "arrival_bid": "99.9", "arrival_ask": "100.1", "fees": "1", '
+        '"fills": [{"qty": "10", "price": "100.1"}], "expected_bps": "20"}',
+        {"spread": "1.0", "impact": "0", "delay": "10", "total": "12", "realised_bps": "10", "quality": "excellent"},
     ),
     ("slippage.crypto", '{"funding_rate": "-0.01", ' + CRYPTO + "}", {"slippage_bps": "8.4", "funding_stress": "1.05"}),
     ("slippage.crypto", '{"funding_rate": null, ' + CRYPTO + "}", {"slippage_bps": "8.0", "funding_stress": "1"}),
@@ -75,6 +100,15 @@ REFUSALS = [
     ),
     ("exec.twap_schedule", '{"qty": "1", "step": "1", "slices": "3"}', "slices"),
     ("exec.common_quantity", '{"legs": [' + LEG + '], "notional": "-1"}', "notional"),
+    ("exec.position_size", '{"usd": "-1", "price": "1", "step": "1"}', "usd"),
+    ("exec.position_size", '{"usd": "1", "price": "0", "step": "1"}', "price"),
+    ("exec.position_size", '{"usd": "1", "price": "1", "step": "0"}', "step"),
+    ("exec.position_size", '{"usd": "1", "price": "1", "step": "1", "max_qty": "0"}', "max_qty"),
+    (
+        "exec.attribution",
+        '{"side": "buy", "decision_price": "1", "arrival_bid": "1", "arrival_ask": "1", "fees": "0", "fills": []}',
+        "fills",
+    ),
     ("slippage.crypto", "{" + CRYPTO + "}", "funding_rate"),
     (
         "slippage.cme",

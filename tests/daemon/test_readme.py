@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.base import Collected, detached_outbox
+from actors.executions import ExecutionIntent
 from actors.messages import BasketIntent, BookView, FeedStatus
 from daemon.backtest import Backtest
 from daemon.cli import main
@@ -62,6 +63,21 @@ def test_the_strategy_shown_opens_a_basket_when_the_basis_pays():
         ("spot", SPOT.id, Side.BUY),
         ("futures", PERP.id, Side.SELL),
     ]
+
+
+def test_the_execution_shown_buys_what_its_money_pays_for():
+    names: dict[str, Any] = {}
+    exec(block("execute", (ROOT / "docs" / "configuration.md").read_text()), names)
+    one = names["Accumulate"]({PERP.id: PERP}, name="mine")
+    done = Collected()
+    one.out = detached_outbox("mine", done)
+    one.handle(0, FeedStatus(0, PERP.id, True))
+    one.handle(1, BookView(1, PERP.id, 499_999, 10, 500_001, 10))
+    one.handle(2, BookView(2, PERP.id, 499_999, 10, 500_001, 10))
+    [intent] = done.emitted
+    assert isinstance(intent, ExecutionIntent)
+    # 2,500 at 50,000
+    assert (intent.side, intent.qty, intent.decision_price) == (Side.BUY, Decimal("0.05"), Decimal(50_000))
 
 
 def test_the_strategy_shown_runs_in_a_backtest(tmp_path, monkeypatch):
