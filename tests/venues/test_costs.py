@@ -19,7 +19,18 @@ from venues.costs.impact import (
     linear_impact,
     square_root_impact,
 )
-from venues.costs.shortfall import Execution, favourable_child, implementation_shortfall, twap_price, vwap_price
+from venues.costs.shortfall import (
+    Execution,
+    Quality,
+    QualityBounds,
+    attribution,
+    favourable_child,
+    implementation_shortfall,
+    quality,
+    slippage_bps,
+    twap_price,
+    vwap_price,
+)
 from venues.model.fill import Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import Side
@@ -121,6 +132,92 @@ def test_a_shortfall_refuses_by_name(change, field):
     with pytest.raises(BadValueError) as refused:
         implementation_shortfall(**(usual | change))
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("side", "is_maker", "expected"),
+    [
+        # Bought at the ask of 100.00/100.10 after a decision at 99.95: 10 x 0.05 spread, 10 x 0.10 delay, fee 2.
+        (Side.BUY, False, ("0.50", "0", "1.00", "2", "3.50")),
+        # The same fill of a resting order: it earned half the spread, and paid a whole one of drift.
+        (Side.BUY, True, ("-0.50", "1.00", "1.00", "2", "3.50")),
+        # Sold at 100.10 by crossing: 0.10 better than the bid.
+        (Side.SELL, False, ("0.50", "-1.00", "-1.00", "2", "0.50")),
+    ],
+)
+def test_the_cost_of_a_fill_is_told_by_cause(side, is_maker, expected):
+    found = attribution(side, D("99.95"), D("100.00"), D("100.10"), [Execution(D(10), D("100.10"), is_maker)], D(2))
+    assert (found.spread, found.impact, found.delay, found.fees, found.total) == tuple(map(D, expected))
+    assert found.total_bps == 10_000 * found.total / D("999.50")
+
+
+@given(
+    st.sampled_from(Side),
+    prices,
+    prices,
+    st.integers(0, 500),
+    st.lists(st.tuples(st.integers(1, 100), prices, st.booleans()), min_size=1, max_size=8),
+    st.decimals("-50", "50", places=2),
+)
+def test_causes_add_up_to_the_shortfall_of_what_was_filled(side, decision, bid, ticks, rows, fees):
+    ask = bid + ticks * D("0.02")
+    executed = [Execution(D(qty), price, is_maker) for qty, price, is_maker in rows]
+    filled = sum((one.qty for one in executed), D(0))
+    found = attribution(side, decision, bid, ask, executed, fees)
+    whole = implementation_shortfall(side, filled, decision, (bid + ask) / 2, decision, executed, fees)
+    assert (found.spread + found.impact, found.delay, found.total) == (whole.trading, whole.delay, whole.total)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"decision_price": D(0)}, "decision_price"),
+        ({"arrival_bid": D("NaN")}, "arrival_bid"),
+        ({"arrival_ask": D("49.99")}, "arrival_ask"),
+        ({"fills": []}, "fills"),
+        ({"fills": fills(("1", "Infinity"))}, "fills[0].price"),
+        ({"fees": D("Infinity")}, "fees"),
+    ],
+)
+def test_an_attribution_refuses_by_name(change, field):
+    usual = {"decision_price": D(50), "arrival_bid": D(50), "arrival_ask": D(51), "fills": TWO, "fees": D(0)}
+    with pytest.raises(BadValueError) as refused:
+        attribution(Side.BUY, **(usual | change))
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "expected"),
+    [(Side.BUY, "100.25", "25"), (Side.SELL, "100.25", "-25"), (Side.SELL, "90", "1000"), (Side.BUY, "100", "0")],
+)
+def test_slippage_is_a_cost_on_both_sides(side, price, expected):
+    assert slippage_bps(side, D(price), D(100)) == D(expected)
+
+
+@pytest.mark.parametrize(
+    ("expected", "realised", "rating"),
+    # facts/systems.md 1: excellent <= 0, good <= 2, acceptable <= 10, poor above
+    [
+        ("3", "3", Quality.EXCELLENT),
+        ("3", "-40", Quality.EXCELLENT),
+        ("3", "3.01", Quality.GOOD),
+        ("3", "5", Quality.GOOD),
+        ("-3", "-0.99", Quality.ACCEPTABLE),
+        ("3", "13", Quality.ACCEPTABLE),
+        ("3", "13.01", Quality.POOR),
+    ],
+)
+def test_quality_is_what_was_realised_over_what_was_expected(expected, realised, rating):
+    assert quality(D(expected), D(realised)) is rating
+
+
+def test_quality_has_bounds_of_its_own_and_no_rating_for_what_is_no_number():
+    strict = QualityBounds(D(0), D(1))
+    assert (quality(D(0), D(1), strict), quality(D(0), D("1.1"), strict)) == (Quality.ACCEPTABLE, Quality.POOR)
+    with pytest.raises(BadValueError, match="realised_bps"):
+        quality(D(0), D("NaN"))
+    with pytest.raises(BadValueError, match="acceptable_bps"):
+        QualityBounds(D(3), D(2))
 
 
 def test_benchmark_prices():

@@ -1,12 +1,14 @@
-"""Decides what a decision lost on its way into the market, and where: waiting, trading, what never traded, fees.
+"""Decides what a decision lost on its way into the market, where, and whether that was well done.
 
 Source: Perold's implementation shortfall in the form of facts/execution.md 4.5. Positive is a cost on both sides.
+Quantities are base units (contracts x multiplier), prices quote per base unit; inverse contracts are not priced here.
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
+from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from venues.model.money import ZERO
 from venues.model.order import Side
@@ -16,10 +18,11 @@ from venues.rules.errors import BadValueError
 
 @frozen
 class Execution:
-    """A part that traded: positive `qty` at `price` in quote per unit."""
+    """A part that traded: positive `qty` at `price` in quote per unit. `is_maker` when the order had rested."""
 
     qty: Decimal
     price: Decimal
+    is_maker: bool = False
 
 
 @frozen
@@ -68,6 +71,96 @@ def implementation_shortfall(
 
 def _cost(side: Side, of_a_buyer: Decimal) -> Decimal:
     return of_a_buyer if side is Side.BUY else -of_a_buyer
+
+
+@frozen
+class Attribution:
+    """What the filled part cost, by cause, in quote; `total_bps` relative to it at the decision price.
+
+    `spread` is half the spread at arrival, paid by takers and earned by makers; `impact` is the rest of the way from
+    the arrival mid to the fills: levels eaten, and what the market did meanwhile. `delay` is decision to arrival.
+    """
+
+    spread: Decimal
+    impact: Decimal
+    delay: Decimal
+    fees: Decimal
+    total: Decimal
+    total_bps: Decimal
+
+
+def attribution(
+    side: Side,
+    decision_price: Decimal,
+    arrival_bid: Decimal,
+    arrival_ask: Decimal,
+    fills: Sequence[Execution],
+    fees: Decimal,
+) -> Attribution:
+    """Return where the cost of what was filled came from; `fees` are negative when rebates outweigh.
+
+    spread + impact is the trading cost and delay the delay of `implementation_shortfall` with the arrival mid. Raises
+    BadValueError, also for no fills and a crossed arrival book.
+    """
+    positive(decision_price, "decision_price")
+    positive(arrival_bid, "arrival_bid")
+    finite(fees, "fees")
+    if positive(arrival_ask, "arrival_ask") < arrival_bid:
+        raise BadValueError("arrival_ask", f"{arrival_ask} is below the bid {arrival_bid}")
+    if not fills:
+        raise BadValueError("fills", "nothing traded: nothing to attribute")
+    mid, half = (arrival_bid + arrival_ask) / 2, (arrival_ask - arrival_bid) / 2
+    filled = paid = spread = ZERO
+    for index, fill in enumerate(fills):
+        filled += positive(fill.qty, f"fills[{index}].qty")
+        paid += fill.qty * positive(fill.price, f"fills[{index}].price")
+        spread += -fill.qty * half if fill.is_maker else fill.qty * half
+    delay = _cost(side, filled * (mid - decision_price))
+    impact = _cost(side, paid - filled * mid) - spread
+    total = spread + impact + delay + fees
+    return Attribution(spread, impact, delay, fees, total, 10_000 * total / (filled * decision_price))
+
+
+def slippage_bps(side: Side, price: Decimal, benchmark: Decimal) -> Decimal:
+    """Return how much worse than `benchmark` a price is, in basis points of it. Raises BadValueError."""
+    positive(benchmark, "benchmark")
+    return 10_000 * _cost(side, positive(price, "price") - benchmark) / benchmark
+
+
+class Quality(StrEnum):
+    EXCELLENT = "excellent"
+    GOOD = "good"
+    ACCEPTABLE = "acceptable"
+    POOR = "poor"
+
+
+def _is_bound(instance: object, attribute: object, value: Decimal) -> None:
+    not_negative(value, getattr(attribute, "name", ""))
+
+
+@frozen
+class QualityBounds:
+    """Realised less expected slippage in bps up to which an execution is good, acceptable (facts/systems.md 1)."""
+
+    good_bps: Decimal = field(default=Decimal(2), validator=_is_bound)
+    acceptable_bps: Decimal = field(default=Decimal(10), validator=_is_bound)
+
+    def __attrs_post_init__(self) -> None:
+        if self.acceptable_bps < self.good_bps:
+            raise BadValueError("acceptable_bps", f"{self.acceptable_bps} is below good_bps {self.good_bps}")
+
+
+DEFAULT_QUALITY = QualityBounds()
+
+
+def quality(expected_bps: Decimal, realised_bps: Decimal, bounds: QualityBounds = DEFAULT_QUALITY) -> Quality:
+    """Return the rating of realised against expected slippage. Raises BadValueError for what is no number."""
+    excess = finite(realised_bps, "realised_bps") - finite(expected_bps, "expected_bps")
+    if excess <= ZERO:
+        return Quality.EXCELLENT
+    if excess <= bounds.good_bps:
+        return Quality.GOOD
+    return Quality.ACCEPTABLE if excess <= bounds.acceptable_bps else Quality.POOR
 
 
 def vwap_price(fills: Sequence[Execution]) -> Decimal:
