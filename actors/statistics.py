@@ -1,7 +1,6 @@
-"""Decides how well the desk trades: at which prices against the touch, how fast, how much of what it asked for.
+"""Decides what went wrong and how often: refusals, incidents, mismatches, margin calls; and what funding came to.
 
-And it counts what went wrong. All of it is for a metrics edge to read: nobody is told and no timer is set, so that no
-run depends on it.
+All of it is for a metrics edge to read: nobody is told and no timer is set, so that no run depends on it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,42 +12,25 @@ from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
 from actors.config_checks import positive
 from actors.counting import OTHER, count
-from actors.ledger import unbookable
 from actors.messages import (
     BasketState,
     BasketUpdate,
-    BookView,
     Checker,
-    FillEvent,
     FundingState,
     Incident,
     MarginLevel,
     MarginState,
-    OrderApproved,
     OrderDenied,
-    OrderUpdate,
     PositionMismatch,
     PreflightReply,
 )
-from actors.risk_checks import Reason, unit_notional
-from actors.statistics_state import (
-    LATENCY_BOUNDS,
-    SLIPPAGE_BOUNDS,
-    SLIPPAGE_UNIT,
-    Funding,
-    Ordered,
-    Reported,
-    StatisticsState,
-    Traded,
-    Working,
-)
+from actors.risk_checks import Reason
+from actors.statistics_state import Funding, Reported, StatisticsState, without_executions
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import Side
 from venues.model.position import position_key
 from venues.port import Deleveraged, FundingSettled, Liquidated, PositionReport, QueryKind, QueryResult
 
-_BUY = Side.BUY
 _REASONS = frozenset(Reason)
 _DENIALS = frozenset(DenyReason)
 _SEVERITY = {
@@ -63,9 +45,8 @@ _SEVERITY = {
 
 @frozen
 class StatisticsConfig:
-    """Bounds: orders followed until they are final, baskets whose state is remembered, names counted in one table."""
+    """Bounds: baskets whose state is remembered, names counted in one table."""
 
-    working: int = field(default=10_000, validator=positive)
     baskets: int = field(default=2_000, validator=positive)
     names: int = field(default=256, validator=positive)
 
@@ -74,6 +55,8 @@ class Statistics(Actor):
     """Counts for the configured `instruments` and `accounts`; what it does not know is counted as OTHER or left out."""
 
     state: StatisticsState
+    schema = 2
+    migrations = {1: without_executions}
 
     def __init__(
         self,
@@ -88,76 +71,6 @@ class Statistics(Actor):
         self.config = config or StatisticsConfig()
         perpetuals = [key for key, spec in self.instruments.items() if spec.kind is InstrumentKind.PERPETUAL]
         self.state = StatisticsState(funding={key: Funding() for key in perpetuals})
-
-    # Orders and fills
-
-    @handles(BookView)
-    def on_book(self, now: int, view: BookView) -> None:
-        self.state.touches[view.instrument] = view
-
-    @handles(OrderApproved)
-    def on_approved(self, now: int, approved: OrderApproved) -> None:
-        order, state = approved.request, self.state
-        spec, view, working = self.instruments.get(order.instrument), state.touches.get(order.instrument), state.working
-        touch = None
-        if spec is not None and view is not None:
-            touch = (view.ask if order.side is _BUY else view.bid) * spec.tick_size
-        working[order.request_id] = Working(now, order.type, touch)
-        if len(working) > self.config.working:
-            del working[next(iter(working))]
-
-    @handles(FillEvent)
-    def on_fill(self, now: int, event: FillEvent) -> None:
-        fill = event.fill
-        if unbookable(fill, self.instruments.get(fill.instrument), True):
-            return
-        traded = self._traded(fill.instrument, event.strategy)
-        traded.fills += 1
-        if fill.fee:
-            into = traded.fees if fill.fee > ZERO else traded.rebates
-            into[fill.fee_asset] = into.get(fill.fee_asset, ZERO) + abs(fill.fee)
-        order = self.state.working.get(event.request_id)
-        if order is not None:
-            traded.latency.add(now - order.approved_ns, LATENCY_BOUNDS)
-            order.filled += fill.qty
-            order.cost += fill.qty * fill.price
-
-    @handles(OrderUpdate)
-    def on_update(self, now: int, update: OrderUpdate) -> None:
-        """Judge an order when it is final: its average price against the touch, what it got of what it asked for."""
-        order = self.state.working.pop(update.request_id, None) if update.is_final else None
-        spec = self.instruments.get(update.instrument)
-        if order is None or spec is None:
-            return
-        key = f"{spec.id}|{order.type}"
-        ordered = self.state.ordered.get(key)
-        if ordered is None:
-            ordered = self.state.ordered[key] = Ordered()
-        status = update.status.value
-        ordered.statuses[status] = ordered.statuses.get(status, 0) + 1
-        touch = order.touch
-        if touch is None or touch <= ZERO:
-            return
-        unit = unit_notional(spec, touch)
-        ordered.requested += update.qty * unit
-        ordered.filled += min(update.filled_qty, update.qty) * unit
-        if not order.filled:
-            return
-        off = (order.cost / order.filled - touch) * update.side.sign / touch
-        traded = self._traded(spec.id, update.strategy)
-        traded.slippage.add(int(off * SLIPPAGE_UNIT), SLIPPAGE_BOUNDS)
-        money = off * order.filled * unit
-        if money > ZERO:
-            traded.slippage_cost += money
-        else:
-            traded.slippage_gain -= money
-
-    def _traded(self, instrument: str, strategy: str) -> Traded:
-        key = f"{instrument}|{strategy}"
-        traded = self.state.traded.get(key)
-        if traded is None:
-            traded = self.state.traded[key] = Traded()
-        return traded
 
     # Refusals
 

@@ -4,60 +4,16 @@ Keys of two parts are joined by `|`; the last part never holds one.
 """
 
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
-from attrs import Factory, define, field
+from attrs import define, field
 
-from actors.counting import Histogram, empty
-from actors.messages import BookView, MarginLevel
+from actors.messages import MarginLevel
 from venues.model.money import ZERO
-from venues.model.order import OrderType
-
-SLIPPAGE_UNIT: Final = 100_000_000
-"""Slippage is counted in this part of the price: one basis point is 10,000 of them."""
-
-SLIPPAGE_BOUNDS: Final = (5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
-"""0.5 1 2 5 10 20 50 100 basis points."""
-
-LATENCY_BOUNDS: Final = (10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000)
-"""0.01 0.05 0.1 0.5 1 5 seconds, in ns."""
 
 RATE_UNIT: Final = 1_000_000_000_000
 _SLOT_NS: Final = 900_000_000_000
 _SLOTS: Final = 32
-
-
-@define
-class Working:
-    """An approved order until it is final. `touch` is what a taker met when it was approved, None when unknown."""
-
-    approved_ns: int
-    type: OrderType
-    touch: Decimal | None
-    filled: Decimal = ZERO
-    cost: Decimal = ZERO
-
-
-@define
-class Traded:
-    """Everything about the fills of one strategy in one instrument; slippage money is in the quote currency."""
-
-    fills: int = 0
-    latency: Histogram = Factory(lambda: empty(LATENCY_BOUNDS))
-    slippage: Histogram = Factory(lambda: empty(SLIPPAGE_BOUNDS))
-    slippage_cost: Decimal = ZERO
-    slippage_gain: Decimal = ZERO
-    fees: dict[str, Decimal] = field(factory=dict)
-    rebates: dict[str, Decimal] = field(factory=dict)
-
-
-@define
-class Ordered:
-    """Final orders of one type in one instrument, by status; what they asked for and got, in quote money."""
-
-    statuses: dict[str, int] = field(factory=dict)
-    requested: Decimal = ZERO
-    filled: Decimal = ZERO
 
 
 @define
@@ -126,16 +82,11 @@ class Reported:
 class StatisticsState:
     """Counts since the desk first began.
 
-    `traded` by instrument|strategy, `ordered` by instrument|type, `refusals` by checker|reason, `denials` by
-    strategy|reason, `margin_calls` by account|level, `mismatches` by instrument|kind, `reported` by account and
-    position. `basket_states` are the last known by basket, to count by strategy|state in `baskets`; `margin_levels`
-    the last ones that were known.
+    `refusals` by checker|reason, `denials` by strategy|reason, `margin_calls` by account|level, `mismatches` by
+    instrument|kind, `reported` by account and position. `basket_states` are the last known by basket, to count by
+    strategy|state in `baskets`; `margin_levels` the last ones that were known.
     """
 
-    touches: dict[str, BookView] = field(factory=dict)
-    working: dict[str, Working] = field(factory=dict)
-    traded: dict[str, Traded] = field(factory=dict)
-    ordered: dict[str, Ordered] = field(factory=dict)
     refusals: dict[str, int] = field(factory=dict)
     basket_states: dict[str, str] = field(factory=dict)
     baskets: dict[str, int] = field(factory=dict)
@@ -148,3 +99,8 @@ class StatisticsState:
     deleveragings: dict[str, int] = field(factory=dict)
     reported: dict[str, dict[str, Reported]] = field(factory=dict)
     incidents: dict[str, int] = field(factory=dict)
+
+
+def without_executions(plain: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 counted executions as well, which the execution tracker does now, from zero."""
+    return {key: value for key, value in plain.items() if key not in ("touches", "working", "traded", "ordered")}

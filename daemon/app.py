@@ -10,6 +10,8 @@ from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Sink
 from actors.event_log import EventLog, EventLogConfig
+from actors.execution_records import TrackerConfig
+from actors.execution_tracker import ExecutionTracker
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig, FundingTracker
@@ -74,6 +76,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
             name="atomic_executor",
         ),
+        ExecutionTracker(instruments, config.section("executions", TrackerConfig), name="execution_tracker"),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]

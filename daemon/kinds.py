@@ -13,6 +13,7 @@ import attrs
 
 from actors.basket_plan import ExecutorConfig
 from actors.event_log import EventLogConfig
+from actors.execution_records import TrackerConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.guardian_records import GuardConfig
@@ -40,6 +41,7 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "executions": TrackerConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
     "daemon": DaemonConfig,
@@ -63,6 +65,7 @@ ACTORS = frozenset(
         "position_synchronizer",
         "order_manager",
         "atomic_executor",
+        "execution_tracker",
         "statistics",
         "event_log",
         "venues",
