@@ -1,4 +1,4 @@
-"""What is remembered of executions: fills, child orders and baskets, from their decision to their end.
+"""What is remembered of executions: fills, child and parent orders and baskets, from their decision to their end.
 
 A record gets a number when it ends, and a new one whenever news change it afterwards: whoever keeps the records reads
 those above the last number seen, and the newest of an id holds. Touches are in ticks and None when no live book was
@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from actors.basket_records import BasketCost
 from actors.config_checks import positive
 from actors.execution_counts import Ordered, Traded
+from actors.executions import ExecutionReport
 from actors.messages import BasketState, BookView, FillEvent, OrderRequest
 from venues.model.fill import Fill, Liquidity
 from venues.model.money import ZERO
@@ -24,7 +25,7 @@ _MAKER = Liquidity.MAKER
 
 @frozen
 class TrackerConfig:
-    """Bounds: `working` orders and baskets followed until they end, the last `keep` ended ones of each kind.
+    """Bounds: `working` orders, parents and baskets followed until they end, the last `keep` ended ones of each kind.
 
     A late fill, or one that is taken back, finds its order among those kept; so does a database that was behind.
     """
@@ -159,12 +160,29 @@ class BasketRecord:
         return None
 
 
-Record = FillRecord | ChildRecord | BasketRecord
+@define
+class Decision:
+    """When a parent was decided on, and the touch then."""
+
+    ns: int
+    touch: BookView | None
+
+
+@define
+class ParentRecord:
+    """A parent order as its executor reported it; `busted_qty` is what was taken back of `report.filled_qty` since."""
+
+    number: int
+    report: ExecutionReport
+    busted_qty: Decimal = ZERO
+
+
+Record = FillRecord | ChildRecord | ParentRecord | BasketRecord
 
 
 @define
 class TrackerState:
-    """`orders` by request and `baskets` by id are under way, `ended_*` the last ended ones by rising number.
+    """`orders` by request, `parents` and `baskets` by id are under way, `ended_*` the last ended ones by rising number.
 
     `fills` by `fill_key`. `last` is the newest number, `forgotten` the highest that is kept no more. `traded` by
     instrument|strategy and `ordered` by instrument|type are counts for metrics.
@@ -174,9 +192,11 @@ class TrackerState:
     forgotten: int = 0
     touches: dict[str, BookView] = field(factory=dict)
     orders: dict[str, ChildRecord] = field(factory=dict)
+    parents: dict[str, Decision] = field(factory=dict)
     baskets: dict[str, BasketRecord] = field(factory=dict)
     fills: dict[str, FillRecord] = field(factory=dict)
     ended_orders: dict[str, ChildRecord] = field(factory=dict)
+    ended_parents: dict[str, ParentRecord] = field(factory=dict)
     ended_baskets: dict[str, BasketRecord] = field(factory=dict)
     traded: dict[str, Traded] = field(factory=dict)
     ordered: dict[str, Ordered] = field(factory=dict)
@@ -184,7 +204,7 @@ class TrackerState:
     def since(self, number: int) -> list[Record]:
         """Return the records above `number`, by rising number; complete unless `number` is below `forgotten`."""
         found: list[Record] = []
-        kept: tuple[dict[str, Any], ...] = (self.fills, self.ended_orders, self.ended_baskets)
+        kept: tuple[dict[str, Any], ...] = (self.fills, self.ended_orders, self.ended_parents, self.ended_baskets)
         for table in kept:
             for record in reversed(table.values()):
                 if record.number <= number:

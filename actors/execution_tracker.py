@@ -15,13 +15,16 @@ from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UN
 from actors.execution_records import (
     BasketRecord,
     ChildRecord,
+    Decision,
     FillRecord,
     LegRecord,
+    ParentRecord,
     Record,
     TrackerConfig,
     TrackerState,
     fill_key,
 )
+from actors.executions import ExecutionIntent, ExecutionReport
 from actors.ledger import unbookable
 from actors.messages import (
     BasketState,
@@ -130,7 +133,10 @@ class ExecutionTracker(Actor):
         child.decided_ns, child.decision = order.ts, child.arrival
         basket = state.baskets.get(order.basket_id) or state.ended_baskets.get(order.basket_id)
         leg = basket.leg(order.account, order.instrument, order.position_side) if basket is not None else None
-        if basket is not None and leg is not None:
+        parent = state.parents.get(order.parent_id)
+        if parent is not None:
+            child.decided_ns, child.decision = parent.ns, parent.touch
+        elif basket is not None and leg is not None:
             child.decided_ns, child.decision = basket.decided_ns, leg.decision
         self._keep(state.ended_orders, order.request_id, child)
 
@@ -169,6 +175,22 @@ class ExecutionTracker(Actor):
         if traded is None:
             traded = self.state.traded[key] = Traded()
         return traded
+
+    # Parents
+
+    @handles(ExecutionIntent)
+    def on_intent(self, now: int, intent: ExecutionIntent) -> None:
+        parents = self.state.parents
+        parents[intent.parent_id] = Decision(now, self.state.touches.get(intent.instrument))
+        if len(parents) > self.config.working:
+            del parents[next(iter(parents))]
+
+    @handles(ExecutionReport)
+    def on_report(self, now: int, report: ExecutionReport) -> None:
+        self.state.parents.pop(report.parent_id, None)
+        known = self.state.ended_parents.get(report.parent_id)
+        busted = known.busted_qty if known is not None else ZERO
+        self._keep(self.state.ended_parents, report.parent_id, ParentRecord(0, report, busted))
 
     # Fills
 
@@ -227,6 +249,11 @@ class ExecutionTracker(Actor):
         elif ended is not None:
             ended.done.take_back(fill, ended.request.side)
             self._keep(state.ended_orders, bust.request_id, ended)
+        followed = child or ended
+        parent = state.ended_parents.get(followed.request.parent_id) if followed is not None else None
+        if parent is not None:
+            parent.busted_qty += fill.qty
+            self._keep(state.ended_parents, parent.report.parent_id, parent)
         basket = self._basket(bust.basket_id)
         leg = basket.leg(fill.account, fill.instrument, fill.position_side) if basket is not None else None
         if basket is not None and leg is not None:
