@@ -1,11 +1,12 @@
 """What follows when somebody else trades the legs of our baskets: the venue by force, or the guard in our place."""
 
 from actors.base import handles
-from actors.basket import ACTIVE, Basket, BasketEvent
+from actors.basket import ACTIVE, ENDED, Basket, BasketEvent
 from actors.basket_book import BasketBook
 from actors.control import GUARD_PREFIX, GuardStatus
 from actors.messages import BasketState
 from actors.order_records import VENUE_REASONS
+from actors.post_trade import FillBusted, reversal
 from venues.model.fill import Fill
 from venues.model.money import ZERO
 
@@ -58,6 +59,31 @@ class LostLegs(BasketBook):
                     self.incident(now, "leg_taken", basket.id, f"{leg.instrument}: {gone} taken {by}")
                     if not self.state.is_guarded:
                         self._lost_leg(now, basket, f"a leg was taken {by}")
+
+    @handles(FillBusted)
+    def busted(self, now: int, bust: FillBusted) -> None:
+        """Take a fill off its leg that the venue took back. Its order's total stays: nothing of it rests again."""
+        basket = self.state.baskets.get(bust.basket_id)
+        child = basket.children.get(bust.request_id) if basket is not None else None
+        if basket is None or child is None:
+            if bust.basket_id:
+                text = f"{bust.request_id}: {bust.fill} was taken back, its basket is forgotten"
+                self.incident(now, "bust_of_forgotten_basket", bust.basket_id, text)
+            return
+        leg = basket.legs[child.leg]
+        leg.book(-bust.fill.qty, bust.fill.price, is_reduce=child.is_reduce)
+        leg.book_fee(reversal(bust.fill), self.instruments[leg.instrument])
+        basket.may_extend = False
+        if self.state.is_guarded:
+            return
+        if basket.closes is not None and basket.state in ENDED:
+            self.mark(now, basket)
+            self.hand_over(now, basket)
+        elif basket.state is BasketState.FLAT and basket.gaps(self.instruments):
+            self.work_again(now, basket, BasketEvent.UNWIND, "a fill was taken back")
+            self.evaluate(now, basket)
+        else:
+            self._lost_leg(now, basket, "a fill was taken back")
 
     def _lost_leg(self, now: int, basket: Basket, why: str) -> None:
         if basket.closing:

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from attrs import evolve
+
 from venues.model.fill import Fill
 from venues.port import Message, message
 
@@ -60,3 +62,8 @@ class DropCopyVerified(Message):
     since_ns: int
     until_ns: int
     fills: int
+
+
+def reversal(fill: Fill) -> Fill:
+    """Return the fill that takes this one off again: the other side, the fee given back."""
+    return evolve(fill, side=fill.side.opposite, fee=-fill.fee)

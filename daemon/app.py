@@ -9,6 +9,7 @@ from actors.base import Actor
 from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Sink
+from actors.drop_copy import DropCopy, DropCopyConfig
 from actors.event_log import EventLog, EventLogConfig
 from actors.execution_records import TrackerConfig
 from actors.execution_tracker import ExecutionTracker
@@ -76,6 +77,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("executor", ExecutorConfig), taker_fee_bps=taker_fees),
             name="atomic_executor",
         ),
+        DropCopy(venues, config.section("drop_copy", DropCopyConfig), name="drop_copy"),
         ExecutionTracker(instruments, config.section("executions", TrackerConfig), name="execution_tracker"),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]

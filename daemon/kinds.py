@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from actors.basket_plan import ExecutorConfig
+from actors.drop_copy import DropCopyConfig
 from actors.event_log import EventLogConfig
 from actors.execution_records import TrackerConfig
 from actors.feed_state import FeedConfig
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "drop_copy": DropCopyConfig,
     "executions": TrackerConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
@@ -65,6 +67,7 @@ ACTORS = frozenset(
         "position_synchronizer",
         "order_manager",
         "atomic_executor",
+        "drop_copy",
         "execution_tracker",
         "statistics",
         "event_log",

@@ -1,4 +1,4 @@
-"""How a run in virtual time writes its executions down: as it goes, in large batches, after every input that made any."""
+"""How a run in virtual time writes its executions down: as it goes, after every input that made any, in batches."""
 
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _BATCH = 512
 
 
 class ExecutionRecorder:
-    """The cell's sink, in front of the log's. What cannot be written ends the recording, not the run: `warn` hears why."""
+    """The cell's sink, in front of the log's. A failure to write ends the recording, not the run; `warn` hears of it."""
 
     def __init__(self, path: Path, maker: RowMaker, cell: Cell, log: Sink, warn: Callable[[str], None]) -> None:
         self._log = log

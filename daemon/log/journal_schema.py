@@ -70,7 +70,7 @@ _SECOND_VIEWS = {
     SELECT seq, time, kind, message ->> 'account' AS account, message ->> 'instrument' AS instrument,
         coalesce(message ->> 'why', message ->> 'error', message ->> 'text', message ->> 'reason') AS text, message
     FROM inputs WHERE kind IN ('CellRestarted', 'InboxHighWater', 'OutcomeUnknown', 'Liquidated', 'Deleveraged',
-        'QueryFailed', 'VenueDown')""",
+        'TradeBusted', 'QueryFailed', 'VenueDown')""",
 }
 
 VIEWS = _FIRST_VIEWS | _SECOND_VIEWS

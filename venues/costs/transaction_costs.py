@@ -77,7 +77,9 @@ def transaction_costs(
     end, fees = positive(end_price, "end_price"), finite(filled.fees, "fees")
     maker = not_negative(filled.maker_qty, "maker_qty")
     whole = max(qty, not_negative(filled.qty, "filled"))
-    unwind = side.sign * (not_negative(filled.reduced, "reduced") * end - finite(filled.reduced_cost, "reduced_cost"))
+    unwind = not_negative(filled.reduced, "reduced") * end - finite(filled.reduced_cost, "reduced_cost")
+    if side is Side.SELL:
+        unwind = -unwind
     spread = impact = ZERO
     parts: list[Execution] = []
     off = None
