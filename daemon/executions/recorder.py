@@ -15,7 +15,7 @@ _BATCH = 512
 
 
 class ExecutionRecorder:
-    """The cell's sink, in front of the log's. A failure to write ends the recording, not the run; `warn` hears of it."""
+    """The cell's sink, in front of the log's. Failing to write ends the recording, not the run; `warn` hears of it."""
 
     def __init__(self, path: Path, maker: RowMaker, cell: Cell, log: Sink, warn: Callable[[str], None]) -> None:
         self._log = log

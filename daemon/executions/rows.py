@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from attrs import frozen
@@ -12,6 +13,7 @@ from actors.ledger import LedgerConfig
 from actors.messages import BookView
 from actors.risk_checks import unit_notional
 from daemon.config_schema import RunConfig
+from venues.costs.shortfall import Attribution, Shortfall
 from venues.costs.transaction_costs import Filled, Touch, TransactionCosts, transaction_costs
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO, to_text
@@ -59,7 +61,7 @@ class RowMaker:
             "fee_asset": fill.fee_asset,
             "liquidity": fill.liquidity.value,
             "reason": fill.reason.value,
-            "mid": _text(touch and touch.mid),
+            "mid": _of(touch, "mid"),
             "busted_ns": record.busted_ns,
             "bust_why": record.bust_why,
         }
@@ -80,7 +82,7 @@ class RowMaker:
             "reduce_only": int(order.reduce_only),
             "is_hedge": int(order.is_hedge),
             "status": DENIED if record.status is None else record.status.value,
-            "reject_reason": None if record.reject_reason is None else record.reject_reason.value,
+            "reject_reason": _named(record.reject_reason),
             "why": record.why,
             "decided_ns": record.decided_ns,
             "requested_ns": order.ts,
@@ -103,10 +105,10 @@ class RowMaker:
             "number": record.number,
             **_whose(told.strategy, told.account, told.instrument, "BOTH", told.side),
             "mode": told.mode.value,
-            "mode_used": told.mode_used and told.mode_used.value,
-            "rung": told.rung and told.rung.value,
+            "mode_used": _named(told.mode_used),
+            "rung": _named(told.rung),
             "state": told.state.value,
-            "reason": told.reason and told.reason.value,
+            "reason": _named(told.reason),
             "why": told.why,
             "decided_ns": told.started_ns,
             "arrival_ns": told.arrival_ns,
@@ -126,15 +128,15 @@ class RowMaker:
             "slippage_bps": _real(told.benchmarks.arrival_bps),
             "twap_bps": _real(told.benchmarks.twap_bps),
             "vwap_bps": _real(told.benchmarks.vwap_bps),
-            "quality": told.quality and told.quality.value,
-            "alert": told.alert and told.alert.value,
-            "delay": _text(short and short.delay),
-            "spread": _text(split and split.spread),
-            "impact": _text(split and split.impact),
-            "opportunity": _text(short and short.opportunity),
-            "fee_quote": _text(short and short.fees),
-            "total": _text(short and short.total),
-            "total_bps": _real(short and short.total_bps),
+            "quality": _named(told.quality),
+            "alert": _named(told.alert),
+            "delay": _of(short, "delay"),
+            "spread": _of(split, "spread"),
+            "impact": _of(split, "impact"),
+            "opportunity": _of(short, "opportunity"),
+            "fee_quote": _of(short, "fees"),
+            "total": _of(short, "total"),
+            "total_bps": None if short is None else _real(short.total_bps),
         }
         return [("parents", row)]
 
@@ -213,13 +215,13 @@ class RowMaker:
             "fills": done.fills,
             "avg_price": _text(price),
             "fees": _fees_text(done.fees),
-            "decision_mid": _text(at_decision and at_decision.mid),
-            "arrival_bid": _text(at_arrival and at_arrival.bid),
-            "arrival_ask": _text(at_arrival and at_arrival.ask),
-            "end_mid": _text(at_end and at_end.mid),
+            "decision_mid": _of(at_decision, "mid"),
+            "arrival_bid": _of(at_arrival, "bid"),
+            "arrival_ask": _of(at_arrival, "ask"),
+            "end_mid": _of(at_end, "mid"),
             "requested_quote": None if unit is None else float(qty * unit),
             "filled_quote": None if unit is None else float(min(done.qty, qty) * unit),
-            "slippage_bps": _real(costs and costs.slippage_bps),
+            "slippage_bps": None if costs is None else _real(costs.slippage_bps),
             "fee_quote": _text(fees),
             "total_bps": None if costs is None or fees is None else float(costs.total_bps),
         }
@@ -292,6 +294,14 @@ def _plus(one: Decimal | None, other: Decimal | None) -> Decimal | None:
 
 def _fees_text(fees: Mapping[str, Decimal]) -> str:
     return json.dumps({asset: to_text(fee) for asset, fee in sorted(fees.items())})
+
+
+def _named(value: StrEnum | None) -> str | None:
+    return None if value is None else value.value
+
+
+def _of(whole: Touch | Shortfall | Attribution | None, name: str) -> str | None:
+    return None if whole is None else to_text(getattr(whole, name))
 
 
 def _real(value: Decimal | None) -> float | None:

@@ -158,6 +158,14 @@ TABLES = {
 `fee_quote` all fees in quote money. A parent's are as its executor reported them, its `slippage_bps` is against the mid
 at arrival. A basket's `slippage` to `marked` are the executor's own account of it."""
 
+EXACT = frozenset({"price", "qty", "filled", "reduced", "maker_qty", "busted_qty", "fee"})
+"""Columns of numbers that are never rounded."""
+
+_COMPUTED = (
+    "avg_price mid decision_mid arrival_bid arrival_ask end_mid unhedged_max delay spread impact opportunity unwind "
+    "fee_quote total slippage legging rollback realised marked"
+)
+
 KEYS = {
     "fills": ("key",),
     "children": ("child_id",),
@@ -165,6 +173,22 @@ KEYS = {
     "baskets": ("basket_id",),
     "legs": ("basket_id", "leg"),
 }
+
+
+def typed(table: str) -> dict[str, str]:
+    """Return the columns of a table in their order, each `decimal`, `time` (ns UTC), TEXT, INTEGER or REAL."""
+    kinds = {}
+    for line in TABLES[table].split(",\n"):
+        name, kind, *_ = line.split()
+        if name == "PRIMARY":
+            continue
+        if name in EXACT or name in _COMPUTED.split():
+            kind = "decimal"
+        elif name == "ts" or name.endswith("_ns"):
+            kind = "time"
+        kinds[name] = kind
+    return kinds
+
 
 SUMMARY_KEYS = {
     "strategy": "strategy",
@@ -226,7 +250,7 @@ _BASKET_SUMMARY = """
 
 VIEWS = {
     **{f"by_{by}": summary(by) for by in SUMMARY_KEYS},
-    "by_basket_strategy": _BASKET_SUMMARY,
+    "by_basket": _BASKET_SUMMARY,
     "timeline": f"""
     SELECT {TIME.format("ts")} AS time, 'fill' AS what, instrument, side, qty, price, strategy, basket_id FROM fills
     WHERE busted_ns IS NULL

@@ -5,23 +5,18 @@ record the file is complete, and which numbers are missing.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from actors.execution_records import Record
 from daemon.executions.rows import RowMaker, rows_of
-from daemon.executions.schema import APPLICATION_ID, KEYS, STEPS, TABLES
+from daemon.executions.schema import APPLICATION_ID, KEYS, STEPS, TABLES, typed
 from daemon.log.schema import open_database
 from venues.model.money import desk_arithmetic
 
-_COLUMNS = {
-    name: [line.split()[0] for line in text.split(",\n") if not line.strip().startswith("PRIMARY")]
-    for name, text in TABLES.items()
-}
-
 
 def _upsert(table: str) -> str:
-    columns, keys = _COLUMNS[table], KEYS[table]
+    columns, keys = typed(table), KEYS[table]
     changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)}) "
@@ -134,8 +129,3 @@ def move_aside(path: Path) -> Path:
         if other.exists():
             other.rename(aside.with_name(aside.name + companion))
     return aside
-
-
-def columns(table: str) -> Sequence[str]:
-    """Return the columns of a table in their order."""
-    return tuple(_COLUMNS[table])

@@ -1,26 +1,35 @@
 """What the execution tracker counts and records, and what it leaves out."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS
-from actors.execution_records import TrackerConfig
+from actors.execution_records import FillRecord, TrackerConfig
 from actors.execution_tracker import ExecutionTracker
+from actors.executions import ExecutionIntent, ExecutionMode, ExecutionReport, ExecutionState
 from actors.messages import (
+    BasketLeg,
+    BasketState,
+    BasketUpdate,
     BookView,
+    FeedStatus,
     FillEvent,
     OrderApproved,
+    OrderDenied,
     OrderRequest,
     OrderUpdate,
+    PreflightRequest,
 )
+from actors.post_trade import FillBusted
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
-from venues.model.order import OrderStatus, OrderType, PositionSide, Side
+from venues.model.order import OrderStatus, OrderType, Side
 
 SECOND = 1_000_000_000
-HOUR = 3_600 * SECOND
 D = Decimal
 PERP = Instrument("v", "PERP", InstrumentKind.PERPETUAL, "BTC", "USDT", tick_size=D("0.1"), lot_size=D("0.001"))
 COIN = Instrument(
@@ -34,7 +43,6 @@ COIN = Instrument(
     inverse=True,
     multiplier=D(100),
 )
-BOTH = PositionSide.BOTH
 
 
 def actor(**bounds: int) -> ExecutionTracker:
@@ -184,3 +192,240 @@ def test_a_fill_that_cannot_be_booked_is_not_counted(price, qty, instrument):
     event = fill(price, qty)
     object.__setattr__(event.fill, "instrument", instrument)
     assert play(actor(), (0, event)).state.traded == {}
+
+
+# Records
+
+
+def approve(one: ExecutionTracker, now: int, made: OrderRequest) -> None:
+    one.handle(now, OrderApproved(now, made))
+
+
+def basket(state: BasketState, unhedged: str = "0", **told: Any) -> BasketUpdate:
+    return BasketUpdate(0, "b1", "carry", state, (), D(unhedged), **told)
+
+
+def plan(*sides: Side) -> PreflightRequest:
+    legs = tuple(BasketLeg("a", PERP.id, side, D(2)) for side in sides)
+    return PreflightRequest(0, "b1", "carry", legs, D(10))
+
+
+def kinds(one: ExecutionTracker, after: int = 0) -> list[str]:
+    return [type(record).__name__ for record in one.state.since(after)]
+
+
+def test_an_order_s_record_has_its_times_touches_and_sums():
+    one = play(
+        actor(),
+        (1, view(99, 101)),
+        (2, plan(Side.BUY)),
+        (3, view(100, 102)),
+        (5, OrderApproved(5, request())),
+        (5, update(OrderStatus.SENT, "0", final=False)),
+        (7, update(OrderStatus.ACCEPTED, "0", final=False)),
+        (8, view(110, 112)),
+        (9, fill("10.3", "0.5", fee="0.1", trade="t1")),
+        (9, update(OrderStatus.PARTIALLY_FILLED, "0.5", final=False)),
+    )
+    assert kinds(one) == ["FillRecord"]
+    play(one, (11, fill("10.4", "1.5", fee="0.2", trade="t2")), (11, update(OrderStatus.FILLED, "2")))
+    assert kinds(one, 1) == ["FillRecord", "ChildRecord"]
+    child = one.state.ended_orders["r1"]
+    assert (child.decided_ns, child.sent_ns, child.acked_ns, child.ended_ns) == (2, 5, 7, 11)
+    assert (child.done.first_ns, child.done.last_ns, child.done.fills) == (9, 11, 2)
+    touches = (child.decision, child.arrival, child.end)
+    assert [touch and (touch.bid, touch.ask) for touch in touches] == [(99, 101), (100, 102), (110, 112)]
+    assert (child.done.qty, child.done.cost, child.done.fees) == (D(2), D("20.75"), {"USDT": D("0.3")})
+    assert (child.status, child.client_order_id) == (OrderStatus.FILLED, "c1")
+
+
+def test_a_denied_order_is_recorded_and_was_never_sent():
+    one = play(actor(), (0, view(99, 101)), (1, OrderDenied(1, request(), ("max_qty: 2", "killed: x"))))
+    child = one.state.ended_orders["r1"]
+    assert (child.status, child.sent_ns, child.acked_ns, child.ended_ns) == (None, None, None, 1)
+    assert child.why == "max_qty: 2; killed: x"
+
+
+def test_a_book_that_is_not_live_has_no_touch():
+    one = play(actor(), (0, view(99, 101)), (1, FeedStatus(1, PERP.id, False, "gap")))
+    approve(one, 2, request())
+    assert one.state.orders["r1"].arrival is None
+
+
+def test_a_late_fill_makes_a_newer_record_of_the_same_order():
+    one = play(
+        actor(),
+        (0, OrderApproved(0, request())),
+        (1, fill("10", "1", trade="t1")),
+        (1, update(OrderStatus.CANCELED, "1")),
+    )
+    seen = one.state.last
+    play(one, (5, fill("11", "1", trade="t2")), (5, update(OrderStatus.FILLED, "2")))
+    assert kinds(one, seen) == ["FillRecord", "ChildRecord"]
+    child = one.state.ended_orders["r1"]
+    assert (child.number, child.status, child.done.qty, child.done.cost) == (one.state.last, OrderStatus.FILLED, 2, 21)
+    # The orders counted for metrics are judged once, when they first ended.
+    assert one.state.ordered[f"{PERP.id}|limit"].statuses == {"canceled": 1}
+
+
+def test_a_basket_s_record_has_its_legs_and_how_long_it_was_uneven():
+    one = play(
+        actor(),
+        (0, view(99, 101)),
+        (10, plan(Side.BUY)),
+        (10, basket(BasketState.PLANNED)),
+        (11, view(100, 102)),
+        (12, basket(BasketState.WORKING)),
+        (12, OrderApproved(12, request())),
+        (20, fill("10.2", "2", fee="1")),
+        (20, basket(BasketState.HEDGING, "50")),
+        (30, basket(BasketState.HEDGING, "20")),
+        (35, basket(BasketState.BALANCED)),
+    )
+    record = one.state.ended_baskets["b1"]
+    assert (record.decided_ns, record.placed_ns, record.ended_ns, record.orders) == (10, 12, 35, 1)
+    assert (record.unhedged, record.unhedged_max, record.state) == (50 * 10 + 20 * 5, 50, BasketState.BALANCED)
+    leg = record.legs[0]
+    touches = (leg.decision, leg.arrival, leg.end)
+    assert [touch and touch.bid for touch in touches] == [99, 100, 100]
+    assert (leg.done.qty, leg.done.cost, leg.done.fees) == (2, D("20.4"), {"USDT": 1})
+    # Somebody takes it off later: the record says when, its own ending stays.
+    play(one, (90, basket(BasketState.FLAT)), (95, basket(BasketState.FLAT)))
+    assert (record.closed_ns, record.state, record.ended_ns) == (90, BasketState.BALANCED, 35)
+
+
+def test_a_basket_that_is_reopened_ends_anew():
+    one = play(
+        actor(),
+        (0, plan(Side.BUY)),
+        (1, basket(BasketState.WORKING)),
+        (2, basket(BasketState.BALANCED)),
+        (3, basket(BasketState.HEDGING, "7")),
+    )
+    assert one.state.ended_baskets == {}
+    play(one, (9, basket(BasketState.BROKEN, why="no way")))
+    record = one.state.ended_baskets["b1"]
+    assert (record.state, record.ended_ns, record.why, record.unhedged) == (BasketState.BROKEN, 9, "no way", 7 * 6)
+
+
+def test_what_was_refused_before_its_first_order_is_no_execution():
+    one = play(actor(), (0, plan(Side.BUY)), (1, basket(BasketState.DENIED)), (1, basket(BasketState.DENIED)))
+    assert (one.state.baskets, one.state.ended_baskets, one.state.last) == ({}, {}, 0)
+
+
+def test_a_close_nobody_planned_aloud_has_the_legs_of_its_orders():
+    one = play(
+        actor(),
+        (0, view(99, 101)),
+        (1, basket(BasketState.WORKING, closes="b0")),
+        (1, OrderApproved(1, request(Side.SELL))),
+        (2, fill("9.9", "2", side=Side.SELL)),
+        (2, basket(BasketState.FLAT)),
+    )
+    record = one.state.ended_baskets["b1"]
+    assert [(leg.side, leg.qty, leg.done.qty) for leg in record.legs] == [(Side.SELL, 2, 2)]
+    assert (record.closes, record.closed_ns) == ("b0", None)
+
+
+def test_a_bust_takes_a_fill_off_its_order_and_its_basket():
+    event = fill("10", "1.5", fee="0.3", trade="t2")
+    one = play(
+        actor(),
+        (0, plan(Side.BUY)),
+        (1, basket(BasketState.WORKING)),
+        (1, OrderApproved(1, request())),
+        (2, fill("10", "0.5", fee="0.1", trade="t1")),
+        (3, event),
+        (3, update(OrderStatus.FILLED, "2")),
+        (4, basket(BasketState.BALANCED)),
+    )
+    seen, bust = one.state.last, FillBusted(9, "r1", "carry", "b1", event.fill, "error trade")
+    play(one, (9, bust), (9, bust))
+    assert sorted(kinds(one, seen)) == ["BasketRecord", "ChildRecord", "FillRecord"]
+    record = one.state.fills[f"a/{PERP.id}/t2/buy"]
+    assert (record.busted_ns, record.bust_why) == (9, "error trade")
+    for done in (one.state.ended_orders["r1"].done, one.state.ended_baskets["b1"].legs[0].done):
+        assert (done.fills, done.qty, done.cost, done.fees) == (1, D("0.5"), 5, {"USDT": D("0.1")})
+
+
+def test_a_bust_of_a_fill_told_long_ago_is_recorded_all_the_same():
+    one = actor(keep=1)
+    event = fill("10", "1", trade="t1")
+    play(one, (1, event), (2, fill("10", "1", trade="t2")))
+    assert list(one.state.fills) == [f"a/{PERP.id}/t2/buy"]
+    one.handle(3, FillBusted(3, "r1", "carry", "b1", event.fill, "why"))
+    record = one.state.since(2)[0]
+    assert isinstance(record, FillRecord)
+    assert (record.event.fill, record.busted_ns) == (event.fill, 3)
+
+
+def test_a_parent_is_recorded_as_reported_and_its_orders_count_from_its_decision():
+    intent = ExecutionIntent(2, "p1", "carry", "a", PERP.id, Side.BUY, D(2))
+    report = ExecutionReport(
+        9, "p1", "carry", "a", PERP.id, Side.BUY, D(2), ExecutionState.FILLED, ExecutionMode.MARKET_ONLY, started_ns=2
+    )
+    one = play(
+        actor(),
+        (1, view(99, 101)),
+        (2, intent),
+        (3, view(100, 102)),
+        (4, OrderApproved(4, evolve(request(), parent_id="p1", basket_id=""))),
+        (8, fill("10", "2")),
+        (8, update(OrderStatus.FILLED, "2")),
+        (9, report),
+    )
+    child, parent = one.state.ended_orders["r1"], one.state.ended_parents["p1"]
+    assert (child.decided_ns, child.decision and child.decision.bid, child.arrival and child.arrival.bid) == (
+        2,
+        99,
+        100,
+    )
+    assert (parent.report, parent.busted_qty, one.state.parents) == (report, 0, {})
+    one.handle(12, FillBusted(12, "r1", "carry", "", fill("10", "2").fill))
+    again = one.state.ended_parents["p1"]
+    assert (again.busted_qty, again.number) == (2, one.state.last)
+    amended = evolve(report, ts=20, is_amended=True)
+    one.handle(20, amended)
+    assert (one.state.ended_parents["p1"].report, one.state.ended_parents["p1"].busted_qty) == (amended, 2)
+
+
+def test_records_are_read_by_number_and_what_was_forgotten_is_known():
+    one = actor(keep=2)
+    for number in range(1, 6):
+        one.handle(number, fill("10", "1", trade=f"t{number}"))
+    assert [record.number for record in one.state.since(0)] == [4, 5]
+    assert (one.state.last, one.state.forgotten) == (5, 3)
+    assert one.state.since(5) == []
+
+
+def test_memory_of_what_is_under_way_is_bounded():
+    one = actor(working=3)
+    for number in range(10):
+        approve(one, 0, request(key=f"r{number}"))
+        one.handle(0, evolve(plan(Side.BUY), basket_id=f"b{number}"))
+        one.handle(0, ExecutionIntent(0, f"p{number}", "carry", "a", PERP.id, Side.BUY, D(1)))
+    assert list(one.state.orders) == ["r7", "r8", "r9"]
+    assert list(one.state.baskets) == ["b7", "b8", "b9"]
+    assert list(one.state.parents) == ["p7", "p8", "p9"]
+
+
+def test_a_snapshot_brings_everything_back():
+    one = play(
+        actor(),
+        (0, view(99, 101)),
+        (1, plan(Side.BUY)),
+        (1, basket(BasketState.WORKING)),
+        (1, OrderApproved(1, request())),
+        (2, fill("10", "1", fee="1")),
+        (3, update(OrderStatus.CANCELED, "1")),
+        (3, OrderApproved(3, request(key="r2"))),
+        (4, OrderDenied(4, request(key="r3"), ("killed",))),
+        (5, basket(BasketState.BROKEN, "3")),
+        (6, ExecutionIntent(6, "p1", "carry", "a", PERP.id, Side.BUY, D(1))),
+        (7, FillBusted(7, "r1", "carry", "b1", fill("10", "1", fee="1").fill)),
+    )
+    plain = json.dumps(one.snapshot())
+    other = actor()
+    other.restore(json.loads(plain))
+    assert other.state == one.state
+    assert json.dumps(other.snapshot()) == plain
