@@ -1,7 +1,7 @@
 """What follows when somebody else trades the legs of our baskets: the venue by force, or the guard in our place."""
 
 from actors.base import handles
-from actors.basket import ACTIVE, ENDED, Basket, BasketEvent
+from actors.basket import ACTIVE, Basket, BasketEvent
 from actors.basket_book import BasketBook
 from actors.control import GUARD_PREFIX, GuardStatus
 from actors.messages import BasketState
@@ -73,24 +73,29 @@ class LostLegs(BasketBook):
         leg = basket.legs[child.leg]
         leg.book(-bust.fill.qty, bust.fill.price, is_reduce=child.is_reduce)
         leg.book_fee(reversal(bust.fill), self.instruments[leg.instrument])
-        basket.may_extend = False
         if self.state.is_guarded:
-            return
-        if basket.closes is not None and basket.state in ENDED:
             self.mark(now, basket)
-            self.hand_over(now, basket)
-        elif basket.state is BasketState.FLAT and basket.gaps(self.instruments):
-            self.work_again(now, basket, BasketEvent.UNWIND, "a fill was taken back")
-            self.evaluate(now, basket)
-        else:
+        elif basket.closes is None:
+            basket.may_extend = False
             self._lost_leg(now, basket, "a fill was taken back")
+        else:
+            self._lost_close(now, basket, "a fill was taken back")
+
+    def _lost_close(self, now: int, close: Basket, why: str) -> None:
+        """A close has taken off less than it had told: it goes on, or its basket has what is missing."""
+        if close.state in (BasketState.BALANCED, BasketState.FLAT) and close.gaps(self.instruments):
+            self.work_again(now, close, BasketEvent.HEDGE, why)
+        elif close.state is BasketState.BROKEN:
+            self.mark(now, close)
+            self.hand_over(now, close)
+        self.evaluate(now, close)
 
     def _lost_leg(self, now: int, basket: Basket, why: str) -> None:
         if basket.closing:
             # The close under way holds the difference: its own legs know what to do about it.
             self.hand_difference_to_close(now, basket)
             self.evaluate(now, self.state.baskets[basket.closing])
-        elif basket.state is BasketState.BALANCED and basket.gaps(self.instruments):
+        elif basket.state in (BasketState.BALANCED, BasketState.FLAT) and basket.gaps(self.instruments):
             self.work_again(now, basket, BasketEvent.UNWIND, why)
         elif basket.state is BasketState.BROKEN and not basket.is_pending:
             self.mark(now, basket)
