@@ -22,7 +22,7 @@ def write_parquet(path: Path, table: str, rows: list[Row]) -> int:
 
     What was computed by division is rounded to 18 decimals. Returns how many rows. Raises InexactError, OSError.
     """
-    import pyarrow as pa  # noqa: PLC0415 - heavy, and only needed here
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy, and only needed here
     from pyarrow import parquet  # noqa: PLC0415 - likewise
 
     kinds = {

@@ -121,7 +121,8 @@ def test_the_risk_gate_holds_what_is_left():
     held = gate.state.positions[key]
     assert held.qty(2) == 0
     gate.handle(2, PositionUpdate(2, "acc", PERP.id, event.fill.position_side, ZERO, None, ZERO))
-    assert (held.qty(2), held.qty(3), held.unbooked) == (0, 0, [])
+    assert (held.qty(2), held.qty(3)) == (D(0), D(0))
+    assert not held.unbooked
 
 
 # Baskets

@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS
 from actors.execution_records import FillRecord, TrackerConfig
@@ -53,8 +52,11 @@ def view(bid: int, ask: int, spec: Instrument = PERP) -> BookView:
     return BookView(0, spec.id, bid, 1, ask, 1)
 
 
-def request(side: Side = Side.BUY, qty: str = "2", spec: Instrument = PERP, key: str = "r1") -> OrderRequest:
-    return OrderRequest(0, key, "carry", "b1", "a", spec.id, side, D(qty), price=D(1))
+def request(
+    side: Side = Side.BUY, qty: str = "2", spec: Instrument = PERP, key: str = "r1", parent: str = ""
+) -> OrderRequest:
+    basket = "" if parent else "b1"
+    return OrderRequest(0, key, "carry", basket, "a", spec.id, side, D(qty), price=D(1), parent_id=parent)
 
 
 def fill(
@@ -205,9 +207,9 @@ def basket(state: BasketState, unhedged: str = "0", **told: Any) -> BasketUpdate
     return BasketUpdate(0, "b1", "carry", state, (), D(unhedged), **told)
 
 
-def plan(*sides: Side) -> PreflightRequest:
+def plan(*sides: Side, basket_id: str = "b1") -> PreflightRequest:
     legs = tuple(BasketLeg("a", PERP.id, side, D(2)) for side in sides)
-    return PreflightRequest(0, "b1", "carry", legs, D(10))
+    return PreflightRequest(0, basket_id, "carry", legs, D(10))
 
 
 def kinds(one: ExecutionTracker, after: int = 0) -> list[str]:
@@ -263,7 +265,12 @@ def test_a_late_fill_makes_a_newer_record_of_the_same_order():
     play(one, (5, fill("11", "1", trade="t2")), (5, update(OrderStatus.FILLED, "2")))
     assert kinds(one, seen) == ["FillRecord", "ChildRecord"]
     child = one.state.ended_orders["r1"]
-    assert (child.number, child.status, child.done.qty, child.done.cost) == (one.state.last, OrderStatus.FILLED, 2, 21)
+    assert (child.number, child.status, child.done.qty, child.done.cost) == (
+        one.state.last,
+        OrderStatus.FILLED,
+        D(2),
+        D(21),
+    )
     # The orders counted for metrics are judged once, when they first ended.
     assert one.state.ordered[f"{PERP.id}|limit"].statuses == {"canceled": 1}
 
@@ -284,11 +291,11 @@ def test_a_basket_s_record_has_its_legs_and_how_long_it_was_uneven():
     )
     record = one.state.ended_baskets["b1"]
     assert (record.decided_ns, record.placed_ns, record.ended_ns, record.orders) == (10, 12, 35, 1)
-    assert (record.unhedged, record.unhedged_max, record.state) == (50 * 10 + 20 * 5, 50, BasketState.BALANCED)
+    assert (record.unhedged, record.unhedged_max, record.state) == (D(50 * 10 + 20 * 5), D(50), BasketState.BALANCED)
     leg = record.legs[0]
     touches = (leg.decision, leg.arrival, leg.end)
     assert [touch and touch.bid for touch in touches] == [99, 100, 100]
-    assert (leg.done.qty, leg.done.cost, leg.done.fees) == (2, D("20.4"), {"USDT": 1})
+    assert (leg.done.qty, leg.done.cost, leg.done.fees) == (D(2), D("20.4"), {"USDT": D(1)})
     # Somebody takes it off later: the record says when, its own ending stays.
     play(one, (90, basket(BasketState.FLAT)), (95, basket(BasketState.FLAT)))
     assert (record.closed_ns, record.state, record.ended_ns) == (90, BasketState.BALANCED, 35)
@@ -305,7 +312,7 @@ def test_a_basket_that_is_reopened_ends_anew():
     assert one.state.ended_baskets == {}
     play(one, (9, basket(BasketState.BROKEN, why="no way")))
     record = one.state.ended_baskets["b1"]
-    assert (record.state, record.ended_ns, record.why, record.unhedged) == (BasketState.BROKEN, 9, "no way", 7 * 6)
+    assert (record.state, record.ended_ns, record.why, record.unhedged) == (BasketState.BROKEN, 9, "no way", D(7 * 6))
 
 
 def test_what_was_refused_before_its_first_order_is_no_execution():
@@ -323,7 +330,7 @@ def test_a_close_nobody_planned_aloud_has_the_legs_of_its_orders():
         (2, basket(BasketState.FLAT)),
     )
     record = one.state.ended_baskets["b1"]
-    assert [(leg.side, leg.qty, leg.done.qty) for leg in record.legs] == [(Side.SELL, 2, 2)]
+    assert [(leg.side, leg.qty, leg.done.qty) for leg in record.legs] == [(Side.SELL, D(2), D(2))]
     assert (record.closes, record.closed_ns) == ("b0", None)
 
 
@@ -345,7 +352,7 @@ def test_a_bust_takes_a_fill_off_its_order_and_its_basket():
     record = one.state.fills[f"a/{PERP.id}/t2/buy"]
     assert (record.busted_ns, record.bust_why) == (9, "error trade")
     for done in (one.state.ended_orders["r1"].done, one.state.ended_baskets["b1"].legs[0].done):
-        assert (done.fills, done.qty, done.cost, done.fees) == (1, D("0.5"), 5, {"USDT": D("0.1")})
+        assert (done.fills, done.qty, done.cost, done.fees) == (1, D("0.5"), D(5), {"USDT": D("0.1")})
 
 
 def test_a_bust_of_a_fill_told_long_ago_is_recorded_all_the_same():
@@ -361,15 +368,14 @@ def test_a_bust_of_a_fill_told_long_ago_is_recorded_all_the_same():
 
 def test_a_parent_is_recorded_as_reported_and_its_orders_count_from_its_decision():
     intent = ExecutionIntent(2, "p1", "carry", "a", PERP.id, Side.BUY, D(2))
-    report = ExecutionReport(
-        9, "p1", "carry", "a", PERP.id, Side.BUY, D(2), ExecutionState.FILLED, ExecutionMode.MARKET_ONLY, started_ns=2
-    )
+    wanted = ("p1", "carry", "a", PERP.id, Side.BUY, D(2), ExecutionState.FILLED, ExecutionMode.MARKET_ONLY)
+    report = ExecutionReport(9, *wanted, started_ns=2)
     one = play(
         actor(),
         (1, view(99, 101)),
         (2, intent),
         (3, view(100, 102)),
-        (4, OrderApproved(4, evolve(request(), parent_id="p1", basket_id=""))),
+        (4, OrderApproved(4, request(parent="p1"))),
         (8, fill("10", "2")),
         (8, update(OrderStatus.FILLED, "2")),
         (9, report),
@@ -380,13 +386,13 @@ def test_a_parent_is_recorded_as_reported_and_its_orders_count_from_its_decision
         99,
         100,
     )
-    assert (parent.report, parent.busted_qty, one.state.parents) == (report, 0, {})
+    assert (parent.report, parent.busted_qty, one.state.parents) == (report, D(0), {})
     one.handle(12, FillBusted(12, "r1", "carry", "", fill("10", "2").fill))
     again = one.state.ended_parents["p1"]
-    assert (again.busted_qty, again.number) == (2, one.state.last)
-    amended = evolve(report, ts=20, is_amended=True)
+    assert (again.busted_qty, again.number) == (D(2), one.state.last)
+    amended = ExecutionReport(20, *wanted, started_ns=2, is_amended=True)
     one.handle(20, amended)
-    assert (one.state.ended_parents["p1"].report, one.state.ended_parents["p1"].busted_qty) == (amended, 2)
+    assert (one.state.ended_parents["p1"].report, one.state.ended_parents["p1"].busted_qty) == (amended, D(2))
 
 
 def test_records_are_read_by_number_and_what_was_forgotten_is_known():
@@ -402,7 +408,7 @@ def test_memory_of_what_is_under_way_is_bounded():
     one = actor(working=3)
     for number in range(10):
         approve(one, 0, request(key=f"r{number}"))
-        one.handle(0, evolve(plan(Side.BUY), basket_id=f"b{number}"))
+        one.handle(0, plan(Side.BUY, basket_id=f"b{number}"))
         one.handle(0, ExecutionIntent(0, f"p{number}", "carry", "a", PERP.id, Side.BUY, D(1)))
     assert list(one.state.orders) == ["r7", "r8", "r9"]
     assert list(one.state.baskets) == ["b7", "b8", "b9"]

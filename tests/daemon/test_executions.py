@@ -13,7 +13,8 @@ import pytest
 from demo_desk import BUSY, write_config
 
 from actors.cell import Cell
-from actors.execution_records import ChildRecord, FillRecord, Record
+from actors.execution_records import ChildRecord, FillRecord, Record, TrackerConfig
+from actors.execution_tracker import ExecutionTracker
 from actors.messages import BookView, FillEvent, OrderRequest
 from daemon.app import build_cell
 from daemon.backtest import Backtest
@@ -337,7 +338,8 @@ def test_what_went_by_unseen_is_known(played: tuple[Path, RunConfig]) -> None:
     gaps: list[tuple[int, int, str]] = []
     cell: Cell = build_cell(played[1])
     tracker = cell.dispatcher.actors["execution_tracker"]
-    tracker.config = type(tracker.config)(keep=2)
+    assert isinstance(tracker, ExecutionTracker)
+    tracker.config = TrackerConfig(keep=2)
     collector = Collector(cell, 0, lambda *gap: gaps.append(gap))
     assert not collector.collect()
     for number in range(1, 6):
@@ -460,7 +462,7 @@ def test_the_grammar_names_the_tables_and_keys_there_are() -> None:
 def test_parquet_has_exact_decimals_and_utc_nanoseconds(
     played: tuple[Path, RunConfig], database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - as late as the command does
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - as late as the command does
     from pyarrow import parquet  # noqa: PLC0415 - likewise
 
     for table in SHOWN:

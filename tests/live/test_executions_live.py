@@ -111,5 +111,13 @@ def test_a_desk_trades_on_without_its_database_and_says_so(tmp_path: Path) -> No
         freeze(daemon)
         check_agreement(daemon, probe)
         expected = truth(probe)
-        eventually("what waited is written", lambda: blocked.is_file() and stored(daemon) == expected, patience_s=90)
+
+        def is_written() -> bool:
+            try:
+                return stored(daemon) == expected
+            except sqlite3.OperationalError:
+                # Not there yet, or its tables are not.
+                return False
+
+        eventually("what waited is written", is_written, patience_s=90)
         assert daemon.terminate() == 0, daemon.words()

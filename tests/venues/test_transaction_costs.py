@@ -30,8 +30,8 @@ def test_the_worked_example():
         D("50.60"),
         Filled(D(800), D(400) * D("50.20") + D(400) * D("50.30"), fees=D(40)),
     )
-    assert (costs.delay, costs.spread + costs.impact, costs.opportunity, costs.fees) == (80, 120, 120, 40)
-    assert (costs.total, costs.total_bps) == (360, 72)
+    assert (costs.delay, costs.spread + costs.impact, costs.opportunity, costs.fees) == (D(80), D(120), D(120), D(40))
+    assert (costs.total, costs.total_bps) == (D(360), D(72))
     # Takers paid half of the ten cents on 800; the average of 50.25 is 10 cents, 19.94 bp, above the ask.
     assert costs.spread == 40
     assert costs.slippage_bps is not None
@@ -56,7 +56,7 @@ def test_makers_earn_the_spread(maker, spread, impact):
 def test_nothing_traded_is_an_opportunity_that_went_by():
     quote = touch("99", "101")
     costs = transaction_costs(Side.SELL, D(3), quote, quote, D(90), Filled())
-    assert (costs.opportunity, costs.total, costs.total_bps) == (30, 30, 1000)
+    assert (costs.opportunity, costs.total, costs.total_bps) == (D(30), D(30), D(1000))
     assert costs.slippage_bps is None
 
 
@@ -65,7 +65,7 @@ def test_what_was_taken_back_cost_its_way_to_the_end_price():
     quote = touch("99", "101")
     filled = Filled(D(2), D(202), reduced=D(1), reduced_cost=D(97))
     costs = transaction_costs(Side.BUY, D(2), quote, quote, D(98), filled)
-    assert (costs.spread, costs.impact, costs.unwind) == (2, 0, 1)
+    assert (costs.spread, costs.impact, costs.unwind) == (D(2), D(0), D(1))
     paper, real = 2 * (D(98) - 100), (D(98) - 101) + (D(97) - 101)
     assert costs.total == paper - real == 3
 

@@ -1,7 +1,7 @@
 """Decides how liquid a book is for one trade: whether there is enough, what it would cost, what to do about it.
 
-Depth is levels of (ticks, lots), best first. Prices and lots stay whole; bounds are compared exactly. Basis points are of
-the mid, (bid + ask) / 2. Score and imbalance are statistics.
+Depth is levels of (ticks, lots), best first. Prices and lots stay whole; bounds are compared exactly. Basis points are
+of the mid, (bid + ask) / 2. Score and imbalance are statistics. Limits and recommendations: facts/systems.md 1.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,11 +31,11 @@ def _count(instance: object, attribute: "Attribute[int]", value: int) -> None:
 
 @frozen
 class LiquidityLimits:
-    """What a book must offer before something is opened on it (facts/systems.md 1).
+    """What a book must offer before something is opened on it.
 
-    The last lot must come at most `max_slippage_bps` from the mid, on the way in and, for `exit_share` of it, on the way
-    out. Crossing is recommended where it is expected to cost up to `market_bps`; splitting where at least `split_share`
-    is there. `levels` of each side are looked at, `imbalance_levels` for the imbalance.
+    The last lot must come at most `max_slippage_bps` from the mid, on the way in and, for `exit_share` of it, on the
+    way out. Crossing is recommended where it is expected to cost up to `market_bps`; splitting where at least
+    `split_share` is there. `levels` of each side are looked at, `imbalance_levels` for the imbalance.
     """
 
     max_slippage_bps: Decimal = field(default=Decimal(50), validator=_not_negative)
@@ -59,10 +59,10 @@ class Recommendation(StrEnum):
 
 @define
 class LiquidityReport:
-    """A book seen by somebody who would take `lots` on `side`; `bid` and `ask` in ticks, 0 where no book can be believed.
+    """A book seen by somebody who would take `lots` on `side`; `bid` and `ask` in ticks, 0 where there is no book.
 
     `taken` of the lots are in the levels, for the sum `cost` of ticks x lots. `within` and `exit_within` lots come
-    within the limits' slippage, on the way in and on the way out, without what is promised to others. `objections` say
+    within the limits' slippage, on the way in, without what is promised to others, and on the way out. `objections` say
     in figures which limits are broken.
     """
 
@@ -109,7 +109,10 @@ def walk(levels: Iterable[Level], lots: int, bound: int | None, side: Side) -> t
 
 
 def expected_slippage(levels: Iterable[Level], lots: int, side: Side, mids: int) -> Decimal | None:
-    """Return what taking `lots` costs in bps of the mid, None when the levels hold fewer. `mids` is bid + ask in ticks."""
+    """Return what taking `lots` costs in bps of the mid, None when the levels hold fewer.
+
+    `mids` is bid + ask, in ticks.
+    """
     taken, cost = walk(levels, lots, None, side)
     return None if taken < lots or mids <= 0 else _bps(side, taken, cost, mids)
 
@@ -143,9 +146,8 @@ def analyze(
     lots: int,
     limits: LiquidityLimits,
     promised: int = 0,
-    exit_promised: int = 0,
 ) -> LiquidityReport:
-    """Return how liquid the book is for taking `lots`. `promised` lots of either side are taken by others first.
+    """Return how liquid the book is for taking `lots`, after others have taken the `promised` lots they wait for.
 
     score = depth x (0.5 slippage + 0.3 spread + 0.2 balance), each from 0 to 1: depth is the share of the lots within
     the limits; slippage and spread are 1 at nothing and 0 at their limits; balance is 1 less the imbalance of the best
@@ -162,8 +164,7 @@ def analyze(
     within = _within(here, lots + promised, bound_ticks(mids, side, limits.max_slippage_bps), side) - promised
     wanted_out = int(lots * limits.exit_share)
     out = side.opposite
-    exit_bound = bound_ticks(mids, out, limits.max_slippage_bps)
-    exit_within = _within(there, wanted_out + exit_promised, exit_bound, out) - exit_promised
+    exit_within = _within(there, wanted_out, bound_ticks(mids, out, limits.max_slippage_bps), out)
     imbalance = _imbalance(bids, asks, limits.imbalance_levels)
     report = LiquidityReport(
         side,
@@ -173,7 +174,7 @@ def analyze(
         taken,
         cost,
         max(0, within),
-        max(0, exit_within),
+        exit_within,
         imbalance,
         0.0,
         Recommendation.USE_LIMIT,
@@ -214,7 +215,7 @@ def _rate(report: LiquidityReport, limits: LiquidityLimits, wanted_out: int) -> 
     if spread > limits.max_spread_bps:
         report.recommendation = Recommendation.WIDE_SPREAD
     elif not report.is_sufficient:
-        is_slice = report.within >= max(1, report.lots * limits.split_share)
+        is_slice = report.within > 0 and report.within >= report.lots * limits.split_share
         report.recommendation = Recommendation.SPLIT if is_slice else Recommendation.INSUFFICIENT_DEPTH
     elif not found and expected is not None and expected <= limits.market_bps:
         report.recommendation = Recommendation.USE_MARKET
