@@ -114,7 +114,10 @@ class ChildRecord:
 
 @define
 class LegRecord:
-    """A leg of a basket: `qty` as sized, in the instrument's units; the touches as of the basket."""
+    """A leg of a basket: `qty` as sized, in the instrument's units.
+
+    `decision` and `end` are the touches of the basket, `arrival` that of the leg's first order, sent at `arrival_ns`.
+    """
 
     account: str
     instrument: str
@@ -122,6 +125,7 @@ class LegRecord:
     side: Side
     qty: Decimal
     decision: BookView | None
+    arrival_ns: int | None = None
     arrival: BookView | None = None
     end: BookView | None = None
     done: Progress = field(factory=Progress)

@@ -34,7 +34,6 @@ from actors.messages import (
     FillEvent,
     OrderApproved,
     OrderDenied,
-    OrderRequest,
     OrderUpdate,
     PreflightRequest,
 )
@@ -78,25 +77,9 @@ class ExecutionTracker(Actor):
     @handles(OrderApproved)
     def on_approved(self, now: int, approved: OrderApproved) -> None:
         order, state = approved.request, self.state
-        touch = state.touches.get(order.instrument)
-        state.orders[order.request_id] = ChildRecord(order, now, touch)
+        state.orders[order.request_id] = ChildRecord(order, now, state.touches.get(order.instrument))
         if len(state.orders) > self.config.working:
             del state.orders[next(iter(state.orders))]
-        if order.basket_id:
-            self._add_to_basket(order, touch)
-
-    def _add_to_basket(self, order: OrderRequest, touch: BookView | None) -> None:
-        basket = self.state.baskets.get(order.basket_id)
-        if basket is None:
-            return
-        basket.orders += 1
-        leg = basket.leg(order.account, order.instrument, order.position_side)
-        if leg is None:
-            # A close that was never planned aloud: its first order is the leg.
-            leg = LegRecord(order.account, order.instrument, order.position_side, order.side, order.qty, touch)
-            basket.legs.append(leg)
-        if leg.arrival is None:
-            leg.arrival = touch
 
     @handles(OrderDenied)
     def on_denied(self, now: int, denied: OrderDenied) -> None:
@@ -131,8 +114,13 @@ class ExecutionTracker(Actor):
         order, state = child.request, self.state
         child.ended_ns, child.end = now, state.touches.get(order.instrument)
         child.decided_ns, child.decision = order.ts, child.arrival
-        basket = state.baskets.get(order.basket_id) or state.ended_baskets.get(order.basket_id)
-        leg = basket.leg(order.account, order.instrument, order.position_side) if basket is not None else None
+        basket = self._basket(order.basket_id) if order.basket_id else None
+        leg = self._leg(basket, child) if basket is not None else None
+        if basket is not None and leg is not None and child.sent_ns is not None:
+            basket.orders += 1
+            if leg.arrival_ns is None or child.sent_ns < leg.arrival_ns:
+                leg.arrival_ns, leg.arrival = child.sent_ns, child.arrival
+            self._tell_again(now, basket)
         parent = state.parents.get(order.parent_id)
         if parent is not None:
             child.decided_ns, child.decision = parent.ns, parent.touch
@@ -223,10 +211,24 @@ class ExecutionTracker(Actor):
 
     def _book_basket(self, now: int, event: FillEvent) -> None:
         fill, basket = event.fill, self._basket(event.basket_id)
-        leg = basket.leg(fill.account, fill.instrument, fill.position_side) if basket is not None else None
-        if basket is not None and leg is not None:
+        if basket is None:
+            return
+        leg = basket.leg(fill.account, fill.instrument, fill.position_side)
+        child = self.state.orders.get(event.request_id)
+        if leg is None and child is not None:
+            leg = self._leg(basket, child)
+        if leg is not None:
             leg.done.book(now, fill, leg.side)
             self._tell_again(now, basket)
+
+    def _leg(self, basket: BasketRecord, child: ChildRecord) -> LegRecord:
+        """Return the leg that an order trades; of a close that was never planned aloud, its first order is the leg."""
+        order = child.request
+        leg = basket.leg(order.account, order.instrument, order.position_side)
+        if leg is None:
+            leg = LegRecord(order.account, order.instrument, order.position_side, order.side, order.qty, child.arrival)
+            basket.legs.append(leg)
+        return leg
 
     @handles(FillBusted)
     def on_bust(self, now: int, bust: FillBusted) -> None:

@@ -285,6 +285,7 @@ def test_a_basket_s_record_has_its_legs_and_how_long_it_was_uneven():
         (12, basket(BasketState.WORKING)),
         (12, OrderApproved(12, request())),
         (20, fill("10.2", "2", fee="1")),
+        (20, update(OrderStatus.FILLED, "2")),
         (20, basket(BasketState.HEDGING, "50")),
         (30, basket(BasketState.HEDGING, "20")),
         (35, basket(BasketState.BALANCED)),
