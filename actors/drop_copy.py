@@ -13,11 +13,11 @@ from attrs import define, field, frozen
 from actors.base import Actor, handles
 from actors.config_checks import positive
 from actors.counting import count
-from actors.execution_records import fill_key
 from actors.messages import MARKET_CHANNEL, FillEvent, Incident, KillLevel, KillTrigger
 from actors.order_records import to_fill
 from actors.post_trade import CopyDifference, DropCopyMismatch, DropCopyVerified, FillBusted
 from actors.recent import Recent
+from actors.tracker_records import fill_key
 from venues.model.fill import Fill
 from venues.model.order import Side
 from venues.port import Query, QueryFailed, QueryKind, QueryResult, TradeBusted, VenueDown, VenueUp

@@ -12,18 +12,6 @@ from actors.base import Actor, handles
 from actors.basket import ACTIVE, ENDED
 from actors.basket_records import BasketCost
 from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Ordered, Traded
-from actors.execution_records import (
-    BasketRecord,
-    ChildRecord,
-    Decision,
-    FillRecord,
-    LegRecord,
-    ParentRecord,
-    Record,
-    TrackerConfig,
-    TrackerState,
-    fill_key,
-)
 from actors.executions import ExecutionIntent, ExecutionReport
 from actors.ledger import unbookable
 from actors.messages import (
@@ -39,6 +27,18 @@ from actors.messages import (
 )
 from actors.post_trade import FillBusted
 from actors.risk_checks import unit_notional
+from actors.tracker_records import (
+    BasketRecord,
+    ChildRecord,
+    Decision,
+    FillRecord,
+    LegRecord,
+    ParentRecord,
+    Record,
+    TrackerConfig,
+    TrackerState,
+    fill_key,
+)
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, Side

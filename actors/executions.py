@@ -35,7 +35,7 @@ class Rung(StrEnum):
 class ExecutionState(StrEnum):
     """LOOKING: no order is out; WORKING: one is; CANCELING: it is being withdrawn, nothing else may be sent.
 
-    FILLED is all of it, ENDED less, DENIED means that no order was ever sent.
+    FILLED is all of it, ENDED less, DENIED was refused before its first order.
     """
 
     LOOKING = "looking"
@@ -59,6 +59,7 @@ class ExecutionReason(StrEnum):
     SIZE_LIMIT = "size_limit"
     STOPPING = "stopping"
     KILLED = "killed"
+    FLAG = "flag"
     NO_BOOK = "no_book"
     NO_REFERENCE = "no_reference"
     LIQUIDITY = "liquidity"

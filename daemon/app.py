@@ -11,7 +11,6 @@ from actors.cell import Cell
 from actors.dispatcher import Sink
 from actors.drop_copy import DropCopy, DropCopyConfig
 from actors.event_log import EventLog, EventLogConfig
-from actors.execution_records import TrackerConfig
 from actors.execution_tracker import ExecutionTracker
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
@@ -25,6 +24,7 @@ from actors.position_synchronizer import PositionSynchronizer, SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
+from actors.tracker_records import TrackerConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.model.book_sync import SequenceRule
@@ -78,7 +78,7 @@ def build_actors(config: RunConfig) -> list[Actor]:
             name="atomic_executor",
         ),
         DropCopy(venues, config.section("drop_copy", DropCopyConfig), name="drop_copy"),
-        ExecutionTracker(instruments, config.section("executions", TrackerConfig), name="execution_tracker"),
+        ExecutionTracker(instruments, config.section("tracker", TrackerConfig), name="execution_tracker"),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]

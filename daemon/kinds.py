@@ -14,7 +14,6 @@ import attrs
 from actors.basket_plan import ExecutorConfig
 from actors.drop_copy import DropCopyConfig
 from actors.event_log import EventLogConfig
-from actors.execution_records import TrackerConfig
 from actors.feed_state import FeedConfig
 from actors.funding_tracker import FundingConfig
 from actors.guardian_records import GuardConfig
@@ -26,6 +25,7 @@ from actors.position_synchronizer import SyncConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
+from actors.tracker_records import TrackerConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
 from daemon.config_schema import Strategy as StrategyConfig
@@ -43,7 +43,7 @@ SECTIONS: dict[str, type[Any]] = {
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
     "drop_copy": DropCopyConfig,
-    "executions": TrackerConfig,
+    "tracker": TrackerConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
     "daemon": DaemonConfig,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from attrs import define, field
 
 from actors.cell import Cell
-from actors.execution_records import Record
 from actors.execution_tracker import ExecutionTracker
+from actors.tracker_records import Record
 
 WAITING_MAX = 100_000
 """Records that wait to be written; beyond these the oldest are let go, and a rebuild brings them back."""

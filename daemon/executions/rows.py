@@ -8,10 +8,10 @@ from typing import Any
 
 from attrs import frozen
 
-from actors.execution_records import BasketRecord, ChildRecord, FillRecord, ParentRecord, Progress, Record, fill_key
 from actors.ledger import LedgerConfig
 from actors.messages import BookView
 from actors.risk_checks import unit_notional
+from actors.tracker_records import BasketRecord, ChildRecord, FillRecord, ParentRecord, Progress, Record, fill_key
 from daemon.config_schema import RunConfig
 from venues.costs.shortfall import Attribution, Shortfall
 from venues.costs.transaction_costs import Filled, Touch, TransactionCosts, transaction_costs

@@ -2,7 +2,7 @@
 
 A projection of the log: it can be made anew from it at any time. Money, prices and quantities are exact texts, what
 statistics are made of is REAL, times are ns UTC; NULL is what is not known, or has not happened. `number` is that of
-the record (see actors/execution_records.py): a row is only ever replaced by one with a higher number. `gaps` are ranges
+the record (see actors/tracker_records.py): a row is only ever replaced by one with a higher number. `gaps` are ranges
 of numbers that could not be written.
 """
 

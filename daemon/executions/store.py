@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from actors.execution_records import Record
+from actors.tracker_records import Record
 from daemon.executions.rows import RowMaker, rows_of
 from daemon.executions.schema import APPLICATION_ID, KEYS, STEPS, TABLES, typed
 from daemon.log.schema import open_database

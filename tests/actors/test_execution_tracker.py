@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS
-from actors.execution_records import FillRecord, TrackerConfig
 from actors.execution_tracker import ExecutionTracker
 from actors.executions import ExecutionIntent, ExecutionMode, ExecutionReport, ExecutionState
 from actors.messages import (
@@ -24,6 +23,7 @@ from actors.messages import (
     PreflightRequest,
 )
 from actors.post_trade import FillBusted
+from actors.tracker_records import FillRecord, TrackerConfig
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderStatus, OrderType, Side

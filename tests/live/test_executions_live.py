@@ -69,7 +69,7 @@ def test_nothing_is_lost_by_kills_and_a_rebuild_says_the_same(tmp_path: Path) ->
 
 def test_a_database_that_is_gone_or_damaged_comes_back(tmp_path: Path) -> None:
     """The tracker keeps two of each: what is missing is replayed from the logs, by a process of its own."""
-    config = write_config(tmp_path / "desk.toml", BUSY, "[executions]\nkeep = 2\n")
+    config = write_config(tmp_path / "desk.toml", BUSY, "[tracker]\nkeep = 2\n")
     with running(config, tmp_path / "state", "--speed", "5") as daemon:
         daemon.wait_ready()
         probe = daemon.probe()

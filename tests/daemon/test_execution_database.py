@@ -13,9 +13,9 @@ import pytest
 from demo_desk import BUSY, write_config
 
 from actors.cell import Cell
-from actors.execution_records import ChildRecord, FillRecord, Record, TrackerConfig
 from actors.execution_tracker import ExecutionTracker
 from actors.messages import BookView, FillEvent, OrderRequest
+from actors.tracker_records import ChildRecord, FillRecord, Record, TrackerConfig
 from daemon.app import build_cell
 from daemon.backtest import Backtest
 from daemon.config_schema import RunConfig
