@@ -25,6 +25,7 @@ from actors.messages import (
     RoundTrip,
     WalletUpdate,
 )
+from actors.post_trade import FillBusted, reversal
 from actors.recent import Recent
 from actors.sync_messages import WalletMoved
 from venues.model.fill import Fill
@@ -188,14 +189,33 @@ class Ledger(Actor):
         if not state.seen.add(f"{fill.account}/{fill.instrument}/{fill.trade_id}/{fill.side}", self.config.seen):
             state.duplicates += 1
             return
+        self._book(now, fill, spec, self._trade(event), event.strategy)
+
+    @handles(FillBusted)
+    def on_bust(self, now: int, bust: FillBusted) -> None:
+        """Book the reverse of a fill that was taken back: quantity, money and fees are then what they were without it.
+
+        What it had realised meanwhile stays apart from the entry price of what is left; their sum is exact.
+        """
+        fill, state = bust.fill, self.state
+        spec = self.instruments.get(fill.instrument)
+        key = f"{fill.account}/{fill.instrument}/{fill.trade_id}/{fill.side}"
+        if spec is None or key not in state.seen.keys:
+            self._refuse(now, bust.basket_id, f"fill {fill.trade_id} of {fill.instrument}, taken back: never booked")
+        elif not state.seen.add(f"bust/{key}", self.config.seen):
+            state.duplicates += 1
+        else:
+            self._book(now, reversal(fill), spec, self._trade(bust), bust.strategy)
+
+    def _book(self, now: int, fill: Fill, spec: Instrument, trade: Trade, strategy: str) -> None:
+        state = self.state
         key = position_key(fill.account, fill.instrument, fill.position_side)
         position = state.positions.get(key)
         if position is None:
             position = state.positions[key] = Position(fill.account, fill.instrument, fill.position_side)
-        trade = self._trade(event)
         realized, fee, fee_asset = _book(position, fill, spec)
-        self._flow(event.strategy, spec.settle).realized += realized
-        self._flow(event.strategy, fee_asset).fees += fee
+        self._flow(strategy, spec.settle).realized += realized
+        self._flow(strategy, fee_asset).fees += fee
         share = trade.positions.get(key)
         if share is None:
             share = trade.positions[key] = Position(fill.account, fill.instrument, fill.position_side)
@@ -284,7 +304,7 @@ class Ledger(Actor):
 
     # Baskets
 
-    def _trade(self, event: FillEvent) -> Trade:
+    def _trade(self, event: FillEvent | FillBusted) -> Trade:
         if not event.basket_id:
             return self._residual(event.strategy)
         trade_id = self.state.closes.get(event.basket_id, event.basket_id)

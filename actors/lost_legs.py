@@ -6,6 +6,7 @@ from actors.basket_book import BasketBook
 from actors.control import GUARD_PREFIX, GuardStatus
 from actors.messages import BasketState
 from actors.order_records import VENUE_REASONS
+from actors.post_trade import FillBusted, reversal
 from venues.model.fill import Fill
 from venues.model.money import ZERO
 
@@ -59,12 +60,42 @@ class LostLegs(BasketBook):
                     if not self.state.is_guarded:
                         self._lost_leg(now, basket, f"a leg was taken {by}")
 
+    @handles(FillBusted)
+    def busted(self, now: int, bust: FillBusted) -> None:
+        """Take a fill off its leg that the venue took back. Its order's total stays: nothing of it rests again."""
+        basket = self.state.baskets.get(bust.basket_id)
+        child = basket.children.get(bust.request_id) if basket is not None else None
+        if basket is None or child is None:
+            if bust.basket_id:
+                text = f"{bust.request_id}: {bust.fill} was taken back, its basket is forgotten"
+                self.incident(now, "bust_of_forgotten_basket", bust.basket_id, text)
+            return
+        leg = basket.legs[child.leg]
+        leg.book(-bust.fill.qty, bust.fill.price, is_reduce=child.is_reduce)
+        leg.book_fee(reversal(bust.fill), self.instruments[leg.instrument])
+        if self.state.is_guarded:
+            self.mark(now, basket)
+        elif basket.closes is None:
+            basket.may_extend = False
+            self._lost_leg(now, basket, "a fill was taken back")
+        else:
+            self._lost_close(now, basket, "a fill was taken back")
+
+    def _lost_close(self, now: int, close: Basket, why: str) -> None:
+        """A close has taken off less than it had told: it goes on, or its basket has what is missing."""
+        if close.state in (BasketState.BALANCED, BasketState.FLAT) and close.gaps(self.instruments):
+            self.work_again(now, close, BasketEvent.HEDGE, why)
+        elif close.state is BasketState.BROKEN:
+            self.mark(now, close)
+            self.hand_over(now, close)
+        self.evaluate(now, close)
+
     def _lost_leg(self, now: int, basket: Basket, why: str) -> None:
         if basket.closing:
             # The close under way holds the difference: its own legs know what to do about it.
             self.hand_difference_to_close(now, basket)
             self.evaluate(now, self.state.baskets[basket.closing])
-        elif basket.state is BasketState.BALANCED and basket.gaps(self.instruments):
+        elif basket.state in (BasketState.BALANCED, BasketState.FLAT) and basket.gaps(self.instruments):
             self.work_again(now, basket, BasketEvent.UNWIND, why)
         elif basket.state is BasketState.BROKEN and not basket.is_pending:
             self.mark(now, basket)

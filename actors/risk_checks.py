@@ -157,9 +157,9 @@ class Facts:
     exposure and no price. `basket_room` is what the basket's leg still allows in the order's direction, None for an
     order outside a known basket; `parent_room` what the order's parent does, None for an order without one.
     `unexecuted` is the value of all orders in flight with this one, `band` the prices that the period's collar leaves.
-    `executions` are the strategy's within the window, before the one that this order begins; None when it begins none. `halt` is how
-    much of its strategy, account or venue is stopped, `halt_why` says which and why. `dead_man_why`: why the venue's
-    timer is not known to run, where the order needs one.
+    `executions` are the strategy's within the window, before the one that this order begins; None when it begins none.
+    `halt` is how much of its strategy, account or venue is stopped, `halt_why` says which and why. `dead_man_why`: why
+    the venue's timer is not known to run, where the order needs one.
     """
 
     spec: Instrument

@@ -49,11 +49,13 @@ from actors.messages import (
     ResumeCommand,
     StopCommand,
 )
+from actors.post_trade import FillBusted, reversal
 from actors.risk_book import Held, InFlight, KnownBasket, KnownLeg, RiskState, Touch
 from actors.risk_checks import Facts, Reason, RiskConfig, identity, refusals, unit_notional
 from actors.risk_lines import Line, Lines
 from actors.risk_parts import RiskParts, begins_execution
 from actors.sessions import Sessions
+from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide, Side, TimeInForce, can_rest
@@ -418,6 +420,18 @@ class RiskGate(RiskParts):
 
     # What is under way
 
+    @handles(FillBusted)
+    def on_bust(self, now: int, bust: FillBusted) -> None:
+        """Take a fill off the position and its basket; its order is not in flight again."""
+        fill = bust.fill
+        spec = self.instruments.get(fill.instrument)
+        if spec is None or unbookable(fill, spec, fill.account in self.accounts):
+            return
+        back = reversal(fill)
+        key = position_key(fill.account, fill.instrument, fill.position_side)
+        self._hold(key, fill.instrument, fill.position_side).held.count(now, position_change(back, spec))
+        self._move_legs(bust.basket_id, key, back)
+
     @handles(FillEvent)
     def on_fill(self, now: int, event: FillEvent) -> None:
         """Move a fill from in flight to the position in one step: at no moment is it in neither."""
@@ -431,10 +445,13 @@ class RiskGate(RiskParts):
         if flying is not None:
             self._lines.fill(flying, fill.qty)
         state.parents.filled(event)
-        basket = state.baskets.get(event.basket_id)
+        self._move_legs(event.basket_id, key, fill)
+
+    def _move_legs(self, basket_id: str, key: str, fill: Fill) -> None:
+        basket = self.state.baskets.get(basket_id)
         if basket is None:
             return
-        closed = state.baskets.get(basket.closes)
+        closed = self.state.baskets.get(basket.closes)
         for leg in [*basket.legs, *(closed.legs if closed is not None else ())]:
             if leg.key == key:
                 leg.filled += fill.qty if leg.side is fill.side else -fill.qty

@@ -1,7 +1,6 @@
-"""Decides how well the desk trades: at which prices against the touch, how fast, how much of what it asked for.
+"""Decides what went wrong and how often: refusals, incidents, mismatches, margin calls; and what funding came to.
 
-And it counts what went wrong. All of it is for a metrics edge to read: nobody is told and no timer is set, so that no
-run depends on it.
+All of it is for a metrics edge to read: nobody is told and no timer is set, so that no run depends on it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,15 +12,13 @@ from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
 from actors.config_checks import positive
 from actors.counting import OTHER, count
+from actors.execution_counts import LATENCY_BOUNDS
 from actors.funding_messages import FundingPaid
 from actors.guards.findings import GuardReason
-from actors.ledger import unbookable
 from actors.messages import (
     BasketState,
     BasketUpdate,
-    BookView,
     Checker,
-    FillEvent,
     FundingState,
     Incident,
     MarginLevel,
@@ -32,27 +29,22 @@ from actors.messages import (
     PositionMismatch,
     PreflightReply,
 )
-from actors.risk_checks import Reason, unit_notional
+from actors.risk_checks import Reason
 from actors.statistics_state import (
     DOUBT_BOUNDS,
-    LATENCY_BOUNDS,
-    SLIPPAGE_BOUNDS,
-    SLIPPAGE_UNIT,
     Answered,
     Funding,
-    Ordered,
     Reported,
     StatisticsState,
-    Traded,
-    Working,
+    Waiting,
+    without_executions,
 )
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
-from venues.model.order import OrderStatus, Side
+from venues.model.order import OrderStatus
 from venues.model.position import position_key
 from venues.port import CancelRejected, Deleveraged, Liquidated, PositionReport, QueryKind, QueryResult
 
-_BUY = Side.BUY
 _REASONS = frozenset(Reason)
 _OF_CHECKER: Mapping[Checker, frozenset[str]] = {Checker.RISK: _REASONS, Checker.GUARDS: frozenset(GuardReason)}
 _DENIALS = frozenset(DenyReason)
@@ -68,7 +60,7 @@ _SEVERITY = {
 
 @frozen
 class StatisticsConfig:
-    """Bounds: orders followed until they are final, baskets whose state is remembered, names counted in one table."""
+    """Bounds: orders and baskets whose state is remembered, names counted in one table."""
 
     working: int = field(default=10_000, validator=positive)
     baskets: int = field(default=2_000, validator=positive)
@@ -79,6 +71,8 @@ class Statistics(Actor):
     """Counts for the configured `instruments` and `accounts`; what it does not know is counted as OTHER or left out."""
 
     state: StatisticsState
+    schema = 2
+    migrations = {1: without_executions}
 
     def __init__(
         self,
@@ -94,75 +88,26 @@ class Statistics(Actor):
         perpetuals = [key for key, spec in self.instruments.items() if spec.kind is InstrumentKind.PERPETUAL]
         self.state = StatisticsState(funding={key: Funding() for key in perpetuals})
 
-    # Orders and fills
-
-    @handles(BookView)
-    def on_book(self, now: int, view: BookView) -> None:
-        self.state.touches[view.instrument] = view
+    # Answers of venues
 
     @handles(OrderApproved)
     def on_approved(self, now: int, approved: OrderApproved) -> None:
-        order, state = approved.request, self.state
-        spec, view, working = self.instruments.get(order.instrument), state.touches.get(order.instrument), state.working
-        touch = None
-        if spec is not None and view is not None:
-            touch = (view.ask if order.side is _BUY else view.bid) * spec.tick_size
-        working[order.request_id] = Working(now, order.type, touch)
-        if len(working) > self.config.working:
-            del working[next(iter(working))]
-
-    @handles(FillEvent)
-    def on_fill(self, now: int, event: FillEvent) -> None:
-        fill = event.fill
-        if unbookable(fill, self.instruments.get(fill.instrument), True):
-            return
-        traded = self._traded(fill.instrument, event.strategy)
-        traded.fills += 1
-        if fill.fee:
-            into = traded.fees if fill.fee > ZERO else traded.rebates
-            into[fill.fee_asset] = into.get(fill.fee_asset, ZERO) + abs(fill.fee)
-        order = self.state.working.get(event.request_id)
-        if order is not None:
-            traded.latency.add(now - order.approved_ns, LATENCY_BOUNDS)
-            order.filled += fill.qty
-            order.cost += fill.qty * fill.price
+        waiting = self.state.waiting
+        waiting[approved.request.request_id] = Waiting()
+        if len(waiting) > self.config.working:
+            del waiting[next(iter(waiting))]
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
-        """Judge an order when it is final: its average price against the touch, what it got of what it asked for."""
-        order = self.state.working.get(update.request_id)
-        spec = self.instruments.get(update.instrument)
-        if order is None or spec is None:
+        order = self.state.waiting.get(update.request_id)
+        if order is None or update.instrument not in self.instruments:
             return
         self._follow(now, order, update)
-        if not update.is_final:
-            return
-        del self.state.working[update.request_id]
-        self._count(self.state.ends, f"{spec.id}|{update.reject_reason or update.status}")
-        key = f"{spec.id}|{order.type}"
-        ordered = self.state.ordered.get(key)
-        if ordered is None:
-            ordered = self.state.ordered[key] = Ordered()
-        status = update.status.value
-        ordered.statuses[status] = ordered.statuses.get(status, 0) + 1
-        touch = order.touch
-        if touch is None or touch <= ZERO:
-            return
-        unit = unit_notional(spec, touch)
-        ordered.requested += update.qty * unit
-        ordered.filled += min(update.filled_qty, update.qty) * unit
-        if not order.filled:
-            return
-        off = (order.cost / order.filled - touch) * update.side.sign / touch
-        traded = self._traded(spec.id, update.strategy)
-        traded.slippage.add(int(off * SLIPPAGE_UNIT), SLIPPAGE_BOUNDS)
-        money = off * order.filled * unit
-        if money > ZERO:
-            traded.slippage_cost += money
-        else:
-            traded.slippage_gain -= money
+        if update.is_final:
+            del self.state.waiting[update.request_id]
+            self._count(self.state.ends, f"{update.instrument}|{update.reject_reason or update.status}")
 
-    def _follow(self, now: int, order: Working, update: OrderUpdate) -> None:
+    def _follow(self, now: int, order: Waiting, update: OrderUpdate) -> None:
         """Time the venue's first word about an order, and how long nobody knew what became of it."""
         status = update.status
         if status is OrderStatus.SENT:
@@ -187,13 +132,6 @@ class Statistics(Actor):
     @handles(CancelRejected)
     def on_cancel_refused(self, now: int, report: CancelRejected) -> None:
         self._count(self.state.cancels_refused, f"{self._known(report.instrument)}|{report.reason}")
-
-    def _traded(self, instrument: str, strategy: str) -> Traded:
-        key = f"{instrument}|{strategy}"
-        traded = self.state.traded.get(key)
-        if traded is None:
-            traded = self.state.traded[key] = Traded()
-        return traded
 
     # Refusals
 

@@ -4,23 +4,14 @@ Keys of two parts are joined by `|`; the last part never holds one.
 """
 
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from attrs import Factory, define, field
 
 from actors.counting import Histogram, empty
-from actors.messages import BookView, MarginLevel
+from actors.execution_counts import LATENCY_BOUNDS
+from actors.messages import MarginLevel
 from venues.model.money import ZERO
-from venues.model.order import OrderType
-
-SLIPPAGE_UNIT: Final = 100_000_000
-"""Slippage is counted in this part of the price: one basis point is 10,000 of them."""
-
-SLIPPAGE_BOUNDS: Final = (5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
-"""0.5 1 2 5 10 20 50 100 basis points."""
-
-LATENCY_BOUNDS: Final = (10_000_000, 50_000_000, 100_000_000, 500_000_000, 1_000_000_000, 5_000_000_000)
-"""0.01 0.05 0.1 0.5 1 5 seconds, in ns."""
 
 DOUBT_BOUNDS: Final = (100_000_000, 1_000_000_000, 5_000_000_000, 30_000_000_000, 300_000_000_000)
 """0.1 1 5 30 300 seconds, in ns."""
@@ -31,32 +22,14 @@ _SLOTS: Final = 32
 
 
 @define
-class Working:
-    """An approved order until it is final. `touch` is what a taker met when it was approved, None when unknown.
+class Waiting:
+    """An approved order until it is final.
 
     `sent_ns` until the venue's first word, `unknown_ns` while nobody knows what became of it.
     """
 
-    approved_ns: int
-    type: OrderType
-    touch: Decimal | None
-    filled: Decimal = ZERO
-    cost: Decimal = ZERO
     sent_ns: int | None = None
     unknown_ns: int | None = None
-
-
-@define
-class Traded:
-    """Everything about the fills of one strategy in one instrument; slippage money is in the quote currency."""
-
-    fills: int = 0
-    latency: Histogram = Factory(lambda: empty(LATENCY_BOUNDS))
-    slippage: Histogram = Factory(lambda: empty(SLIPPAGE_BOUNDS))
-    slippage_cost: Decimal = ZERO
-    slippage_gain: Decimal = ZERO
-    fees: dict[str, Decimal] = field(factory=dict)
-    rebates: dict[str, Decimal] = field(factory=dict)
 
 
 @define
@@ -66,15 +39,6 @@ class Answered:
     ack: Histogram = Factory(lambda: empty(LATENCY_BOUNDS))
     doubt: Histogram = Factory(lambda: empty(DOUBT_BOUNDS))
     unknown: int = 0
-
-
-@define
-class Ordered:
-    """Final orders of one type in one instrument, by status; what they asked for and got, in quote money."""
-
-    statuses: dict[str, int] = field(factory=dict)
-    requested: Decimal = ZERO
-    filled: Decimal = ZERO
 
 
 @define
@@ -143,17 +107,12 @@ class Reported:
 class StatisticsState:
     """Counts since the desk first began.
 
-    `traded` by instrument|strategy, `ordered` by instrument|type, `ends` and `cancels_refused` by instrument|reason,
+    `ends` and `cancels_refused` by instrument|reason, `answered` by instrument, `waiting` by request,
     `refusals` by checker|reason, `denials` by strategy|reason, `margin_calls` by account|level, `mismatches` by
-    instrument|kind, `reported` by account and position, `answered` by instrument. `basket_states` are the last known by
-    basket, to count by strategy|state in `baskets`; `margin_levels`
-    the last ones that were known.
+    instrument|kind, `reported` by account and position. `basket_states` are the last known by basket, to count by
+    strategy|state in `baskets`; `margin_levels` the last ones that were known.
     """
 
-    touches: dict[str, BookView] = field(factory=dict)
-    working: dict[str, Working] = field(factory=dict)
-    traded: dict[str, Traded] = field(factory=dict)
-    ordered: dict[str, Ordered] = field(factory=dict)
     refusals: dict[str, int] = field(factory=dict)
     basket_states: dict[str, str] = field(factory=dict)
     baskets: dict[str, int] = field(factory=dict)
@@ -166,6 +125,12 @@ class StatisticsState:
     deleveragings: dict[str, int] = field(factory=dict)
     reported: dict[str, dict[str, Reported]] = field(factory=dict)
     incidents: dict[str, int] = field(factory=dict)
+    waiting: dict[str, Waiting] = field(factory=dict)
     answered: dict[str, Answered] = field(factory=dict)
     ends: dict[str, int] = field(factory=dict)
     cancels_refused: dict[str, int] = field(factory=dict)
+
+
+def without_executions(plain: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 counted executions as well, which the execution tracker does now, from zero."""
+    return {key: value for key, value in plain.items() if key not in ("touches", "working", "traded", "ordered")}

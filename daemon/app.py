@@ -10,8 +10,10 @@ from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dead_man import DeadManConfig, DeadManKeeper
 from actors.dispatcher import Sink
+from actors.drop_copy import DropCopy, DropCopyConfig
 from actors.event_log import EventLog, EventLogConfig
 from actors.execution_records import OrderExecutorConfig
+from actors.execution_tracker import ExecutionTracker
 from actors.feed_handler import FeedHandler
 from actors.feed_state import FeedConfig
 from actors.funding_records import FundingConfig
@@ -36,6 +38,7 @@ from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from actors.sync_records import Modes, SyncConfig
+from actors.tracker_records import TrackerConfig
 from daemon.config_schema import RunConfig
 from daemon.kinds import make_strategy
 from venues.costs.liquidity import LiquidityLimits
@@ -122,6 +125,8 @@ def build_actors(config: RunConfig) -> list[Actor]:
             config.section("liquidity", LiquidityLimits),
             name="order_executor",
         ),
+        DropCopy(venues, config.section("drop_copy", DropCopyConfig), name="drop_copy"),
+        ExecutionTracker(instruments, config.section("tracker", TrackerConfig), name="execution_tracker"),
         Statistics(instruments, venues, config.section("statistics", StatisticsConfig), name="statistics"),
     ]
     actors += [make_strategy(strategy, instruments) for strategy in config.strategies.values()]

@@ -22,6 +22,9 @@ from daemon.check import load_or_exit
 from daemon.collector import rare_collections
 from daemon.config import load
 from daemon.config_schema import RunConfig, Stored
+from daemon.executions import DATABASE_NAME
+from daemon.executions.recorder import ExecutionRecorder
+from daemon.executions.rows import RowMaker
 from daemon.exits import FAILED, ExitError
 from daemon.kinds import KINDS
 from daemon.log import LogWriteError, RunLog
@@ -83,7 +86,8 @@ class Backtest:
         warn: Callable[[str], None] | None = None,
         until: _Wrap | None = None,
     ) -> Outcome:
-        """Run to the end of the market and return what came of it; `out` gets `log/` and `summary.json`.
+        """Run to the end of the market and return what came of it; `out` gets `log/`, `summary.json` and
+        `executions.sqlite`.
 
         `progress` is told the share done, `warn` each kind of damage in a recording. Without `out` a new folder is
         made under the configured log directory. `until` gets what is played (ticks, or blocks of rows) and may end the
@@ -105,14 +109,17 @@ class Backtest:
         )
         with log:
             cell = build_cell(config, log)
+            executions = ExecutionRecorder(folder / DATABASE_NAME, RowMaker.of(config), cell, log, warn or _silent)
             play = self._by_rows if market.blocks is not None else self._by_messages
             run = play(market, cell, log, _share(progress, start_ns, market.end_ns), slippage, clocks)
             try:
                 result = run(until or iter)
             except RunStoppedError as error:
                 log.sync()
+                executions.close()
                 raise RunStoppedError(str(log.folder)) from error
             journal_sha256 = log.close()
+            executions.close()
         summary = summarize(config, cell, result, run_id, journal_sha256, perf_counter() - began)
         summary["recordings"] = [_recording(report) for report in market.reports]
         summary["series"] = [_series(report) for report in market.series]

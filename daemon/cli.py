@@ -18,6 +18,7 @@ COMMANDS = {
     "calc": "daemon.calc.main:main",
     "bench": "daemon.bench:main",
     "import": "daemon.import_data:main",
+    "executions": "daemon.executions.rebuild:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
 
@@ -83,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     calc.add_argument("--check", metavar="FILE", help="compare a file of vectors with what it expects")
 
     _add_import(commands.add_parser("import", help="bring market data into a store that backtests read"))
+
+    executions = commands.add_parser("executions", help="look after the database of executions")
+    executions.add_argument("action", choices=["rebuild"], help="make it anew from the logs")
+    executions.add_argument("folder", metavar="FOLDER", help="a state folder, the folder of a run, or a log")
+    executions.add_argument("--above", type=int, default=0, metavar="N", help="only logs with records above this one")
+    executions.add_argument("--nice", type=int, default=0, metavar="N", help="give way to others by so much")
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")

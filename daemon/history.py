@@ -158,14 +158,19 @@ def _cell(value: Any) -> str:
 
 def log_folders(state: str | None) -> list[Path]:
     """Return the log folders of all runs, oldest first. Raises ExitError when there are none."""
-    told = state or os.environ.get("BASISD_STATE") or os.environ.get("STATE_DIRECTORY")
-    candidates = [Path(told)] if told else [_SERVICE, *sorted(_LOCAL.glob("*"))]
+    candidates = candidate_folders(state)
     found = {folder: logs for folder in candidates if (logs := _logs_in(folder))}
     if len(found) > 1:
         raise ExitError(f"several daemons: {', '.join(map(str, found))}; name one with --state")
     if not found:
         raise ExitError(f"no logs in {', '.join(map(str, candidates)) or _LOCAL}; name a state folder with --state")
     return next(iter(found.values()))
+
+
+def candidate_folders(state: str | None) -> list[Path]:
+    """Return the state folders to look into: the one told, else wherever a daemon may keep its state."""
+    told = state or os.environ.get("BASISD_STATE") or os.environ.get("STATE_DIRECTORY")
+    return [Path(told)] if told else [_SERVICE, *sorted(_LOCAL.glob("*"))]
 
 
 def _logs_in(folder: Path) -> list[Path]:
@@ -309,7 +314,7 @@ def _wanted(arguments: argparse.Namespace, topic: Topic, logs: list[Path]) -> Wa
 def _instant(option: str, told: str, logs: list[Path]) -> str:
     """Return a moment as the views write it: one told in UTC or with its zone, or so long before the last record."""
     try:
-        return moment(_parse(told))
+        return moment(parse_moment(told))
     except ValueError as error:
         try:
             length = parse_duration(told)
@@ -319,7 +324,8 @@ def _instant(option: str, told: str, logs: list[Path]) -> str:
     return moment(parse_instant(last) - length) if last is not None else ""
 
 
-def _parse(told: str) -> int:
+def parse_moment(told: str) -> int:
+    """Return a moment in ns UTC: a day, or an instant in UTC or with its zone. Raises ValueError."""
     if _DATE.fullmatch(told):
         told += "T00:00:00Z"
     return parse_instant(told if _ZONE.search(told) else f"{told}Z")

@@ -13,6 +13,7 @@ import attrs
 
 from actors.basket_plan import ExecutorConfig
 from actors.dead_man import DeadManConfig
+from actors.drop_copy import DropCopyConfig
 from actors.event_log import EventLogConfig
 from actors.execution_records import OrderExecutorConfig
 from actors.feed_state import FeedConfig
@@ -33,6 +34,7 @@ from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
 from actors.sync_records import SyncConfig
+from actors.tracker_records import TrackerConfig
 from daemon.channels.config import ChannelsConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_loading import Kinds, said
@@ -58,6 +60,8 @@ SECTIONS: dict[str, type[Any]] = {
     "positions": SyncConfig,
     "ledger": LedgerConfig,
     "kill_switch": KillConfig,
+    "drop_copy": DropCopyConfig,
+    "tracker": TrackerConfig,
     "statistics": StatisticsConfig,
     "guard": GuardConfig,
     "halts": HaltsConfig,
@@ -92,6 +96,8 @@ ACTORS = frozenset(
         "order_groups",
         "atomic_executor",
         "order_executor",
+        "drop_copy",
+        "execution_tracker",
         "statistics",
         "notifier",
         "event_log",

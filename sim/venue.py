@@ -6,7 +6,7 @@ from functools import partial
 
 from attrs import evolve
 
-from sim import booking, entry, liquidation, margin, parametric_market, queries, sessions
+from sim import booking, busting, entry, liquidation, margin, parametric_market, queries, sessions
 from sim.account import FlowHook, FlowType, SimAccount
 from sim.book_order import BookOrder
 from sim.core import Core
@@ -286,6 +286,12 @@ class SimVenue:
         owner = self.state.accounts[account]
         owner.pay(now, FlowType.TRANSFER, asset, amount, "")
         booking.push_account(self.state, owner, "deposit" if amount > ZERO else "withdraw")
+        return self._flush()
+
+    def bust(self, now: int, instrument: str, trade_id: str, why: str = "") -> list[Report]:
+        """Take a trade back, on every side of it that is an account's. Raises UnbustableError."""
+        self.at(now)
+        busting.bust(self.state, instrument, trade_id, why)
         return self._flush()
 
     def at(self, now: int) -> None:

@@ -337,6 +337,17 @@ class OrderFilled(Report):
 
 
 @message()
+class TradeBusted(Report):
+    """The venue took a trade back, on both sides: its fill never was. The order does not rest again for it."""
+
+    ts: int
+    account: str
+    instrument: str
+    trade_id: str
+    why: str = ""
+
+
+@message()
 class OrderCanceled(Report):
     """The order rests no more. `filled_qty` is the venue's final total: a fill may still be on its way."""
 

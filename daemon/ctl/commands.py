@@ -163,3 +163,9 @@ def history(arguments: Namespace) -> int:
     """Read the logs; no daemon is asked. `arguments.rest` are the words behind the command, which it reads itself."""
     status: int = import_module("daemon.history").run(arguments)
     return status
+
+
+def executions(arguments: Namespace) -> int:
+    """Read the database of executions; no daemon is asked."""
+    status: int = import_module("daemon.executions.command").main(arguments)
+    return status

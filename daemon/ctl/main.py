@@ -28,6 +28,7 @@ COMMANDS = {
     "release": "daemon.ctl.commands:release",
     "ack": _CHANGE,
     "history": "daemon.ctl.commands:history",
+    "executions": "daemon.ctl.commands:executions",
     "top": "daemon.ctl.top:main",
     "completion": "daemon.ctl.completion:main",
 }
@@ -117,6 +118,20 @@ def parser() -> argparse.ArgumentParser:
     ack = add("ack", "say that the alarms so far were seen", reason=False)
     ack.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="up to this event; default: the last")
 
+    executions = add("executions", "what was executed and what it cost: shown, summed up or exported")
+    tables = ("children", "parents", "fills", "baskets", "legs")
+    executions.add_argument(
+        "table", nargs="?", choices=tables, default="children", metavar="TABLE", help=_names(tables)
+    )
+    keys = ("strategy", "venue", "symbol", "hour")
+    executions.add_argument("--by", choices=keys, metavar="KEY", help=f"sum the child orders up by {_names(keys)}")
+    executions.add_argument("--since", metavar="T", help="2026-01-15T15:50Z, 2026-01-15, or 90m before the last")
+    executions.add_argument("--until", metavar="T", help="before then")
+    for name in keys[:3]:
+        executions.add_argument(f"--{name}", metavar=name.upper(), help=f"of this {name} only")
+    executions.add_argument("--limit", type=int, default=200, metavar="N", help="the last N; 0: all; default: 200")
+    executions.add_argument("--parquet", metavar="FILE", help="write all of them to a Parquet file")
+
     said = "what the logs of all runs tell; basisctl history --help tells how"
     # No word behind it may look like an option here.
     history = commands.add_parser("history", help=said, add_help=False, prefix_chars="\0")
@@ -125,6 +140,10 @@ def parser() -> argparse.ArgumentParser:
     completion = add("completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     return whole
+
+
+def _names(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _common() -> argparse.ArgumentParser:

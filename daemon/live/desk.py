@@ -23,6 +23,8 @@ from daemon.channels.channels import Channels, build_channels
 from daemon.channels.config import ChannelsConfig
 from daemon.config_daemon import DaemonConfig
 from daemon.config_schema import RunConfig
+from daemon.executions.rows import RowMaker
+from daemon.executions.writer import ExecutionWriter
 from daemon.link.client import VenueLink
 from daemon.live.api_times import ApiTimes
 from daemon.live.clock import MarketClock
@@ -36,7 +38,7 @@ from daemon.live.venues import DeskVenues
 from daemon.log import LogWriteError, RunLog, UnreadableRecordError
 from daemon.logs import get_logger
 from daemon.metrics.edges import EdgeStats
-from venues.port import Command, Report, VenueDown
+from venues.port import Command, Message, Report, VenueDown
 
 _log = get_logger("desk")
 
@@ -59,6 +61,7 @@ class Desk:
     link: VenueLink = field(init=False)
     live: LiveCell = field(init=False)
     guard: GuardLink = field(init=False)
+    executions: ExecutionWriter = field(init=False)
     folder: Path = field(init=False)
     start_ns: int = field(init=False, default=0)
     metrics_port: int | None = field(init=False, default=None)
@@ -150,6 +153,10 @@ class Desk:
         self.live.start(now, snapshot)
         # What was told before is told again by its cooldown, if it lasts.
         self._noticed = self.cell.dispatcher.actors["notifier"].state.last
+        self.executions = ExecutionWriter(
+            self.paths.executions, RowMaker.of(self.config), cell, self.paths.state, self._raise_alarm
+        )
+        self.live.after_pump.append(self.executions.look)
         self._tell_the_cell(now)
         self.live.pump_at(now, is_timer_due=False)
         self.venues.attach(self.live, self.link)
@@ -200,6 +207,14 @@ class Desk:
 
     async def sync_log(self) -> None:
         await self.live.sync_log()
+
+    async def write_executions(self) -> None:
+        await self.executions.run()
+
+    def _raise_alarm(self, incident: Message) -> None:
+        if not self.live.why_failed:
+            self.live.offer(incident)
+            self.live.pump()
 
     async def meet_guard(self) -> None:
         """Wait for the guard's first word, then let granted time run; without a guard nothing is opened."""
@@ -294,6 +309,7 @@ class Desk:
 
     def close(self) -> str:
         """Seal the log; return its journal_sha256. Raises LogWriteError."""
+        self.executions.finish()
         return self.live.log.close()
 
     def info(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from daemon.executions import DATABASE_NAME
+
 _FINISHED = "finished"
 _DONE = "done"
 
@@ -32,6 +34,10 @@ class StatePaths:
     @property
     def runs(self) -> Path:
         return self.state / "runs"
+
+    @property
+    def executions(self) -> Path:
+        return self.state / DATABASE_NAME
 
     @property
     def guard_journal(self) -> Path:
@@ -87,7 +93,9 @@ class StatePaths:
         number = 1 + sum(1 for _ in (self.state / _DONE).glob("*"))
         folder = self.state / _DONE / f"{number:06d}"
         folder.mkdir(parents=True)
-        for path in (self.runs, self.guard_journal.parent, self.venue_journal.parent):
+        # A database that was not folded has companions, which must not meet the next one.
+        databases = (self.executions.with_name(self.executions.name + end) for end in ("", "-wal", "-shm"))
+        for path in (self.runs, *databases, self.guard_journal.parent, self.venue_journal.parent):
             if path.exists():
                 path.rename(folder / path.name)
         (self.state / _FINISHED).unlink()

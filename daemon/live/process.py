@@ -91,6 +91,7 @@ class DeskProcess:
                         _task("log sync", desk.sync_log),
                         _task("channels", desk.run_channels),
                         _task("snapshots", desk.write_snapshots),
+                        _task("executions", desk.write_executions),
                         ChildSpec("metrics", self._metrics),
                         ChildSpec("admin view", partial(self._admin, Role.VIEW)),
                         ChildSpec("admin ops", partial(self._admin, Role.OPS)),

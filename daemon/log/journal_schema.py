@@ -15,16 +15,17 @@ from daemon.log.schema import Step
 JOURNAL_NAME = "journal.sqlite"
 APPLICATION_ID = 0x62617369  # "basi"
 
-_TIME = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000000, 'unixepoch') || printf('.%09dZ', {0} % 1000000000)"
+TIME = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000000, 'unixepoch') || printf('.%09dZ', {0} % 1000000000)"
+"""How a view writes an instant given in ns UTC."""
 
 _FIRST_VIEWS = {
     "inputs": f"""
-    SELECT seq, {_TIME.format("(line ->> 'now')")} AS time, line ->> 'kind' AS kind, line -> 'message' AS message,
+    SELECT seq, {TIME.format("(line ->> 'now')")} AS time, line ->> 'kind' AS kind, line -> 'message' AS message,
         line ->> 'now' AS now, coalesce(line ->> 'is_held', 0) AS is_held
     FROM records WHERE line ->> 'cause' IS NULL""",
     "intents": f"""
     SELECT seq, line ->> 'root' AS root, line ->> 'cause' AS cause, line ->> 'kind' AS kind,
-        {_TIME.format("(line ->> '$.message.ts')")} AS time, line -> 'message' AS message
+        {TIME.format("(line ->> '$.message.ts')")} AS time, line -> 'message' AS message
     FROM records WHERE line ->> 'cause' IS NOT NULL""",
     "fills": """
     SELECT seq, time, message ->> 'account' AS account, message ->> 'instrument' AS instrument,
@@ -69,7 +70,7 @@ _SECOND_VIEWS = {
     SELECT seq, time, kind, message ->> 'account' AS account, message ->> 'instrument' AS instrument,
         coalesce(message ->> 'why', message ->> 'error', message ->> 'text', message ->> 'reason') AS text, message
     FROM inputs WHERE kind IN ('CellRestarted', 'InboxHighWater', 'OutcomeUnknown', 'Liquidated', 'Deleveraged',
-        'QueryFailed', 'VenueDown')""",
+        'TradeBusted', 'QueryFailed', 'VenueDown')""",
 }
 
 VIEWS = _FIRST_VIEWS | _SECOND_VIEWS

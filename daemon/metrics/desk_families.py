@@ -6,11 +6,11 @@ from typing import Final
 
 from actors.basket_plan import DenyReason
 from actors.counting import OTHER
+from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Traded
 from actors.funding_messages import FundingDifference
 from actors.guards.findings import GuardReason
 from actors.messages import BasketState, Checker, KillLevel, MarginLevel, MismatchKind
 from actors.risk_checks import Reason
-from actors.statistics_state import LATENCY_BOUNDS, SLIPPAGE_BOUNDS, SLIPPAGE_UNIT, Traded
 from actors.sync_records import RESOLUTIONS
 from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
 from daemon.metrics.positions import Facts
@@ -356,7 +356,7 @@ FUNDING: Final[tuple[Family, ...]] = (
 
 def _of_traded(read: Callable[[Traded], Value]) -> Callable[[Scrape], Series]:
     def series(scrape: Scrape) -> Series:
-        for instrument, strategy, one in table(scrape.statistics.state.traded):
+        for instrument, strategy, one in table(scrape.tracker.state.traded):
             yield (*where(instrument), strategy), read(one)
 
     return series
@@ -364,7 +364,7 @@ def _of_traded(read: Callable[[Traded], Value]) -> Callable[[Scrape], Series]:
 
 def _by_asset(read: Callable[[Traded], dict[str, Decimal]]) -> Callable[[Scrape], Series]:
     def series(scrape: Scrape) -> Series:
-        for instrument, strategy, one in table(scrape.statistics.state.traded):
+        for instrument, strategy, one in table(scrape.tracker.state.traded):
             for asset, amount in list(read(one).items()):
                 yield (*where(instrument), strategy, asset), amount
 
@@ -372,18 +372,18 @@ def _by_asset(read: Callable[[Traded], dict[str, Decimal]]) -> Callable[[Scrape]
 
 
 def _orders(scrape: Scrape) -> Series:
-    for instrument, type_, one in table(scrape.statistics.state.ordered):
+    for instrument, type_, one in table(scrape.tracker.state.ordered):
         for status, number in list(one.statuses.items()):
             yield (*where(instrument), type_, status), number
 
 
 def _requested(scrape: Scrape) -> Series:
-    for instrument, type_, one in table(scrape.statistics.state.ordered):
+    for instrument, type_, one in table(scrape.tracker.state.ordered):
         yield (*where(instrument), type_), one.requested
 
 
 def _filled(scrape: Scrape) -> Series:
-    for instrument, type_, one in table(scrape.statistics.state.ordered):
+    for instrument, type_, one in table(scrape.tracker.state.ordered):
         yield (*where(instrument), type_), one.filled
 
 

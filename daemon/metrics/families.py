@@ -11,6 +11,7 @@ from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.cell import Cell
 from actors.counting import OTHER, Histogram
+from actors.execution_tracker import ExecutionTracker
 from actors.feed_handler import FeedHandler
 from actors.funding_tracker import FundingTracker
 from actors.halts import Halts
@@ -101,6 +102,10 @@ class Scrape:
     @property
     def sync(self) -> PositionSynchronizer:
         return self._actor("position_synchronizer", PositionSynchronizer)
+
+    @property
+    def tracker(self) -> ExecutionTracker:
+        return self._actor("execution_tracker", ExecutionTracker)
 
     @property
     def statistics(self) -> Statistics:

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from actors.statistics_state import DOUBT_BOUNDS, LATENCY_BOUNDS, Answered
+from actors.execution_counts import LATENCY_BOUNDS
+from actors.statistics_state import DOUBT_BOUNDS, Answered
 from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
 from venues.model.order import OrderStatus
 

@@ -40,7 +40,7 @@ async def test_the_commands_of_the_page_run(desk: MemoryDesk, capsys: pytest.Cap
         if arguments not in ENDLESS:
             status = await trio.to_thread.run_sync(main, arguments)
             assert (status, capsys.readouterr().err) == (0, ""), arguments
-    assert {arguments[0] for arguments in WRITTEN} == set(COMMANDS) - {"history"}
+    assert {arguments[0] for arguments in WRITTEN} == set(COMMANDS) - {"history", "executions"}
 
 
 async def test_the_client_shown_works(desk: MemoryDesk, capsys: pytest.CaptureFixture[str]) -> None:
