@@ -5,14 +5,14 @@ from typing import Protocol
 
 from attrs import define, field
 
-from actors.cell import Cell, Halt
+from actors.cell import Halt
 from actors.dispatcher import Intent
 from actors.messages import StopCommand
 from sim.clocks import Tick
 from sim.exchange import NEVER, Exchange, Seat
 from venues.model.book_sync import SequenceRule
 from venues.model.money import desk_arithmetic
-from venues.port import OrderFilled, VenueUp
+from venues.port import Message, OrderFilled, VenueUp
 
 
 class IntentLog(Protocol):
@@ -20,6 +20,18 @@ class IntentLog(Protocol):
 
     def intents(self, intents: Sequence[Intent]) -> None: ...
     def commit(self) -> None: ...
+
+
+class Driven(Protocol):
+    """What a driver drives: a cell, or what stands between one and the world."""
+
+    @property
+    def halt(self) -> Halt | None: ...
+    def start(self, now: int) -> list[Intent]: ...
+    def offer(self, message: Message) -> None: ...
+    def offer_due(self, now: int) -> None: ...
+    def next_timer(self) -> int | None: ...
+    def run(self, now: int) -> list[Intent]: ...
 
 
 @define
@@ -42,7 +54,7 @@ class Driver:
     still settle. `progress` is called with the virtual time now and then.
     """
 
-    cell: Cell
+    cell: Driven
     accounts: Mapping[str, Seat]
     markets: Mapping[str, tuple[Seat, SequenceRule]]
     log: IntentLog
