@@ -90,8 +90,8 @@ margin_mode = "cash"
 
 [kill_switch]
 capital = "{capital}"
-drawdown_hard = "1"
-daily_loss_hard = "1000000"
+drawdown_hard = "0.9"
+daily_loss_hard = "30000"
 consecutive_losses = {losses}
 reject_orders_min = 8
 stale_grace = "3s"
@@ -101,6 +101,7 @@ unhedged_budget = "40000"
 allowed = [{allowed}]
 gross_notional_max = "60000"
 open_orders_max = 12
+{risk}
 
 [risk.default]
 order_notional_max = "8000"
@@ -111,12 +112,12 @@ order_notional_max = "8000"
 position_notional_max = "10000"
 order_qty_max = "{order_qty_max}"
 position_qty_max = "{position_qty_max}"
-
-[statistics]
-baskets = 100
 """
 
 _KEPT = """
+[statistics]
+baskets = 100
+
 [orders]
 keep_orders = 200
 keep_traces = 2000
@@ -177,7 +178,7 @@ risk_budget = "20000"
 
 @frozen
 class DeskSettings:
-    """What of the desk a run may vary. `futures` and `capital` are quote money; `more` is appended to the text."""
+    """What of the desk a run may vary. `futures` and `capital` are quote money; `risk` goes into [risk], `more` to the end."""
 
     seed: int
     seconds: int
@@ -188,6 +189,7 @@ class DeskSettings:
     cooldown_ms: int = 1_000
     losses: int = 40
     qty: str = ""
+    risk: str = ""
     more: str = _KEPT
 
 
@@ -211,6 +213,7 @@ def config_text(settings: DeskSettings) -> str:
         capital=settings.capital,
         losses=settings.losses,
         allowed=", ".join(f'"{name}"' for name in instrument_names(settings.bases)),
+        risk=settings.risk,
         order_qty_max="0.12",
         position_qty_max="0.15",
     )

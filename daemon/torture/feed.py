@@ -8,7 +8,7 @@ from attrs import evolve
 from actors.control import GuardStatus
 from actors.messages import ArmCommand, KillCommand, KillLevel
 from daemon.torture.rogue import Misdeed
-from daemon.torture.script import BY_PEOPLE, IN_FEED, SECOND_NS, Fault, FaultKind, Script
+from daemon.torture.script import BY_PEOPLE, IN_FEED, SECOND_NS, Fault, FaultKind, Script, Tally
 from sim.clocks import Tick
 from venues.port import BookDelta, FeedGap, Message
 
@@ -27,7 +27,7 @@ class SpoiltFeed:
         ticks: Iterator[Tick],
         script: Script,
         start_ns: int,
-        counts: dict[str, int],
+        counts: Tally,
         *,
         is_armed: bool,
         inputs: list[Message],
@@ -78,10 +78,10 @@ class SpoiltFeed:
         message: Any = tick.message
         for fault in self._active.get(getattr(message, "instrument", ""), ()):
             if fault.kind is FaultKind.STALE or (fault.kind is FaultKind.GAP and isinstance(message, BookDelta)):
-                self._counts[fault.kind] += 1
+                self._counts.met(fault)
                 return None
             if fault.kind is FaultKind.CROSSED and isinstance(message, BookDelta):
-                self._counts[fault.kind] += 1
+                self._counts.met(fault)
                 top = max((ticks for ticks, lots in message.asks if lots), default=0)
                 if top:
                     message = evolve(message, bids=[*message.bids, (top + 5, 7)])
@@ -94,20 +94,21 @@ class SpoiltFeed:
             message: Message
             if fault.kind in (FaultKind.GUARD_DOWN, FaultKind.GUARD_CHARGE):
                 is_up = fault.kind is FaultKind.GUARD_CHARGE
-                self._counts[fault.kind] += 1
+                self._counts.met(fault)
                 end = self._start_ns + fault.end_ns
                 events.append(Tick(at, True, GuardStatus(at, is_up=is_up, is_in_charge=is_up, why=fault.kind)))
                 events.append(Tick(end, True, GuardStatus(end, is_up=True)))
                 continue
             if fault.kind is FaultKind.FEED_GAP:
-                self._counts[fault.kind] += 1
+                self._counts.met(fault)
                 message = FeedGap(at, fault.at, "frames refused")
             elif fault.kind is FaultKind.KILL:
                 level = rng.choice((KillLevel.REDUCE_ONLY, KillLevel.CANCEL_ALL, KillLevel.FLATTEN))
-                self._counts[fault.kind] += 1
+                self._counts.met(fault)
                 self._counts[f"kill_{level.name.lower()}"] += 1
                 message = KillCommand(at, "night shift", level, "drill")
             else:
+                self._counts.met(fault)
                 message = Misdeed(at, fault.at or rng.choice(misdeeds), fault.salt)
             events.append(Tick(at, True, message))
         end = self._start_ns + script.duration_ns - 10 * SECOND_NS

@@ -6,20 +6,23 @@ new log, not trusting what was on its way.
 
 import shutil
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 from actors.base import Actor
 from actors.cell import Cell, Halt
 from actors.control import GuardStatus
-from actors.dispatcher import Intent
+from actors.dispatcher import Intent, Limits
 from actors.messages import ResumeCommand
 from daemon.build import build_id
 from daemon.config_schema import RunConfig
 from daemon.live.recovery import recover
 from daemon.log import RunLog
 from daemon.log.snapshots import encode_snapshot
-from daemon.torture.script import ON_HOST, SECOND_NS, Fault, FaultKind, Script
+from daemon.torture.rogue import BACKLOG, Misdeed
+from daemon.torture.script import ON_HOST, SECOND_NS, Fault, FaultKind, Script, Tally
+from venues.model.order import PositionSide
 from venues.port import (
     CancelAll,
     FundingSettled,
@@ -27,6 +30,7 @@ from venues.port import (
     Message,
     OrderAccepted,
     OrderFilled,
+    PositionReport,
     SubmitOrder,
     VenueDown,
     VenueUp,
@@ -35,6 +39,9 @@ from venues.port import (
 _K = FaultKind
 _CLOCK = {_K.CLOCK_AHEAD: 1, _K.CLOCK_BEHIND: -1}
 _FAILING = (_K.COMMIT_FAILS, _K.DISK_FULL)
+HIGH_WATER = 64
+"""How many reports may wait in the inbox before the desk says so."""
+_LIMITS = Limits(orders_high_water=HIGH_WATER)
 SNAPSHOT_INPUTS = 3_000
 """A snapshot is written so often, so that a recovery has no more than this to replay."""
 
@@ -42,6 +49,7 @@ SNAPSHOT_INPUTS = 3_000
 class Observer(Protocol):
     """Who is told what the host does. What a desk did counts once it is committed."""
 
+    def born(self, cell: Cell) -> None: ...
     def before_wire(self, now: int, intents: Sequence[Intent]) -> None: ...
     def committed(self, now: int) -> None: ...
     def died(self, now: int) -> None: ...
@@ -61,7 +69,7 @@ class Host:
         script: Script,
         start_ns: int,
         folder: Path,
-        counts: dict[str, int],
+        counts: Tally,
         observer: Observer,
         build: Callable[[], list[Actor]],
         rebuild: Callable[[], list[Actor]],
@@ -102,7 +110,10 @@ class Host:
             mode="paper",
             snapshot=snapshot,
         )
-        return Cell(self._build, sink=self, snapshot_every=self._snapshot_every), log
+        return Cell(self._build, sink=self, limits=_LIMITS, snapshot_every=self._snapshot_every), log
+
+    def _replayer(self) -> Cell:
+        return Cell(self._rebuild, limits=_LIMITS, snapshot_every=self._snapshot_every)
 
     @property
     def log_folder(self) -> Path:
@@ -131,6 +142,7 @@ class Host:
         self.log.input(seq, now, is_held, message)
 
     def start(self, now: int) -> list[Intent]:
+        self.observer.born(self.cell)
         intents = self.cell.start(now)
         self._commit(intents)
         self.observer.committed(now)
@@ -193,7 +205,7 @@ class Host:
                 self._write_snapshot()
             return intents
         kind, rng = fault.kind, fault.rng()
-        self.counts[kind] += 1
+        self.counts.met(fault)
         if kind in _FAILING:
             return self._fail(now, fault)
         if kind in (_K.CRASH_BEFORE_COMMIT, _K.CRASH_ON_ACK, _K.CRASH_ON_FILL):
@@ -201,6 +213,9 @@ class Host:
             return []
         self._commit(intents)
         self.observer.committed(now)
+        if kind is _K.FLOOD:
+            self._flood(now)
+            return intents
         if kind in (_K.SLOW_COMMIT, _K.PAUSED):
             wait = rng.randrange(SECOND_NS // 1000, SECOND_NS // 5) if kind is _K.SLOW_COMMIT else fault.duration_ns
             self._busy_ns, self._late = now + wait, intents
@@ -222,6 +237,12 @@ class Host:
                 del self._waiting[number]
                 return fault
         return None
+
+    def _flood(self, now: int) -> None:
+        """Let more come at once than the inbox should hold, and somebody who wants to trade in the middle of it."""
+        for _ in range(HIGH_WATER + 1):
+            self.cell.offer(PositionReport(now, "nobody", "", PositionSide.BOTH, Decimal(0)))
+        self.cell.offer(Misdeed(now, BACKLOG))
 
     def _is_moment(self, kind: FaultKind, intents: Sequence[Intent]) -> bool:
         submits = sum(isinstance(intent.command, SubmitOrder) for intent in intents)
@@ -273,7 +294,7 @@ class Host:
 
     def _rise(self, now: int) -> None:
         old, self._up_ns = self.log_folder, None
-        recovery = recover(old, lambda _: Cell(self._rebuild, snapshot_every=self._snapshot_every))
+        recovery = recover(old, lambda _: self._replayer())
         snapshot = encode_snapshot(recovery.snapshot)
         at = max(now + self._offset, recovery.now)
         self._rows = self._inputs = 0
@@ -281,6 +302,7 @@ class Host:
         shutil.rmtree(old)
         self.cell.start(at, recovery.snapshot)
         self.observer.recovered(now, self.cell, self._memory, snapshot)
+        self.observer.born(self.cell)
         self.cell.offer(ResumeCommand(at, "goes on from its journal"))
         for venue in self.config.venues:
             self.cell.offer(VenueDown(at, venue, why="the desk was down"))
@@ -299,7 +321,7 @@ class Host:
         self.log.sync()
         memory = encode_snapshot(self.cell.snapshot())
         self.log.abandon("the run is over")
-        recovery = recover(self.log_folder, lambda _: Cell(self._rebuild, snapshot_every=self._snapshot_every))
+        recovery = recover(self.log_folder, lambda _: self._replayer())
         return memory, encode_snapshot(recovery.snapshot)
 
     # The clock
@@ -313,7 +335,7 @@ class Host:
         offset = 0
         for fault in self._clocks:
             if fault.start_ns <= since < fault.end_ns:
-                self.counts[fault.kind] += fault.start_ns == since
+                self.counts.met(fault)
                 offset = _CLOCK[fault.kind] * fault.rng().randrange(SECOND_NS // 2, 20 * SECOND_NS)
         self._offset = offset
         self._clock_due = self._next_turn(since)

@@ -88,6 +88,9 @@ class Invariants:
         self.venues = venues
         self.wire = Wire()
         self.checks = 0
+        self.now = START_NS
+        self.max_unhedged = ZERO
+        self.longest_unhedged_ns = 0
         self.deaths = 0
         self.silent_quote_seconds = ZERO
         self._traded = list(instruments)
@@ -98,7 +101,7 @@ class Invariants:
         self._is_open = False
         self._compared_ns = START_NS
         self._differs_since: int | None = None
-        self._executor: Any = None
+        self._is_guarded = False
 
     def fail(self, now: int, name: str, text: str) -> None:
         seed = self.config.run.seed
@@ -131,6 +134,7 @@ class Invariants:
     def look(self, now: int, cell: Cell) -> None:
         """Check what holds after every event. `now` is the venue's time, the desk's is its dispatcher's."""
         self.checks += 1
+        self.now = now
         notes = self.notes
         if notes.wrong:
             self.fail(now, notes.wrong[0].partition(":")[0], notes.wrong[0].partition(": ")[2])
@@ -138,7 +142,7 @@ class Invariants:
             self.fail(now, "halt", cell.halt.why)
         if notes.is_changed:
             self._changed(now, cell)
-        if self._active:
+        if self._active and not self._is_guarded:
             self._look_at_baskets(now, cell.dispatcher.now)
         if self._is_open:
             self._spend(now)
@@ -153,7 +157,13 @@ class Invariants:
         if not dispatcher.is_idle:
             self.fail(now, "I11", f"left in the lanes: {dispatcher.depths}")
         actors = dispatcher.actors
-        self._active = [one for one in actors["atomic_executor"].state.baskets.values() if one.state in ACTIVE]
+        # A guard in charge is an alarm, and decides in the desk's place.
+        executor = actors["atomic_executor"].state
+        self._is_guarded = executor.is_guarded
+        self.max_unhedged = max(self.max_unhedged, executor.max_unhedged)
+        self.longest_unhedged_ns = max(self.longest_unhedged_ns, executor.longest_unhedged_ns)
+        self._active = [one for one in executor.baskets.values() if one.state in ACTIVE]
+        self.notes.complaints += self._is_guarded
         ledger = actors["ledger"].state
         held: dict[str, Decimal] = {}
         cost: dict[str, Decimal] = {}
@@ -224,6 +234,8 @@ class Invariants:
         state, prefix = orders.state, orders.config.run_prefix
         for client_id in self.wire.sent:
             number = client_id.removeprefix(prefix)
+            if number == client_id:
+                continue
             if not number.isdecimal() or int(number) >= state.next_order:
                 self.fail(now, "I3", f"{client_id} was sent and the journal does not know it")
         self.notes.is_changed = True

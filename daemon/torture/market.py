@@ -9,7 +9,7 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from daemon.torture.script import SECOND_NS, Fault, FaultKind, Script
+from daemon.torture.script import JUMPS, SECOND_NS, Fault, FaultKind, Script, Tally
 from sim.clocks import Arrival
 from venues.model.instrument import Instrument
 from venues.model.order import Side
@@ -20,6 +20,7 @@ _FEED_NS = 2_000_000
 _JITTER_NS = 1_000_000
 _TRADE_CHANCE = 0.1
 _CHANCE_OF_REFRESH = 0.5
+_FACTORS = {FaultKind.SPIKE: Decimal("1.1"), FaultKind.LIQUIDATION: Decimal(3), FaultKind.RUIN: Decimal(12)}
 
 
 @frozen
@@ -68,14 +69,13 @@ class _Book:
     is_thin: bool = False
     thins: list[Fault] = field(factory=list)
     jumps: list[Fault] = field(factory=list)
-    told: set[int] = field(factory=set)
 
 
 class Market:
     """The arrivals of a seeded market, in order of local time; counts the faults that it makes true."""
 
     def __init__(
-        self, settings: MarketSettings, specs: Mapping[str, Instrument], script: Script, counts: dict[str, int]
+        self, settings: MarketSettings, specs: Mapping[str, Instrument], script: Script, counts: Tally
     ) -> None:
         self._settings = settings
         self._counts = counts
@@ -94,7 +94,7 @@ class Market:
                     Random(f"{settings.seed}/{spec.id}"),
                     walk.premium_bps,
                     thins=script.of((FaultKind.THIN,), spec.id),
-                    jumps=script.of((FaultKind.SPIKE, FaultKind.LIQUIDATION), spec.id),
+                    jumps=script.of(JUMPS, spec.id),
                 )
             )
 
@@ -185,9 +185,8 @@ class Market:
 
     def _is_thin(self, book: _Book, now: int) -> bool:
         fault = self._in(book.thins, now)
-        if fault is not None and id(fault) not in book.told:
-            book.told.add(id(fault))
-            self._counts[fault.kind] += 1
+        if fault is not None:
+            self._counts.met(fault)
         return fault is not None
 
     def _in(self, faults: Sequence[Fault], now: int) -> Fault | None:
@@ -202,9 +201,8 @@ class Market:
         mark = index = Decimal(price).quantize(_QUANTUM)
         fault = self._in(book.jumps, now)
         if fault is not None:
-            self._counts[fault.kind] += 1
-            factor = Decimal("1.1") if fault.kind is FaultKind.SPIKE else Decimal(3)
-            mark = (mark * factor).quantize(_QUANTUM)
+            self._counts.met(fault)
+            mark = (mark * _FACTORS[fault.kind]).quantize(_QUANTUM)
         stamp = now // settings.funding_ns * settings.funding_ns
         messages: list[Message] = [
             MarkPrice(now, spec.id, mark, index, settings.funding_rate, stamp + settings.funding_ns)

@@ -7,6 +7,7 @@ from attrs import define, evolve, field
 
 from actors.base import Actor, handles
 from actors.basket_plan import DenyReason
+from actors.flags import FlagMode, SetFlag
 from actors.messages import (
     BasketIntent,
     BasketLeg,
@@ -48,7 +49,6 @@ class RogueState:
     is_stopping: bool = False
 
 
-Order = OrderRequest
 Make = Callable[["Rogue", OrderRequest], list[Message]]
 """Makes something bad of a request that would pass."""
 
@@ -56,7 +56,7 @@ Make = Callable[["Rogue", OrderRequest], list[Message]]
 class Rogue(Actor):
     """Trades one spot instrument at `account`, next to `other_account` and an instrument `unlisted` for trading."""
 
-    publishes = (OrderRequest, CancelRequest, DepthRequest, BasketIntent)
+    publishes = (OrderRequest, CancelRequest, DepthRequest, BasketIntent, SetFlag)
     state: RogueState
 
     def __init__(
@@ -99,7 +99,8 @@ class Rogue(Actor):
     def stopped(self, now: int, message: StopCommand) -> None:
         if not self.state.is_stopping:
             self.state.is_stopping = True
-            self.out.emit(evolve(self.good(now, Decimal(1000)), strategy=NAME))
+            self.out.emit(self.good(now, Decimal(1_000)))
+            self.out.emit(BasketIntent(now, self.next_id(), NAME, self.legs()))
 
     def good(self, now: int, ask: Decimal) -> OrderRequest:
         """Return a request that would do nothing but rest far behind the touch, where it is let through at all."""
@@ -212,8 +213,9 @@ RISK_MISDEEDS: dict[str, Make] = {
     Reason.DUPLICATE_ID: _same_id,
     Reason.DUPLICATE_ORDER: _twice,
     Reason.BASKET_OVERRUN: _in_basket,
+    Reason.BACKLOG: _one(),
 }
-"""What the risk gate refuses, by its reason. The other reasons follow from faults."""
+"""What the risk gate refuses, by its reason. The other reasons follow from faults; the last one only in a flood."""
 
 BASKET_MISDEEDS: dict[str, Make] = {
     DenyReason.DUPLICATE: _basket(lambda rogue, intent: evolve(intent, basket_id=rogue.state.basket or intent.basket_id)),
@@ -228,9 +230,17 @@ BASKET_MISDEEDS: dict[str, Make] = {
     DenyReason.CLOSES_MORE: _basket(
         lambda rogue, intent: evolve(intent, closes=rogue.state.basket, legs=rogue.legs(Decimal(5)))
     ),
+    DenyReason.UNKNOWN_INSTRUMENT: _basket(lambda rogue, intent: _with_legs(rogue, intent, instrument="spot_venue:NO")),
+    DenyReason.FLAG: lambda rogue, good: [
+        SetFlag(good.ts, NAME, NAME, FlagMode.DISABLED),
+        BasketIntent(good.ts, rogue.next_id(), NAME, rogue.legs()),
+        SetFlag(good.ts, NAME, NAME, FlagMode.PRODUCTION),
+    ],
     DenyReason.PREFLIGHT: _basket(lambda rogue, intent: evolve(intent, legs=rogue.legs(Decimal(5)))),
 }
 """What the executor refuses, by its reason."""
+
+BACKLOG = f"order/{Reason.BACKLOG}"
 
 MISDEEDS: dict[str, Make] = {
     **{f"order/{reason}": make for reason, make in RISK_MISDEEDS.items()},

@@ -1,11 +1,11 @@
 """One run: a desk, a script of faults, and every invariant looked at after every event."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
 
+from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.cell import Cell
 from actors.dispatcher import Intent
@@ -21,7 +21,7 @@ from daemon.torture.invariants import Invariants
 from daemon.torture.limits import LimitsCount
 from daemon.torture.market import Market
 from daemon.torture.rogue import MISDEEDS
-from daemon.torture.script import SECOND_NS, START_NS, Script
+from daemon.torture.script import SECOND_NS, START_NS, Script, Tally
 from daemon.torture.watch import Deaf, Notes, Watch
 from daemon.torture.wire import FaultyVenue
 from sim.clocks import ClockStatistics, Tick, two_clocks
@@ -35,7 +35,10 @@ _GRACE_NS = 40 * SECOND_NS
 
 @frozen
 class Outcome:
-    """What a run came to. `error` is the broken invariant's name and text, both empty when everything held."""
+    """What a run came to. `invariant` and `error` say which one broke and how, both empty when everything held.
+
+    `ended_ns` is when a run ended that did not come to its end.
+    """
 
     seed: int
     invariant: str
@@ -52,6 +55,7 @@ class Outcome:
     max_unhedged: str
     longest_unhedged_ns: int
     trace: str
+    ended_ns: int | None = None
 
 
 class _NoLog:
@@ -67,7 +71,7 @@ class _NoLog:
 class Torture:
     """A desk of `settings` under `script`; its logs go below `folder`.
 
-    `extra` actors join the cell before the watch. `inputs` are messages for the desk at their own times. `is_armed`:
+    `extra` actors join the cell before the watch, `replayed` stand in their place when a log is played again. `inputs` are messages for the desk at their own times. `is_armed`:
     somebody arms the desk every few seconds. `has_company`: the quoter and the rogue are there.
     """
 
@@ -78,6 +82,7 @@ class Torture:
         script: Script,
         *,
         extra: Callable[[], list[Actor]] = list,
+        replayed: Callable[[], list[Actor]] | None = None,
         inputs: Sequence[Message] = (),
         is_armed: bool = False,
         has_company: bool = True,
@@ -88,7 +93,7 @@ class Torture:
         self.settings = settings
         self.script = script
         self.config: RunConfig = desk_config(folder, settings)
-        self.counts: Counter[str] = Counter()
+        self.counts = Tally()
         self.notes = Notes(self.config.instruments, keeps_all=keeps_all)
         self.limits = LimitsCount(self.config.instruments, self.config.section("risk", RiskConfig))
         self.inputs = list(inputs)
@@ -118,7 +123,7 @@ class Torture:
             self.counts,
             self,
             lambda: [*others(), *extra(), Watch(self.notes, self.limits, lambda: self.host.cell)],
-            lambda: [*others(), *(Deaf(one.name) for one in extra()), Deaf()],
+            lambda: [*others(), *(replayed or extra)(), Deaf()],
             snapshot_every=snapshot_every,
         )
 
@@ -162,7 +167,37 @@ class Torture:
         """Return the hash of everything that was sent, and when."""
         return str(self.invariants.wire.digest.hexdigest())
 
+    def outcome(self, invariant: str, error: str) -> Outcome:
+        """Return what came of the run."""
+        executor = self.cell.dispatcher.actors["atomic_executor"]
+        assert isinstance(executor, AtomicExecutor)
+        now = self.cell.dispatcher.now
+        notes = self.notes
+        return Outcome(
+            self.settings.seed,
+            invariant,
+            error,
+            {str(kind): count for kind, count in self.counts.items()},
+            {str(state): count for state, count in notes.ended.items()},
+            dict(notes.kinds),
+            dict(notes.triggers),
+            dict(notes.reasons),
+            notes.orders,
+            self.invariants.checks,
+            self.invariants.deaths,
+            str(self.invariants.silent_quote_seconds),
+            str(self.invariants.max_unhedged),
+            max(self.invariants.longest_unhedged_ns, executor.longest_unhedged_ns(now)),
+            self.fingerprint(),
+            self.invariants.now if self.result.end_ns == 0 else None,
+        )
+
     # What the host tells
+
+    def born(self, cell: Cell) -> None:
+        watch = cell.dispatcher.actors["watch"]
+        assert isinstance(watch, Watch)
+        watch.wake()
 
     def before_wire(self, now: int, intents: Sequence[Intent]) -> None:
         self.invariants.before_wire(now, intents)

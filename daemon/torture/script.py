@@ -1,6 +1,7 @@
 """What goes wrong in a run, and when: a list of faults that a seed draws, a file holds and a shrinker cuts."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +60,7 @@ class FaultKind(StrEnum):
     THIN = "thin"
     SPIKE = "spike"
     LIQUIDATION = "liquidation"
+    RUIN = "ruin"
     # The desk's view of a market
     STALE = "stale"
     GAP = "gap"
@@ -71,6 +73,7 @@ class FaultKind(StrEnum):
     COMMIT_FAILS = "commit_fails"
     DISK_FULL = "disk_full"
     PAUSED = "paused"
+    FLOOD = "flood"
     CRASH_BEFORE_COMMIT = "crash_before_commit"
     CRASH_BEFORE_SEND = "crash_before_send"
     CRASH_MID_SEND = "crash_mid_send"
@@ -99,14 +102,15 @@ AT_VENUE = (
     _K.QUERIES_FAIL, _K.QUERIES_SILENT, _K.INVISIBLE, _K.DOWN, _K.HALF_OPEN, _K.RATE_BAN, _K.LATE_POSITIONS,
 )  # fmt: skip
 ON_POSITION = (_K.ADL, _K.BUSTED)
-IN_MARKET = (_K.THIN, _K.SPIKE, _K.LIQUIDATION)
+JUMPS = (_K.SPIKE, _K.LIQUIDATION, _K.RUIN)
+IN_MARKET = (_K.THIN, *JUMPS)
 IN_FEED = (_K.STALE, _K.GAP, _K.FEED_GAP, _K.CROSSED)
 CRASHES = (
     _K.CRASH_BEFORE_COMMIT, _K.CRASH_BEFORE_SEND, _K.CRASH_MID_SEND, _K.CRASH_AFTER_SEND, _K.CRASH_ON_ACK,
     _K.CRASH_AFTER_ACK, _K.CRASH_ON_FILL, _K.CRASH_AFTER_FILL,
 )  # fmt: skip
 ON_HOST = (
-    _K.CLOCK_AHEAD, _K.CLOCK_BEHIND, _K.SLOW_COMMIT, _K.COMMIT_FAILS, _K.DISK_FULL, _K.PAUSED, *CRASHES,
+    _K.CLOCK_AHEAD, _K.CLOCK_BEHIND, _K.SLOW_COMMIT, _K.COMMIT_FAILS, _K.DISK_FULL, _K.PAUSED, _K.FLOOD, *CRASHES,
 )  # fmt: skip
 BY_PEOPLE = (_K.KILL, _K.ROGUE, _K.GUARD_DOWN, _K.GUARD_CHARGE)
 
@@ -125,6 +129,7 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     _K.THIN: (2, 8),
     _K.SPIKE: (1, 1),
     _K.LIQUIDATION: (1, 1),
+    _K.RUIN: (1, 1),
     _K.STALE: (6, 12),
     _K.GAP: (0.3, 0.3),
     _K.FEED_GAP: (0, 0),
@@ -132,12 +137,13 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     _K.CLOCK_AHEAD: (1, 10),
     _K.CLOCK_BEHIND: (1, 10),
     _K.PAUSED: (0.5, 20),
+    _K.FLOOD: (0, 0),
     _K.KILL: (0, 0),
     _K.ROGUE: (0, 0),
     _K.GUARD_DOWN: (1, 8),
     _K.GUARD_CHARGE: (1, 4),
 }
-_WEIGHTS = {kind: 1 for kind in FaultKind} | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3) | {_K.ROGUE: 6, _K.KILL: 3}
+_WEIGHTS = dict.fromkeys(FaultKind, 1.0) | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3.0) | {_K.ROGUE: 6, _K.KILL: 3, _K.RUIN: 0.05}
 
 
 @frozen
@@ -187,6 +193,19 @@ def _order(fault: Fault) -> tuple[int, str, str, int]:
     return fault.start_ns, fault.kind, fault.at, fault.salt
 
 
+class Tally(Counter[str]):
+    """How many faults of each kind were met: each once, however often it made itself felt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._met: set[int] = set()
+
+    def met(self, fault: Fault) -> None:
+        if id(fault) not in self._met:
+            self._met.add(id(fault))
+            self[fault.kind] += 1
+
+
 class ScriptError(ValueError):
     """A script file that cannot be read; names the field."""
 
@@ -194,7 +213,7 @@ class ScriptError(ValueError):
 def draw(
     seed: int, duration_ns: int, venues: Sequence[str], instruments: Sequence[str], kinds: Sequence[FaultKind] = ()
 ) -> Script:
-    """Return the script of a seed. `instruments` that do not end in SPOT positions are perpetuals, `kinds` () all."""
+    """Return the script of a seed. Instruments of a venue called perp... have positions; `kinds` () means all."""
     rng = Random(f"script/{seed}")
     chosen = list(kinds or FaultKind)
     weights = [_WEIGHTS[kind] for kind in chosen]
@@ -210,8 +229,9 @@ def draw(
         if kind in (*ON_SUBMIT, *AT_VENUE):
             at = rng.choice(list(venues))
         elif kind in ON_CANCEL:
+            # Only there does anything rest.
             at = venues[-1]
-        elif kind in (_K.SPIKE, _K.LIQUIDATION, *ON_POSITION):
+        elif kind in (*JUMPS, *ON_POSITION):
             at = rng.choice(perpetuals)
         else:
             at = rng.choice(list(instruments)) if kind in (*IN_MARKET, *IN_FEED) else ""

@@ -8,7 +8,8 @@ from typing import Any
 from attrs import define, field
 
 from actors.base import Actor, handles
-from actors.cell import Cell
+from actors.cell import Cell, CellRestarted
+from actors.control import GuardStatus
 from actors.feed_handler import FeedHandler
 from actors.messages import (
     BasketIntent,
@@ -30,6 +31,7 @@ from actors.messages import (
     Reconciled,
     RoundTrip,
 )
+from actors.risk_checks import Reason
 from actors.risk_gate import RiskGate
 from daemon.torture.limits import LimitsCount
 from venues.model.instrument import Instrument
@@ -161,11 +163,12 @@ class Notes:
 
 
 def _bare(reason: str) -> str:
-    """Return the reason's own name from `instrument: reason: figures`."""
+    """Return the rule's own name from `instrument: rule: figures`; the instrument where there is none."""
     parts = [part.strip() for part in reason.split(": ")]
-    return next((part for part in parts if part.replace("_", "").isalpha() and ":" not in part), parts[0])
+    return next((part for part in parts if part in _RULES), "other")
 
 
+_RULES = frozenset(str(reason) for reason in Reason)
 _TAKES: dict[type[Message], Callable[[Notes, Any], None]] = {
     FillEvent: Notes._fill,
     FundingSettled: Notes._funding,
@@ -181,7 +184,10 @@ _TAKES: dict[type[Message], Callable[[Notes, Any], None]] = {
 
 
 class Watch(Actor):
-    """Hears everything that matters after everybody else; judges orders at the moment they are approved."""
+    """Hears everything that matters after everybody else; judges orders at the moment they are approved.
+
+    Asleep until it is woken, by `wake` or by the end of a rebuild: what a rebuild repeats was heard the first time.
+    """
 
     def __init__(self, notes: Notes, limits: LimitsCount, cell: Callable[[], Cell]) -> None:
         super().__init__("watch")
@@ -189,8 +195,18 @@ class Watch(Actor):
         self.notes = notes
         self.limits = limits
         self.cell = cell
+        self.is_awake = False
         self._requests: dict[str, KillLevel] = {}
         self._kill = notes.kill
+
+    def wake(self) -> None:
+        self.is_awake = True
+        self._kill = self.cell().dispatcher.actors["kill_switch"].state.level
+
+    @handles(CellRestarted)
+    def on_restart(self, now: int, restarted: CellRestarted) -> None:
+        self.is_awake = True
+        self._kill = self.notes.kill
 
     @handles(
         BasketIntent,
@@ -204,31 +220,44 @@ class Watch(Actor):
         Reconciled,
         RoundTrip,
         FundingSettled,
+        GuardStatus,
     )
     def on_any(self, now: int, message: Message) -> None:
+        if not self.is_awake:
+            return
         self.notes.staged.append(message)
 
     @handles(KillState)
     def on_kill(self, now: int, state: KillState) -> None:
+        if not self.is_awake:
+            return
         self._kill = state.level
         self.notes.staged.append(state)
 
     @handles(FillEvent)
     def on_fill(self, now: int, event: FillEvent) -> None:
+        if not self.is_awake:
+            return
         self.notes.staged.append(event)
         self.limits.fill(event)
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
+        if not self.is_awake:
+            return
         self.notes.staged.append(update)
         self.limits.update(update)
 
     @handles(CancelRequest)
     def on_cancel(self, now: int, request: CancelRequest) -> None:
+        if not self.is_awake:
+            return
         self.limits.message(now)
 
     @handles(OrderRequest)
     def on_request(self, now: int, request: OrderRequest) -> None:
+        if not self.is_awake:
+            return
         requests = self._requests
         requests[request.request_id] = self._kill
         if len(requests) > _KEPT_MAX:
@@ -237,6 +266,8 @@ class Watch(Actor):
     @handles(OrderApproved)
     def on_approved(self, now: int, message: OrderApproved) -> None:
         """I4, I5, I9 and I10. The kill level when a hedge was asked for decides whether it may open."""
+        if not self.is_awake:
+            return
         request, notes = message.request, self.notes
         notes.orders += 1
         actors = self.cell().dispatcher.actors
@@ -250,9 +281,9 @@ class Watch(Actor):
         assert isinstance(gate, RiskGate)
         if first and self._kill >= KillLevel.REDUCE_ONLY and not self.limits.reduces(request):
             notes.wrong.append(f"I4: {request.request_id} opens at {self._kill.name}")
-        if opens and self._requests.get(request.request_id, KillLevel.ARMED) >= KillLevel.CANCEL_ALL:
-            if not self.limits.reduces(request):
-                notes.wrong.append(f"I4: {request.request_id} completes at {self._kill.name}")
+        asked_at = self._requests.get(request.request_id, KillLevel.ARMED)
+        if opens and asked_at >= KillLevel.CANCEL_ALL and not self.limits.reduces(request):
+            notes.wrong.append(f"I4: {request.request_id} completes at {self._kill.name}")
         may_rest = request.type is not OrderType.MARKET and request.tif not in (TimeInForce.IOC, TimeInForce.FOK)
         if may_rest and self._kill >= KillLevel.CANCEL_ALL:
             notes.wrong.append(f"I4: {request.request_id} may rest at {self._kill.name}")

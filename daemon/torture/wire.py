@@ -13,6 +13,7 @@ from daemon.torture.script import (
     Fault,
     FaultKind,
     Script,
+    Tally,
 )
 from sim import booking
 from sim.venue import SimVenue
@@ -59,7 +60,7 @@ class FaultyVenue:
     Reports about money that nothing asks for again (funding) are only ever late. `counts` tells what went wrong.
     """
 
-    def __init__(self, inner: SimVenue, script: Script, start_ns: int, counts: dict[str, int]) -> None:
+    def __init__(self, inner: SimVenue, script: Script, start_ns: int, counts: Tally) -> None:
         self.inner = inner
         self.name = inner.name
         self.counts = counts
@@ -126,7 +127,7 @@ class FaultyVenue:
                 del self._sent_ns[next(iter(self._sent_ns))]
         if self._down_until:
             return self._while_down(now, command)
-        if self._window(_K.RATE_BAN, now):
+        if self._in(_K.RATE_BAN, now):
             return self._ban(now, command)
         if isinstance(command, SubmitOrder):
             return self._submit(now, command)
@@ -145,6 +146,13 @@ class FaultyVenue:
                 return fault
         return None
 
+    def _in(self, kind: FaultKind, now: int) -> bool:
+        """Whether a window of the kind is open for what happens now, which thereby meets it."""
+        fault = self._window(kind, now)
+        if fault is not None:
+            self.counts.met(fault)
+        return fault is not None
+
     def _begin(self, now: int, fault: Fault) -> list[Report]:
         if fault.kind is _K.ADL:
             return self._deleverage(now, fault)
@@ -152,7 +160,7 @@ class FaultyVenue:
             return self._bust(now, fault)
         if self._down_until:
             return []
-        self.counts[fault.kind] += 1
+        self.counts.met(fault)
         self._down_until = max(now + 1, self._start_ns + fault.end_ns)
         self._is_silent = fault.kind is _K.HALF_OPEN
         self._rng = fault.rng()
@@ -183,7 +191,7 @@ class FaultyVenue:
                 price = round_to_step(market.mark, market.spec.tick_size)
                 booking.book_fill(state, market, order, price, qty, Liquidity.NONE, FillReason.ADL)
                 state.say(Deleveraged(now, account.id, fault.at, order.side, qty, price, order.position_side))
-                self.counts[fault.kind] += 1
+                self.counts.met(fault)
         return self._pass(now, self.inner.take_reports())
 
     def _bust(self, now: int, fault: Fault) -> list[Report]:
@@ -192,7 +200,7 @@ class FaultyVenue:
         fills = [one for one in self.inner.state.fills if one.instrument == fault.at]
         if bust is None or not fills:
             return []
-        self.counts[fault.kind] += 1
+        self.counts.met(fault)
         said: list[Report] = bust(now, fills[-1].instrument, fills[-1].trade_id)
         return self._pass(now, said)
 
@@ -207,7 +215,6 @@ class FaultyVenue:
 
     def _ban(self, now: int, command: Command) -> list[Report]:
         """Refuse everything for having been asked too often: cancels as well."""
-        self.counts[_K.RATE_BAN] += 1
         if isinstance(command, SubmitOrder):
             key = (command.account, command.instrument, command.client_order_id)
             return [OrderRejected(now, *key, RejectReason.RATE_LIMIT, "418")]
@@ -226,7 +233,7 @@ class FaultyVenue:
                 if isinstance(report, FundingSettled):
                     self._hold(self._down_until + SECOND_NS, report)
             elif isinstance(report, PositionReport) and (late := self._window(_K.LATE_POSITIONS, now)):
-                self.counts[_K.LATE_POSITIONS] += 1
+                self.counts.met(late)
                 self._hold(now + late.rng().randrange(SECOND_NS, 15 * SECOND_NS), report)
             else:
                 through.append(report)
@@ -239,21 +246,18 @@ class FaultyVenue:
     # Queries
 
     def _query(self, now: int, query: Query) -> list[Report]:
-        if self._is_silent or self._window(_K.QUERIES_SILENT, now):
-            self.counts[_K.QUERIES_SILENT] += 1
+        if self._is_silent or self._in(_K.QUERIES_SILENT, now):
             return []
-        if self._down_until or self._window(_K.QUERIES_FAIL, now):
-            self.counts[_K.QUERIES_FAIL] += 1
+        if self._down_until or self._in(_K.QUERIES_FAIL, now):
             return [QueryFailed(now, query.account, query.query_id, query.kind, "503")]
-        if self._window(_K.RATE_BAN, now):
-            self.counts[_K.RATE_BAN] += 1
+        if self._in(_K.RATE_BAN, now):
             return [QueryFailed(now, query.account, query.query_id, query.kind, "418")]
         said = self._pass(now, self.inner.on_command(now, query))
-        if query.kind in (QueryKind.ORDER, QueryKind.FILLS) and self._window(_K.INVISIBLE, now):
-            return [self._without_young(now, report) for report in said]
+        if query.kind in (QueryKind.ORDER, QueryKind.FILLS) and (hidden := self._window(_K.INVISIBLE, now)):
+            return [self._without_young(now, report, hidden) for report in said]
         return said
 
-    def _without_young(self, now: int, report: Report) -> Report:
+    def _without_young(self, now: int, report: Report, fault: Fault) -> Report:
         """Leave out of an answer what the venue's own read copy has not seen yet (Binance -2013)."""
         if not isinstance(report, QueryResult):
             return report
@@ -263,7 +267,8 @@ class FaultyVenue:
 
         orders = tuple(one for one in report.orders if is_old(one.client_order_id))
         fills = tuple(one for one in report.fills if is_old(one.client_order_id))
-        self.counts[_K.INVISIBLE] += (len(orders), len(fills)) != (len(report.orders), len(report.fills))
+        if (len(orders), len(fills)) != (len(report.orders), len(report.fills)):
+            self.counts.met(fault)
         return QueryResult(report.ts, report.account, report.query_id, report.kind, orders, fills)
 
     # Commands
@@ -287,7 +292,7 @@ class FaultyVenue:
         fault = self._take(self._cancels, now)
         if fault is None:
             return self._pass(now, self.inner.on_command(now, command))
-        self.counts[fault.kind] += 1
+        self.counts.met(fault)
         key = (command.account, command.instrument, command.client_order_id)
         unknown = OutcomeUnknown(now, *key, "CancelOrder", "timeout")
         if fault.kind is _K.CANCEL_LOST:
@@ -322,7 +327,7 @@ class FaultyVenue:
         fault = self._take(self._submits, now)
         if fault is None:
             return self._pass(now, self.inner.on_command(now, order))
-        self.counts[fault.kind] += 1
+        self.counts.met(fault)
         return self._pass(now, _SPOILS[fault.kind](self, now, order, fault.rng()))
 
     def _later(
