@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 from attrs import define, field
 
+from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.basket import ACTIVE, ENDED, Basket
 from actors.cell import Cell
@@ -33,6 +34,7 @@ from actors.dispatcher import Intent
 from actors.messages import BasketState, KillLevel
 from actors.snapshot import to_plain
 from daemon.config_schema import RunConfig
+from daemon.torture.baskets import BasketChecks
 from daemon.torture.script import SECOND_NS, START_NS
 from daemon.torture.watch import Notes
 from sim.venue import SimVenue
@@ -44,7 +46,7 @@ RESOLVED_NS = 120 * SECOND_NS
 """How long a difference from the venue, or an order of unknown fate, may last."""
 _COMPARED_NS = 5 * SECOND_NS
 _NET_MIN = Decimal(150)
-_NET_BUDGET = 60_000 * SECOND_NS
+_NET_BUDGET = 25_000 * SECOND_NS
 _MILLISECOND_NS = 1_000_000
 _SIZE_MAX = 25_000
 _PRICES = {"BTC": Decimal(60_000), "ETH": Decimal(3_000)}
@@ -81,8 +83,14 @@ class Invariants:
     """Looks at a desk after every event. Raises InvariantError."""
 
     def __init__(
-        self, config: RunConfig, notes: Notes, venues: Mapping[str, SimVenue], instruments: Sequence[str]
+        self,
+        config: RunConfig,
+        notes: Notes,
+        baskets: BasketChecks,
+        venues: Mapping[str, SimVenue],
+        instruments: Sequence[str],
     ) -> None:
+        self.baskets = baskets
         self.config = config
         self.notes = notes
         self.venues = venues
@@ -143,9 +151,9 @@ class Invariants:
         if notes.is_changed:
             self._changed(now, cell)
         if self._active and not self._is_guarded:
-            self._look_at_baskets(now, cell.dispatcher.now)
+            self._look_at_baskets(now, cell)
         if self._is_open:
-            self._spend(now)
+            self._spend(now, cell.dispatcher.now)
         if now - self._compared_ns >= _COMPARED_NS:
             self._compared_ns = now
             self._compare(now, cell)
@@ -185,9 +193,11 @@ class Invariants:
                 moved = self.notes.cash.get(place, ZERO) + cost.get(place, ZERO)
                 if balance != self._opening[account].get(asset, ZERO) + moved:
                     self.fail(now, "I6", f"{place}: {balance} in the ledger, fills and funding moved {moved}")
-        self._set_nets(now, nets)
+        self._set_nets(now, dispatcher.now, nets)
 
-    def _look_at_baskets(self, now: int, desk_now: int) -> None:
+    def _look_at_baskets(self, now: int, cell: Cell) -> None:
+        desk_now = cell.dispatcher.now
+        self.baskets.look(desk_now, self._active, lambda basket: _is_able(cell, basket))
         for basket in self._active:
             if desk_now > basket.deadline_ns + _MILLISECOND_NS:
                 self.fail(now, "I14", f"{basket.id} is {basket.state} after its deadline")
@@ -198,8 +208,8 @@ class Invariants:
 
     # I7 by our own sum over all fills
 
-    def _set_nets(self, now: int, nets: Mapping[str, Decimal]) -> None:
-        self._spend(now)
+    def _set_nets(self, now: int, desk_now: int, nets: Mapping[str, Decimal]) -> None:
+        self._spend(now, desk_now)
         self._is_open = False
         for base, qty in nets.items():
             net, value = self._nets[base], abs(qty) * _PRICES[base]
@@ -209,9 +219,9 @@ class Invariants:
             else:
                 net.spent, net.complained = ZERO, self.notes.complaints
 
-    def _spend(self, now: int) -> None:
-        """A difference that stays for too long is complained about by somebody, or the desk was dead."""
-        passed, self._net_ns = now - self._net_ns, now
+    def _spend(self, now: int, desk_now: int) -> None:
+        """A difference that stays for too long by the desk's clock is complained about, or the desk was dead."""
+        passed, self._net_ns = desk_now - self._net_ns, desk_now
         for base, net in self._nets.items():
             net.spent += net.value * passed
             if net.spent > _NET_BUDGET and net.complained == self.notes.complaints:
@@ -238,6 +248,9 @@ class Invariants:
                 continue
             if not number.isdecimal() or int(number) >= state.next_order:
                 self.fail(now, "I3", f"{client_id} was sent and the journal does not know it")
+        forgotten = self.notes.live - state.orders.keys() - state.traces.keys()
+        if forgotten:
+            self.fail(now, "I8", f"orders that may still fill are forgotten: {sorted(forgotten)}")
         self.notes.is_changed = True
         unknown = {o.order.client_order_id for o in state.orders.values() if not o.is_final}
         self.notes.unknown = {name: at for name, at in self.notes.unknown.items() if name in unknown}
@@ -271,6 +284,7 @@ class Invariants:
         return self.config.instruments[key.split("/")[1]].is_spot
 
     def _compare(self, now: int, cell: Cell) -> None:
+        self.baskets.compare(cell.dispatcher.now, lambda basket: _is_able(cell, basket))
         found = self._differences(cell)
         if not found:
             self._differs_since = None
@@ -348,13 +362,21 @@ class Invariants:
         if traded_ns >= calm_ns:
             return
         level = self.notes.kill
-        if level is not KillLevel.ARMED and self._is_flat(cell):
+        if level is not KillLevel.ARMED and self.baskets.is_flat():
             return
         self.fail(now, "I14", f"nothing was traded after the faults; kill level {level.name}")
 
-    def _is_flat(self, cell: Cell) -> bool:
-        executor = cell.dispatcher.actors["atomic_executor"]
-        return not any(executor.open_legs(one) for one in executor.state.baskets.values())
+
+def _is_able(cell: Cell, basket: Basket) -> bool:
+    """Whether a basket's legs can be traded: books live, accounts reconciled, no guard in charge, no close under way."""
+    actors = cell.dispatcher.actors
+    executor, risk = actors["atomic_executor"], actors["risk_gate"].state
+    assert isinstance(executor, AtomicExecutor)
+    if executor.state.is_guarded or risk.unreconciled or any(risk.venues_down.values()):
+        return False
+    if executor.awaits_close(basket):
+        return False
+    return all(executor.state.live.get(leg.instrument) for leg in basket.legs)
 
 
 def _first_difference(left: bytes, right: bytes) -> str:

@@ -13,6 +13,9 @@ from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import Side
 
+_CLOSE_SLACK = Decimal(250)
+"""Quote money: what quoters and rogues may have on their way beside a close."""
+
 
 @define
 class _Flying:
@@ -71,6 +74,16 @@ class LimitsCount:
         same = sum((one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO)
         is_contract = not self.specs[request.instrument].is_spot
         return (request.reduce_only and is_contract) or request.qty + same <= -request.side.sign * held
+
+    def exceeds(self, request: OrderRequest) -> bool:
+        """Whether a close is for clearly more than the account holds, orders on their way to it counted."""
+        if request.reduce_only and not self.specs[request.instrument].is_spot:
+            return False
+        place = f"{request.account}|{request.instrument}"
+        same = sum((one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO)
+        beyond = request.qty + same + request.side.sign * self.positions.get(place, ZERO)
+        price = request.price if request.price is not None else self.prices.get(request.instrument, ZERO)
+        return beyond * price > _CLOSE_SLACK
 
     def approve(self, now: int, request: OrderRequest, *, is_opening: bool, is_first: bool) -> list[str]:
         """Count an approved order; return which limits it breaks."""

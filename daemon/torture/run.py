@@ -9,12 +9,14 @@ from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.cell import Cell
 from actors.dispatcher import Intent
-from actors.messages import BasketState, BasketUpdate
+from actors.basket_plan import ExecutorConfig
+from actors.messages import BasketState, BasketUpdate, FillEvent, OrderUpdate
 from actors.risk_checks import RiskConfig
 from daemon.app import build_actors
 from daemon.config_schema import RunConfig
 from daemon.seats import build_seats, markets
 from daemon.torture.desk import DeskSettings, company, desk_config, instrument_names, market_settings
+from daemon.torture.baskets import BasketChecks
 from daemon.torture.feed import SpoiltFeed
 from daemon.torture.host import Host
 from daemon.torture.invariants import Invariants
@@ -22,6 +24,7 @@ from daemon.torture.limits import LimitsCount
 from daemon.torture.market import Market
 from daemon.torture.rogue import MISDEEDS
 from daemon.torture.script import SECOND_NS, START_NS, Script, Tally
+from daemon.torture.truth import Truth
 from daemon.torture.watch import Deaf, Notes, Watch
 from daemon.torture.wire import FaultyVenue
 from sim.clocks import ClockStatistics, Tick, two_clocks
@@ -56,6 +59,11 @@ class Outcome:
     longest_unhedged_ns: int
     trace: str
     ended_ns: int | None = None
+
+
+def _faulty(seat: Seat) -> FaultyVenue:
+    assert isinstance(seat.venue, FaultyVenue)
+    return seat.venue
 
 
 class _NoLog:
@@ -109,7 +117,19 @@ class Torture:
             assert isinstance(venue, SimVenue)
             self.inner[name] = venue
             self.seats[name] = evolve(seat, venue=FaultyVenue(venue, script, START_NS, self.counts))
-        self.invariants = Invariants(self.config, self.notes, self.inner, instrument_names(settings.bases))
+        faulty = {name: _faulty(seat) for name, seat in self.seats.items()}
+        self.truth = Truth(faulty, self.config.instruments)
+        self.baskets = BasketChecks(
+            self.config.instruments,
+            self.config.section("executor", ExecutorConfig),
+            lambda: self.cell.dispatcher.actors["atomic_executor"],
+            self.notes.wrong,
+        )
+        self.notes.listeners.append(self.baskets.take)
+        self.notes.listeners.append(self._compare_with_truth)
+        self.invariants = Invariants(
+            self.config, self.notes, self.baskets, self.inner, instrument_names(settings.bases)
+        )
 
         def others() -> list[Actor]:
             mates = company(self.config.instruments, settings.bases[0]) if has_company else []
@@ -122,7 +142,7 @@ class Torture:
             folder / "log",
             self.counts,
             self,
-            lambda: [*others(), *extra(), Watch(self.notes, self.limits, lambda: self.host.cell)],
+            lambda: [*others(), *extra(), Watch(self.notes, self.limits, self.baskets, lambda: self.host.cell)],
             lambda: [*others(), *(replayed or extra)(), Deaf()],
             snapshot_every=snapshot_every,
         )
@@ -191,6 +211,16 @@ class Torture:
             self.fingerprint(),
             self.invariants.now if self.result.end_ns == 0 else None,
         )
+
+    def _compare_with_truth(self, message: Message) -> None:
+        if isinstance(message, FillEvent):
+            why = self.truth.objection_to_fill(message)
+        elif isinstance(message, OrderUpdate) and message.is_final:
+            why = self.truth.objection_to_end(message)
+        else:
+            return
+        if why:
+            self.notes.wrong.append(why)
 
     # What the host tells
 

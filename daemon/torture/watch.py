@@ -18,6 +18,7 @@ from actors.messages import (
     CancelRequest,
     FillEvent,
     Incident,
+    KillCommand,
     KillLevel,
     KillState,
     KillTrigger,
@@ -29,10 +30,13 @@ from actors.messages import (
     PositionMismatch,
     PreflightReply,
     Reconciled,
+    ResumeCommand,
     RoundTrip,
+    StopCommand,
 )
 from actors.risk_checks import Reason
 from actors.risk_gate import RiskGate
+from daemon.torture.baskets import BasketChecks
 from daemon.torture.limits import LimitsCount
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
@@ -76,6 +80,9 @@ class Notes:
     is_changed: bool = False
     keeps_all: bool = False
     staged: list[Message] = field(factory=list)
+    live: set[str] = field(factory=set)
+    asked: KillLevel = KillLevel.ARMED
+    listeners: list[Callable[[Message], None]] = field(factory=list)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [message for message in self.seen if isinstance(message, kind)]
@@ -89,11 +96,16 @@ class Notes:
             take = _TAKES.get(type(message))
             if take is not None:
                 take(self, message)
+            for listen in self.listeners:
+                listen(message)
             if self.keeps_all:
                 self.seen.append(message)
         if self.staged:
             self.is_changed = True
             self.staged.clear()
+        if self.asked > self.kill:
+            self.wrong.append(f"I4: {self.asked.name} was asked for and the level is {self.kill.name}")
+            self.asked = KillLevel.ARMED
 
     def _fill(self, event: FillEvent) -> None:
         fill = event.fill
@@ -129,9 +141,15 @@ class Notes:
     def _trigger(self, trigger: KillTrigger) -> None:
         self.triggers[trigger.trigger] += 1
         self.complaints += 1
+        self.asked = max(self.asked, trigger.level)
+
+    def _command(self, command: KillCommand) -> None:
+        self.asked = max(self.asked, command.level)
 
     def _kill(self, state: KillState) -> None:
         self.kill = state.level
+        if state.level is KillLevel.ARMED or state.level >= self.asked:
+            self.asked = KillLevel.ARMED
         if state.level is not KillLevel.ARMED:
             self.triggers[f"kill/{state.trigger}"] += 1
             self.complaints += 1
@@ -153,6 +171,10 @@ class Notes:
             self.reasons[f"preflight/{reply.checker}/{_bare(reason)}"] += 1
 
     def _order(self, update: OrderUpdate) -> None:
+        if update.is_final:
+            self.live.discard(update.client_order_id)
+        else:
+            self.live.add(update.client_order_id)
         if update.status is OrderStatus.UNKNOWN:
             self.unknown.setdefault(update.client_order_id, update.ts)
         elif update.client_order_id in self.unknown:
@@ -175,6 +197,7 @@ _TAKES: dict[type[Message], Callable[[Notes, Any], None]] = {
     Incident: Notes._incident,
     KillTrigger: Notes._trigger,
     KillState: Notes._kill,
+    KillCommand: Notes._command,
     BasketUpdate: Notes._basket,
     OrderDenied: Notes._denied,
     PreflightReply: Notes._preflight,
@@ -189,8 +212,12 @@ class Watch(Actor):
     Asleep until it is woken, by `wake` or by the end of a rebuild: what a rebuild repeats was heard the first time.
     """
 
-    def __init__(self, notes: Notes, limits: LimitsCount, cell: Callable[[], Cell]) -> None:
+    def __init__(
+        self, notes: Notes, limits: LimitsCount, baskets: BasketChecks, cell: Callable[[], Cell]
+    ) -> None:
         super().__init__("watch")
+        self.baskets = baskets
+        self.is_stopping = False
         self.state = NoState()
         self.notes = notes
         self.limits = limits
@@ -212,6 +239,7 @@ class Watch(Actor):
         BasketIntent,
         BasketUpdate,
         Incident,
+        KillCommand,
         KillTrigger,
         MarginState,
         OrderDenied,
@@ -226,6 +254,14 @@ class Watch(Actor):
         if not self.is_awake:
             return
         self.notes.staged.append(message)
+
+    @handles(StopCommand)
+    def on_stop(self, now: int, stop: StopCommand) -> None:
+        self.is_stopping = True
+
+    @handles(ResumeCommand)
+    def on_resume(self, now: int, resume: ResumeCommand) -> None:
+        self.is_stopping = False
 
     @handles(KillState)
     def on_kill(self, now: int, state: KillState) -> None:
@@ -289,11 +325,18 @@ class Watch(Actor):
             notes.wrong.append(f"I4: {request.request_id} may rest at {self._kill.name}")
         handler = actors["feed_handler"]
         assert isinstance(handler, FeedHandler)
-        why = handler.state.feeds[request.instrument].objection(now, handler.config.stale_ns)
+        feed = handler.state.feeds[request.instrument]
+        why = feed.objection(now, handler.config.stale_ns)
         if why:
             notes.wrong.append(f"I10: {request.request_id} on a book that is not good: {why}")
         if gate.state.unreconciled.get(request.account):
             notes.wrong.append(f"I9: {request.request_id} while {request.account} is read-only")
+        price = handler.instruments[request.instrument].price
+        objection = self.baskets.objection(request, (price(feed.bid), price(feed.ask)), self.is_stopping)
+        if objection and not (basket is None and self.limits.reduces(request)):
+            notes.wrong.append(objection)
+        if basket is not None and basket.closes is not None and self.limits.exceeds(request):
+            notes.wrong.append(f"I4: {request.request_id} closes more than is held")
         notes.wrong += self.limits.approve(now, request, is_opening=opens, is_first=first)
 
 

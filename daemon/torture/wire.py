@@ -135,6 +135,10 @@ class FaultyVenue:
             return self._cancel(now, command)
         return self._pass(now, self.inner.on_command(now, command))
 
+    def is_queued(self, client_order_id: str) -> bool:
+        """Whether a submit is on its way inside the venue."""
+        return any(isinstance(one, SubmitOrder) and one.client_order_id == client_order_id for _, _, one in self._heard)
+
     # Windows
 
     def _window(self, kind: FaultKind, now: int) -> Fault | None:
