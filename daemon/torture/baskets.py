@@ -91,6 +91,10 @@ class BasketChecks:
         pending = [name for name, child in basket.children.items() if not child.is_final]
         if pending:
             self.wrong.append(f"I9: {basket.id} is {basket.state} while {pending} may still fill")
+        for key, left in self.executor().state.residuals.items():
+            base = key.partition("|")[0]
+            if abs(left) >= 2 * self._step(base):
+                self.wrong.append(f"I7: {left} {base} is left over by {basket.id}, and nobody's")
         why = self._imbalance(basket)
         if why and not basket.closing:
             self.wrong.append(f"I7: {basket.id} is {basket.state}, {why}")
@@ -130,10 +134,16 @@ class BasketChecks:
             return ""
         if request.price is None:
             return f"I5: {request.request_id} is placed without a price"
-        best = touch[1] if request.side.sign > 0 else touch[0]
-        off = (request.price - best) * request.side.sign * 10_000 / best
+        # After a stall the executor may hold a view that the next one in the queue replaces: it may go by either.
+        bests = [touch[1] if request.side.sign > 0 else touch[0]]
+        view = self.executor().state.touches.get(request.instrument)
+        if view is not None:
+            bests.append(self.specs[request.instrument].price(view.ask if request.side.sign > 0 else view.bid))
+        off = min((request.price - best) * request.side.sign * 10_000 / best for best in bests)
         if off > basket.max_slippage_bps + _SLACK_BPS:
-            return f"I5: {request.request_id} is priced {off:.1f} bps beyond the touch, allowed {basket.max_slippage_bps}"
+            return (
+                f"I5: {request.request_id} is priced {off:.1f} bps beyond the touch, allowed {basket.max_slippage_bps}"
+            )
         return ""
 
     # After every event
@@ -168,19 +178,29 @@ class BasketChecks:
         for basket in state.baskets.values():
             for base, net in basket.net(self.specs).items():
                 sums[base] = sums.get(base, ZERO) + net
-            if basket.state in _DONE and not basket.closing and not executor.is_unsure(basket):
-                if self._imbalance(basket):
-                    lopsided.add(basket.id)
+            is_at_rest = basket.state in _DONE and not basket.closing and not executor.is_unsure(basket)
+            if is_at_rest and self._imbalance(basket):
+                lopsided.add(basket.id)
             is_told = self.flatten_ns is not None and now - self.flatten_ns > _FLATTEN_NS
-            if is_told and basket.state is BasketState.BALANCED and basket.closes is None and is_able(basket):
-                if not basket.closing and self._is_open(basket):
-                    self.wrong.append(f"I4: {basket.id} is open {_FLATTEN_NS // SECOND_NS} s after the order to flatten")
+            if is_told and self._may_be_closed(basket) and is_able(basket):
+                text = f"{basket.id} is open {_FLATTEN_NS // SECOND_NS} s after the order to flatten"
+                self.wrong.append(f"I4: {text}")
         for base, net in self.net.items():
             if sums.get(base, ZERO) != net:
-                self.wrong.append(f"I1: baskets and residuals sum to {sums.get(base, ZERO)} {base}, their fills to {net}")
+                self.wrong.append(
+                    f"I1: baskets and residuals sum to {sums.get(base, ZERO)} {base}, their fills to {net}"
+                )
         for basket_id in lopsided & self.lopsided:
             self.wrong.append(f"I7: {basket_id} is lopsided and at rest")
         self.lopsided = lopsided
+
+    def _step(self, base: str) -> Decimal:
+        """Return the coarsest quantity of a base asset that all its instruments can trade."""
+        return max(spec.lot_size * spec.multiplier for spec in self.specs.values() if spec.base == base)
+
+    def _may_be_closed(self, basket: Basket) -> bool:
+        is_open = basket.state is BasketState.BALANCED and basket.closes is None and not basket.closing
+        return is_open and self._is_open(basket)
 
     def _is_open(self, basket: Basket) -> bool:
         return any(leg.position >= self.specs[leg.instrument].lot_size * 10 for leg in basket.legs)

@@ -42,10 +42,8 @@ def main(arguments: Namespace) -> int:
         outcomes.append(outcome)
         if outcome.error:
             print(f"VIOLATION {outcome.error}", file=sys.stderr)
-    again = {
-        one.seed: f"basisd torture --seeds 1 --first-seed {one.seed} --hours {arguments.hours} --faults {arguments.faults}"
-        for one in outcomes
-    }
+    what = f"--hours {arguments.hours} --faults {arguments.faults}"
+    again = {one.seed: f"basisd torture --seeds 1 --first-seed {one.seed} {what}" for one in outcomes}
     scripts = _shrink([one for one in outcomes if one.error], jobs, Path(arguments.out))
     again |= {seed: f"{again[seed]}; smallest: basisd torture --script {path}" for seed, path in scripts.items()}
     _print(outcomes, duration_ns, kinds, again, is_json=arguments.json)

@@ -1,7 +1,7 @@
 """Which controls and guards of the desk each fault is expected to trip, and which were.
 
-A control is named as a run counts it: `order/<Reason>` and `preflight/...` of the risk gate, `basket/<DenyReason>` of the
-executor, `kill/<trigger>` of the kill switch, `incident/<kind>`. A new control needs a row in one of the tables here.
+A control is named as a run counts it: `order/<Reason>` of the risk gate, `basket/<DenyReason>` of the executor,
+`kill/<trigger>` of the kill switch, `incident/<kind>`. A new control needs a row in one of the tables here.
 """
 
 from collections import Counter
@@ -56,10 +56,10 @@ WITHOUT_FAULT: dict[str, str] = {
 """Controls that every run trips by itself."""
 
 BEYOND: dict[str, str] = {
-    f"basket/{DenyReason.INVERSE_LEG}": "no inverse contract is listed here: tests/actors/test_atomic_executor.py",
-    f"basket/{DenyReason.PREFLIGHT_TIMEOUT}": "every checker of a desk answers at once: tests/actors/test_atomic_executor.py",
+    f"basket/{DenyReason.INVERSE_LEG}": "no inverse contract is listed here",
+    f"basket/{DenyReason.PREFLIGHT_TIMEOUT}": "every checker of a desk answers at once",
 }
-"""Controls that no fault can trip in this desk, and where they are tested."""
+"""Controls that no fault can trip in this desk, and why; the executor's own tests have them."""
 
 
 def universe() -> list[str]:
@@ -77,9 +77,7 @@ def unexplained() -> list[str]:
     return [name for name in universe() if name not in known]
 
 
-def tripped(
-    reasons: Mapping[str, int], triggers: Mapping[str, int], incidents: Mapping[str, int]
-) -> "Counter[str]":
+def tripped(reasons: Mapping[str, int], triggers: Mapping[str, int], incidents: Mapping[str, int]) -> "Counter[str]":
     """Return how often each control was tripped; a pre-flight refusal counts for the order rule it names."""
     found: Counter[str] = Counter(reasons)
     found.update({name: count for name, count in triggers.items() if name.startswith("kill/")})

@@ -23,22 +23,30 @@ UNLISTED = "spot_venue:SOLUSDT"
 
 
 @frozen
+class _Both:
+    """A number for the perpetual and one for the spot book."""
+
+    perp: int
+    spot: int
+
+
+@frozen
 class Pair:
-    """A base asset traded spot against perpetual: price, quantity of a basket, lot sizes of both."""
+    """A base asset traded spot against perpetual: price, quantity of a basket, lot sizes, levels and depth of both."""
 
     base: str
     mid: Decimal
     qty: str
     perp_lot: str
     spot_lot: str
-    grid: Mapping[str, int]
-    lots: Mapping[str, int]
+    grid: _Both
+    lots: _Both
 
 
 PAIRS = {
-    "BTC": Pair("BTC", Decimal(60_000), "0.05", "0.001", "0.00001", {"perp": 10, "spot": 100}, {"perp": 120, "spot": 12_000}),
-    "ETH": Pair("ETH", Decimal(3_000), "1", "0.001", "0.0001", {"perp": 5, "spot": 50}, {"perp": 2_400, "spot": 24_000}),
-}  # fmt: skip
+    "BTC": Pair("BTC", Decimal(60_000), "0.05", "0.001", "0.00001", _Both(10, 100), _Both(120, 12_000)),
+    "ETH": Pair("ETH", Decimal(3_000), "1", "0.001", "0.0001", _Both(5, 50), _Both(2_400, 24_000)),
+}
 
 _HEAD = """
 [run]
@@ -178,7 +186,7 @@ risk_budget = "20000"
 
 @frozen
 class DeskSettings:
-    """What of the desk a run may vary. `futures` and `capital` are quote money; `risk` goes into [risk], `more` to the end."""
+    """What of the desk a run may vary: `futures` and `capital` in quote money, `risk` for [risk], `more` at the end."""
 
     seed: int
     seconds: int
@@ -245,9 +253,9 @@ def market_settings(settings: DeskSettings, *, mark_interval_ns: int = SECOND_NS
     """Return the market of the desk: ten updates a second of each instrument."""
     walks = []
     for pair in (PAIRS[base] for base in settings.bases):
-        for venue, premium in (("perp", 8.0), ("spot", 0.0)):
-            name = f"{venue}_venue:{pair.base}USDT"
-            walks.append(Walk(name, pair.mid, pair.grid[venue], pair.lots[venue], premium))
+        symbol = f"{pair.base}USDT"
+        walks.append(Walk(f"perp_venue:{symbol}", pair.mid, pair.grid.perp, pair.lots.perp, 8.0))
+        walks.append(Walk(f"spot_venue:{symbol}", pair.mid, pair.grid.spot, pair.lots.spot))
     return MarketSettings(
         settings.seed, START_NS, settings.seconds * SECOND_NS, tuple(walks), mark_interval_ns=mark_interval_ns
     )
@@ -258,6 +266,6 @@ def company(specs: Mapping[str, Instrument], base: str = "BTC") -> list[Actor]:
     pair = PAIRS[base]
     spot, perpetual = f"spot_venue:{base}USDT", f"perp_venue:{base}USDT"
     return [
-        Maker(specs[spot], "spot", Decimal("0.0005"), pair.grid["spot"]),
+        Maker(specs[spot], "spot", Decimal("0.0005"), pair.grid.spot),
         Rogue(specs, spot, "spot", perpetual, "futures", UNLISTED),
     ]

@@ -1,4 +1,4 @@
-"""The machine a tortured desk runs on: a journal that is slow or fails, a clock that jumps, and deaths at every boundary.
+"""The machine a tortured desk runs on: a journal that is slow or fails, a clock that jumps, deaths at every boundary.
 
 A dead desk's memory is gone. It comes back as the daemon does: from the journal through `daemon.live.recovery`, into a
 new log, not trusting what was on its way.

@@ -1,21 +1,6 @@
 """What must hold while things go wrong: I1 to I14, in forms cheap enough to be looked at after every event.
 
-| | After every event | At intervals and at the end |
-|---|---|---|
-| I1 | a fill's trade id once; positions equal the sums of unique fills | positions equal the venue's within two minutes |
-| I2 | a client id goes on the wire once | the venue has seen none that the desk did not send |
-| I3 | what went on the wire was committed | a recovered desk knows every id that went on the wire |
-| I4 | approved orders against the kill level when they were asked for | |
-| I5 | C2 to C6, C10, C18 from our own counts | nothing is counted or reserved for ever |
-| I6 | wallets = opening + cash of fills - fees + funding + cost of contracts, to the digit | wallets equal the venue's |
-| I7 | unhedged notional x seconds over the budget needs an alarm | a broken basket has an incident with cause and cost |
-| I8 | | after each death at a commit, and at the end: the log gives back the same bytes |
-| I9 | no order while read-only; UNKNOWN resolves within two minutes or the account is read-only | nothing is asked any more |
-| I10 | an approved order's book is live, not stale, not crossed | |
-| I11 | lanes are empty after a run | no state holds more than its bound |
-| I12 | | the same seed gives the same trace (run twice) |
-| I13 | an order that may rest where dead-man timers exist has one armed | |
-| I14 | no basket outlives its deadline | after the faults: flat, or traded again |
+What is looked at when is a table in docs/torture.md; limits, baskets and the venues' truth have rooms of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -272,9 +257,7 @@ class Invariants:
                     found.append(f"I6: {account.id} has {wallet}, the ledger says {booked}")
                 theirs = {one.position.key: one.qty for one in account.open_holdings()}
                 ours = {
-                    key: qty
-                    for key, qty in held.items()
-                    if key.startswith(f"{account.id}/") and not self._is_spot(key)
+                    key: qty for key, qty in held.items() if key.startswith(f"{account.id}/") and not self._is_spot(key)
                 }
                 if theirs != ours:
                     found.append(f"I1: {account.id} holds {theirs}, the ledger says {ours}")
@@ -368,7 +351,7 @@ class Invariants:
 
 
 def _is_able(cell: Cell, basket: Basket) -> bool:
-    """Whether a basket's legs can be traded: books live, accounts reconciled, no guard in charge, no close under way."""
+    """Whether a basket's legs can be traded: books live, accounts reconciled, no guard in charge, no close at work."""
     actors = cell.dispatcher.actors
     executor, risk = actors["atomic_executor"], actors["risk_gate"].state
     assert isinstance(executor, AtomicExecutor)

@@ -71,7 +71,9 @@ class LimitsCount:
         """Whether the request, with what flies on its side, does no more than close the position."""
         place = f"{request.account}|{request.instrument}"
         held = self.positions.get(place, ZERO)
-        same = sum((one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO)
+        same = sum(
+            (one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO
+        )
         is_contract = not self.specs[request.instrument].is_spot
         return (request.reduce_only and is_contract) or request.qty + same <= -request.side.sign * held
 
@@ -80,7 +82,9 @@ class LimitsCount:
         if request.reduce_only and not self.specs[request.instrument].is_spot:
             return False
         place = f"{request.account}|{request.instrument}"
-        same = sum((one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO)
+        same = sum(
+            (one.leaves for one in self.flying.values() if one.place == place and one.side is request.side), ZERO
+        )
         beyond = request.qty + same + request.side.sign * self.positions.get(place, ZERO)
         price = request.price if request.price is not None else self.prices.get(request.instrument, ZERO)
         return beyond * price > _CLOSE_SLACK

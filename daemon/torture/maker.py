@@ -32,7 +32,7 @@ _CROSS = 40
 
 @define
 class MakerState:
-    """`resting` are requests not final by their side; `owed` is what was bought (sold: negative) and not traded back."""
+    """`resting` are open requests by their side; `owed` is what was bought (sold: negative) and not traded back."""
 
     next_order: int = 1
     is_stopping: bool = False

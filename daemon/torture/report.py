@@ -19,6 +19,7 @@ def summary(outcomes: Sequence[Outcome], duration_ns: int, kinds: Sequence[Fault
     wanted = controls.expected(kinds or list(FaultKind))
     faults = total(outcomes, "faults")
     met = {kind: faults.get(kind, 0) for kind in kinds or FaultKind}
+    baskets = total(outcomes, "baskets")
     minutes = Decimal(duration_ns * len(outcomes)) / _MINUTE_NS
     return {
         "seeds": len(outcomes),
@@ -28,13 +29,14 @@ def summary(outcomes: Sequence[Outcome], duration_ns: int, kinds: Sequence[Fault
         ],
         "faults": met,
         "faults_per_minute": float(round(sum(met.values()) / minutes, 2)) if minutes else 0.0,
-        "baskets": total(outcomes, "baskets"),
-        "baskets_per_minute": float(round(total(outcomes, "baskets").get("opened", 0) / minutes, 2)) if minutes else 0.0,
+        "baskets": baskets,
+        "baskets_per_minute": float(round(baskets.get("opened", 0) / minutes, 2)) if minutes else 0.0,
         "silent_quote_seconds": str(sum((Decimal(one.silent_quote_seconds) for one in outcomes), Decimal(0))),
         "max_unhedged": str(max((Decimal(one.max_unhedged) for one in outcomes), default=Decimal(0))),
         "longest_unhedged_ns": max((one.longest_unhedged_ns for one in outcomes), default=0),
         "incidents": incidents,
-        "controls": {name: trips.get(name, 0) for name in [*controls.universe(), *sorted(set(trips) - set(controls.universe()))]},
+        "controls": {name: trips.get(name, 0) for name in controls.universe()}
+        | {name: trips[name] for name in sorted(trips)},
         "controls_not_tripped": [name for name in controls.universe() if name in wanted and not trips.get(name)],
         "orders": sum(one.orders for one in outcomes),
         "deaths": sum(one.deaths for one in outcomes),

@@ -60,7 +60,13 @@ class Rogue(Actor):
     state: RogueState
 
     def __init__(
-        self, specs: Mapping[str, Instrument], spot: str, account: str, perpetual: str, other_account: str, unlisted: str
+        self,
+        specs: Mapping[str, Instrument],
+        spot: str,
+        account: str,
+        perpetual: str,
+        other_account: str,
+        unlisted: str,
     ) -> None:
         super().__init__(NAME)
         self.spec, self.perpetual = specs[spot], specs[perpetual]
@@ -160,9 +166,7 @@ def _on_perpetual(qty: str, price: str = "1") -> Make:
         assert good.price is not None
         spec = rogue.perpetual
         at = int(good.price * Decimal(price) / spec.tick_size) * spec.tick_size
-        return [
-            evolve(good, instrument=spec.id, account=rogue.other_account, qty=Decimal(qty), price=at)
-        ]
+        return [evolve(good, instrument=spec.id, account=rogue.other_account, qty=Decimal(qty), price=at)]
 
     return make
 
@@ -218,7 +222,9 @@ RISK_MISDEEDS: dict[str, Make] = {
 """What the risk gate refuses, by its reason. The other reasons follow from faults; the last one only in a flood."""
 
 BASKET_MISDEEDS: dict[str, Make] = {
-    DenyReason.DUPLICATE: _basket(lambda rogue, intent: evolve(intent, basket_id=rogue.state.basket or intent.basket_id)),
+    DenyReason.DUPLICATE: _basket(
+        lambda rogue, intent: evolve(intent, basket_id=rogue.state.basket or intent.basket_id)
+    ),
     DenyReason.NO_LEGS: _basket(lambda _, intent: evolve(intent, legs=())),
     DenyReason.DUPLICATE_LEG: _basket(lambda _, intent: evolve(intent, legs=(*intent.legs, intent.legs[0]))),
     DenyReason.BAD_PARAMETER: _basket(lambda _, intent: evolve(intent, risk_budget=_NAN)),

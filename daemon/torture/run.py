@@ -7,16 +7,16 @@ from attrs import evolve, frozen
 
 from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
+from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Intent
-from actors.basket_plan import ExecutorConfig
 from actors.messages import BasketState, BasketUpdate, FillEvent, OrderUpdate
 from actors.risk_checks import RiskConfig
 from daemon.app import build_actors
 from daemon.config_schema import RunConfig
 from daemon.seats import build_seats, markets
-from daemon.torture.desk import DeskSettings, company, desk_config, instrument_names, market_settings
 from daemon.torture.baskets import BasketChecks
+from daemon.torture.desk import DeskSettings, company, desk_config, instrument_names, market_settings
 from daemon.torture.feed import SpoiltFeed
 from daemon.torture.host import Host
 from daemon.torture.invariants import Invariants
@@ -79,8 +79,9 @@ class _NoLog:
 class Torture:
     """A desk of `settings` under `script`; its logs go below `folder`.
 
-    `extra` actors join the cell before the watch, `replayed` stand in their place when a log is played again. `inputs` are messages for the desk at their own times. `is_armed`:
-    somebody arms the desk every few seconds. `has_company`: the quoter and the rogue are there.
+    `extra` actors join the cell before the watch, `replayed` stand in their place when a log is played again.
+    `inputs` are messages for the desk at their own times. `is_armed`: somebody arms the desk every few seconds.
+    `has_company`: the quoter and the rogue are there. `keeps_all`: every message is kept for a test to look at.
     """
 
     def __init__(

@@ -143,7 +143,11 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     _K.GUARD_DOWN: (1, 8),
     _K.GUARD_CHARGE: (1, 4),
 }
-_WEIGHTS = dict.fromkeys(FaultKind, 1.0) | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3.0) | {_K.ROGUE: 6, _K.KILL: 3, _K.RUIN: 0.05}
+_WEIGHTS = (
+    dict.fromkeys(FaultKind, 1.0)
+    | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3.0)
+    | {_K.ROGUE: 6, _K.KILL: 3, _K.RUIN: 0.05}
+)
 
 
 @frozen

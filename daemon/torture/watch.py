@@ -55,10 +55,11 @@ class NoState:
 class Notes:
     """What a desk did as far as it is committed: it outlives deaths and rebuilds, so fills are counted once by id.
 
-    `seen` is everything, where a test wants to look (`keeps_all`), `ended` how baskets ended, `incidents` and `triggers` how
-    often each kind was raised, `reasons` why orders and baskets were refused. `sums` are signed quantities of unique
-    fills by account and instrument, `cash` what fills, fees and funding moved by account and asset, `wrong` what must
-    not be.
+    `seen` is everything where a test wants to look (`keeps_all`), `ended` how baskets ended, `kinds` the incidents and
+    `triggers` the kills by kind, `reasons` why orders and baskets were refused. `sums` are signed quantities of unique
+    fills by account and instrument, `cash` what fills, fees and funding moved by account and asset. `live` are client
+    ids that may still fill, `asked` the kill level that somebody wants and does not have yet, `complaints` all alarms.
+    `wrong` is what must not be; `listeners` hear every message once it is committed.
     """
 
     specs: Mapping[str, Instrument]
@@ -212,9 +213,7 @@ class Watch(Actor):
     Asleep until it is woken, by `wake` or by the end of a rebuild: what a rebuild repeats was heard the first time.
     """
 
-    def __init__(
-        self, notes: Notes, limits: LimitsCount, baskets: BasketChecks, cell: Callable[[], Cell]
-    ) -> None:
+    def __init__(self, notes: Notes, limits: LimitsCount, baskets: BasketChecks, cell: Callable[[], Cell]) -> None:
         super().__init__("watch")
         self.baskets = baskets
         self.is_stopping = False

@@ -1,4 +1,4 @@
-"""What the connection to a venue, and the venue itself, do wrong: lost, late, repeated, reordered, refused, unproven."""
+"""What a connection to a venue, and the venue, do wrong: lost, late, repeated, reordered, refused, unproven."""
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
@@ -346,13 +346,13 @@ class FaultyVenue:
     def _done(self, now: int, order: SubmitOrder) -> list[Report]:
         return self.inner.on_command(now, order)
 
-    def _thin(self, now: int, order: SubmitOrder) -> list[Report]:
-        """Execute the order on a book that holds only half of it."""
+    def _thin(self, now: int, order: SubmitOrder, share: float) -> list[Report]:
+        """Execute the order on a book that holds only a share of it."""
         market = self.inner.state.markets[order.instrument]
         bids, asks = market.matcher.displayed(Side.BUY), market.matcher.displayed(Side.SELL)
-        half = max(1, int(order.qty / market.spec.lot_size / 2))
-        thin_bids = [(ticks, min(half, lots)) for ticks, lots in bids[:1]]
-        thin_asks = [(ticks, min(half, lots)) for ticks, lots in asks[:1]]
+        most = max(1, int(market.spec.lots(order.qty) * share))
+        thin_bids = [(ticks, min(most, lots)) for ticks, lots in bids[:1]]
+        thin_asks = [(ticks, min(most, lots)) for ticks, lots in asks[:1]]
         update_id = market.update_id or 0
         self.inner.on_market(now, BookSnapshot(now, order.instrument, update_id, thin_bids, thin_asks))
         said = self.inner.on_command(now, order)
@@ -459,8 +459,8 @@ def _reject_after_ack(venue: FaultyVenue, now: int, order: SubmitOrder, rng: Ran
     return [OrderAccepted(now, order.account, order.instrument, order.client_order_id, "")]
 
 
-def _partial(venue: FaultyVenue, now: int, order: SubmitOrder, _: Random) -> list[Report]:
-    return venue._thin(now, order)
+def _partial(venue: FaultyVenue, now: int, order: SubmitOrder, rng: Random) -> list[Report]:
+    return venue._thin(now, order, rng.uniform(0.05, 0.95))
 
 
 _SPOILS: dict[FaultKind, Callable[[FaultyVenue, int, SubmitOrder, Random], list[Report]]] = {

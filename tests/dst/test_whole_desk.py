@@ -139,7 +139,12 @@ class Resting(Actor):
 
 def test_cancel_all_cancels_what_rests_even_orders_of_others(tmp_path):
     run = desk(
-        tmp_path, 1, seconds=30, hold_ms=LONG_HOLD_MS, extra=lambda: [Resting()], inputs=[kill(10, KillLevel.CANCEL_ALL)]
+        tmp_path,
+        1,
+        seconds=30,
+        hold_ms=LONG_HOLD_MS,
+        extra=lambda: [Resting()],
+        inputs=[kill(10, KillLevel.CANCEL_ALL)],
     )
     run.run()
     resting = actor(run, "resting")
@@ -296,7 +301,9 @@ baskets = 10
             for second in range(2, seconds, 3)
         ]
         (tmp_path / str(seconds)).mkdir()
-        run = desk(tmp_path / str(seconds), 2, seconds=seconds, hold_ms=200, risk=risk, more=limits, faults=tuple(faults))
+        run = desk(
+            tmp_path / str(seconds), 2, seconds=seconds, hold_ms=200, risk=risk, more=limits, faults=tuple(faults)
+        )
         run.run()
         run.check_end()
         sizes.append(sizes_of(run.cell.dispatcher.actors))
