@@ -66,6 +66,8 @@ class BasketChecks:
             self._updated(message)
         elif isinstance(message, FillEvent):
             self._filled(message)
+        elif type(message).__name__ == "FillBusted":
+            self._busted(message)
         elif isinstance(message, KillState):
             is_flatten = message.level is KillLevel.FLATTEN
             self.level = message.level
@@ -104,6 +106,12 @@ class BasketChecks:
         if event.basket_id or fill.reason in VENUE_REASONS:
             spec = self.specs[fill.instrument]
             self.net[spec.base] = self.net.get(spec.base, ZERO) + fill.side.sign * fill.qty * spec.multiplier
+
+    def _busted(self, bust: Any) -> None:
+        fill = bust.fill
+        if bust.basket_id:
+            spec = self.specs[fill.instrument]
+            self.net[spec.base] -= fill.side.sign * fill.qty * spec.multiplier
 
     def _imbalance(self, basket: Basket) -> str:
         """Return by what a basket is out of balance, counting what it took over; less than the coarsest lot is not."""

@@ -193,8 +193,8 @@ class DeskSettings:
     bases: tuple[str, ...] = ("BTC", "ETH")
     futures: str = "4000"
     capital: str = "20000"
-    hold_ms: int = 4_000
-    cooldown_ms: int = 1_000
+    hold_ms: int = 6_000
+    cooldown_ms: int = 2_000
     losses: int = 40
     qty: str = ""
     risk: str = ""

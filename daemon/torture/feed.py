@@ -76,11 +76,12 @@ class SpoiltFeed:
 
     def _spoil(self, tick: Tick) -> Tick | None:
         message: Any = tick.message
+        is_delta = isinstance(message, BookDelta)
         for fault in self._active.get(getattr(message, "instrument", ""), ()):
-            if fault.kind is FaultKind.STALE or (fault.kind is FaultKind.GAP and isinstance(message, BookDelta)):
+            if fault.kind is FaultKind.STALE or (fault.kind is FaultKind.GAP and is_delta):
                 self._counts.met(fault)
                 return None
-            if fault.kind is FaultKind.CROSSED and isinstance(message, BookDelta):
+            if fault.kind is FaultKind.CROSSED and is_delta:
                 self._counts.met(fault)
                 top = max((ticks for ticks, lots in message.asks if lots), default=0)
                 if top:

@@ -22,10 +22,10 @@ from daemon.log import RunLog
 from daemon.log.snapshots import encode_snapshot
 from daemon.torture.rogue import BACKLOG, Misdeed
 from daemon.torture.script import ON_HOST, SECOND_NS, Fault, FaultKind, Script, Tally
+from daemon.torture.wire import ONLY_LATE
 from venues.model.order import PositionSide
 from venues.port import (
     CancelAll,
-    FundingSettled,
     Lane,
     Message,
     OrderAccepted,
@@ -152,8 +152,7 @@ class Host:
     def offer(self, message: Message) -> None:
         if self._up_ns is None:
             self.cell.offer(message)
-        elif isinstance(message, FundingSettled):
-            # Nobody asks for it again.
+        elif type(message).__name__ in ONLY_LATE:
             self._kept.append(message)
 
     def next_timer(self) -> int | None:

@@ -17,6 +17,7 @@ from actors.basket import ACTIVE, ENDED, Basket
 from actors.cell import Cell
 from actors.dispatcher import Intent
 from actors.messages import BasketState, KillLevel
+from actors.order_manager import OrderManager
 from actors.snapshot import to_plain
 from daemon.config_schema import RunConfig
 from daemon.torture.baskets import BasketChecks
@@ -226,6 +227,7 @@ class Invariants:
         if memory is not None and memory != snapshot:
             self.fail(now, "I8", f"the log gives back another state: {_first_difference(memory, snapshot)}")
         orders = cell.dispatcher.actors["order_manager"]
+        assert isinstance(orders, OrderManager)
         state, prefix = orders.state, orders.config.run_prefix
         for client_id in self.wire.sent:
             number = client_id.removeprefix(prefix)

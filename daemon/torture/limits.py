@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from attrs import define, field
 
@@ -57,6 +58,11 @@ class LimitsCount:
         flying = self.flying.get(event.request_id)
         if flying is not None:
             flying.leaves = max(ZERO, flying.leaves - fill.qty)
+
+    def bust(self, bust: Any) -> None:
+        fill = bust.fill
+        place = f"{fill.account}|{fill.instrument}"
+        self.positions[place] = self.positions.get(place, ZERO) - fill.side.sign * fill.qty
 
     def update(self, update: OrderUpdate) -> None:
         if update.is_final:

@@ -130,7 +130,7 @@ class Maker(Actor):
             self._over(request_id)
 
     def _over(self, request_id: str) -> None:
-        for known in (self.state.resting, self.state.backs):
-            known.pop(request_id, None)  # type: ignore[attr-defined]
+        self.state.resting.pop(request_id, None)
+        self.state.backs.pop(request_id, None)
         while len(self.state.filled) > 50:
             del self.state.filled[next(iter(self.state.filled))]

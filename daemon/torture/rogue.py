@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
@@ -47,6 +48,16 @@ class RogueState:
     planned: dict[str, str] = field(factory=dict)
     basket: str = ""
     is_stopping: bool = False
+
+
+_M = TypeVar("_M", bound=Message)
+
+
+def _but(message: _M, **changes: object) -> _M:
+    """Return the message with some fields changed."""
+    made: Any = message
+    changed: _M = evolve(made, **changes)
+    return changed
 
 
 Make = Callable[["Rogue", OrderRequest], list[Message]]
@@ -128,7 +139,7 @@ class Rogue(Actor):
 
 
 def _one(**changes: object) -> Make:
-    return lambda _, good: [evolve(good, **changes)]  # type: ignore[arg-type]
+    return lambda _, good: [_but(good, **changes)]
 
 
 def _scaled(price: str = "1", qty: str = "1") -> Make:
@@ -136,7 +147,7 @@ def _scaled(price: str = "1", qty: str = "1") -> Make:
         assert good.price is not None
         tick = rogue.spec.tick_size
         at = int(good.price * Decimal(price) / tick) * tick
-        return [evolve(good, price=at, qty=good.qty * Decimal(qty))]
+        return [_but(good, price=at, qty=good.qty * Decimal(qty))]
 
     return make
 
@@ -145,18 +156,18 @@ def _many(count: int, step: int = 1) -> Make:
     def make(rogue: Rogue, good: OrderRequest) -> list[Message]:
         assert good.price is not None
         tick = rogue.spec.tick_size * step
-        return [evolve(good, request_id=rogue.next_id(), price=good.price - tick * n) for n in range(count)]
+        return [_but(good, request_id=rogue.next_id(), price=good.price - tick * n) for n in range(count)]
 
     return make
 
 
 def _twice(rogue: Rogue, good: OrderRequest) -> list[Message]:
-    return [good, evolve(good, request_id=rogue.next_id())]
+    return [good, _but(good, request_id=rogue.next_id())]
 
 
 def _same_id(rogue: Rogue, good: OrderRequest) -> list[Message]:
     assert good.price is not None
-    return [good, evolve(good, price=good.price - rogue.spec.tick_size)]
+    return [good, _but(good, price=good.price - rogue.spec.tick_size)]
 
 
 def _on_perpetual(qty: str, price: str = "1") -> Make:
@@ -166,13 +177,13 @@ def _on_perpetual(qty: str, price: str = "1") -> Make:
         assert good.price is not None
         spec = rogue.perpetual
         at = int(good.price * Decimal(price) / spec.tick_size) * spec.tick_size
-        return [evolve(good, instrument=spec.id, account=rogue.other_account, qty=Decimal(qty), price=at)]
+        return [_but(good, instrument=spec.id, account=rogue.other_account, qty=Decimal(qty), price=at)]
 
     return make
 
 
 def _in_basket(rogue: Rogue, good: OrderRequest) -> list[Message]:
-    return [evolve(good, basket_id=rogue.state.basket, qty=Decimal("0.2"), is_hedge=True)]
+    return [_but(good, basket_id=rogue.state.basket, qty=Decimal("0.2"), is_hedge=True)]
 
 
 def _basket(change: Callable[[Rogue, BasketIntent], BasketIntent]) -> Make:
@@ -182,24 +193,25 @@ def _basket(change: Callable[[Rogue, BasketIntent], BasketIntent]) -> Make:
     return make
 
 
-def _with_legs(rogue: Rogue, intent: BasketIntent, **changes: object) -> BasketIntent:
+def _with_legs(intent: BasketIntent, **changes: Any) -> BasketIntent:
+    """Return the intent with some fields of its first leg changed."""
     first, second = intent.legs
-    return evolve(intent, legs=(evolve(first, **changes), second))  # type: ignore[arg-type]
+    return _but(intent, legs=(evolve(first, **changes), second))
 
 
 RISK_MISDEEDS: dict[str, Make] = {
     Reason.UNKNOWN_INSTRUMENT: _one(instrument="spot_venue:NOTHING"),
     Reason.UNKNOWN_ACCOUNT: _one(account="nobody"),
-    Reason.WRONG_VENUE: lambda rogue, good: [evolve(good, account=rogue.other_account)],
+    Reason.WRONG_VENUE: lambda rogue, good: [_but(good, account=rogue.other_account)],
     Reason.BAD_QTY: lambda rogue, good: [
-        evolve(good, qty=bad, request_id=rogue.next_id()) for bad in (_NAN, Decimal(0), Decimal(-1))
+        _but(good, qty=bad, request_id=rogue.next_id()) for bad in (_NAN, Decimal(0), Decimal(-1))
     ],
     Reason.BAD_PRICE: lambda rogue, good: [
-        evolve(good, price=bad, request_id=rogue.next_id()) for bad in (_NAN, Decimal(0), None)
+        _but(good, price=bad, request_id=rogue.next_id()) for bad in (_NAN, Decimal(0), None)
     ],
-    Reason.RESTRICTED: lambda rogue, good: [evolve(good, instrument=rogue.unlisted, price=Decimal(100))],
-    Reason.NO_REFERENCE: lambda rogue, good: [evolve(good, instrument=rogue.unlisted, price=Decimal(100))],
-    Reason.OFF_TICK: lambda _, good: [evolve(good, price=(good.price or 0) + Decimal("0.001"))],
+    Reason.RESTRICTED: lambda rogue, good: [_but(good, instrument=rogue.unlisted, price=Decimal(100))],
+    Reason.NO_REFERENCE: lambda rogue, good: [_but(good, instrument=rogue.unlisted, price=Decimal(100))],
+    Reason.OFF_TICK: lambda _, good: [_but(good, price=(good.price or 0) + Decimal("0.001"))],
     Reason.OFF_LOT: _scaled(qty="1.0001"),
     Reason.BELOW_MIN_QTY: _on_perpetual("0.0005"),
     Reason.ABOVE_MAX_QTY: _on_perpetual("1001"),
@@ -222,27 +234,25 @@ RISK_MISDEEDS: dict[str, Make] = {
 """What the risk gate refuses, by its reason. The other reasons follow from faults; the last one only in a flood."""
 
 BASKET_MISDEEDS: dict[str, Make] = {
-    DenyReason.DUPLICATE: _basket(
-        lambda rogue, intent: evolve(intent, basket_id=rogue.state.basket or intent.basket_id)
-    ),
-    DenyReason.NO_LEGS: _basket(lambda _, intent: evolve(intent, legs=())),
-    DenyReason.DUPLICATE_LEG: _basket(lambda _, intent: evolve(intent, legs=(*intent.legs, intent.legs[0]))),
-    DenyReason.BAD_PARAMETER: _basket(lambda _, intent: evolve(intent, risk_budget=_NAN)),
-    DenyReason.NOT_NEUTRAL: _basket(lambda rogue, intent: _with_legs(rogue, intent, qty=Decimal("0.04"))),
-    DenyReason.BELOW_QUANTUM: _basket(lambda rogue, intent: evolve(intent, legs=rogue.legs(Decimal("0.0004")))),
-    DenyReason.SIZE_LIMIT: _basket(lambda rogue, intent: evolve(intent, legs=rogue.legs(Decimal("0.001")))),
-    DenyReason.LIMIT_PRICE: _basket(lambda rogue, intent: _with_legs(rogue, intent, limit_price=Decimal(1))),
-    DenyReason.NOT_OPEN: _basket(lambda _, intent: evolve(intent, closes="nothing")),
+    DenyReason.DUPLICATE: _basket(lambda rogue, intent: _but(intent, basket_id=rogue.state.basket or intent.basket_id)),
+    DenyReason.NO_LEGS: _basket(lambda _, intent: _but(intent, legs=())),
+    DenyReason.DUPLICATE_LEG: _basket(lambda _, intent: _but(intent, legs=(*intent.legs, intent.legs[0]))),
+    DenyReason.BAD_PARAMETER: _basket(lambda _, intent: _but(intent, risk_budget=_NAN)),
+    DenyReason.NOT_NEUTRAL: _basket(lambda rogue, intent: _with_legs(intent, qty=Decimal("0.04"))),
+    DenyReason.BELOW_QUANTUM: _basket(lambda rogue, intent: _but(intent, legs=rogue.legs(Decimal("0.0004")))),
+    DenyReason.SIZE_LIMIT: _basket(lambda rogue, intent: _but(intent, legs=rogue.legs(Decimal("0.001")))),
+    DenyReason.LIMIT_PRICE: _basket(lambda rogue, intent: _with_legs(intent, limit_price=Decimal(1))),
+    DenyReason.NOT_OPEN: _basket(lambda _, intent: _but(intent, closes="nothing")),
     DenyReason.CLOSES_MORE: _basket(
-        lambda rogue, intent: evolve(intent, closes=rogue.state.basket, legs=rogue.legs(Decimal(5)))
+        lambda rogue, intent: _but(intent, closes=rogue.state.basket, legs=rogue.legs(Decimal(5)))
     ),
-    DenyReason.UNKNOWN_INSTRUMENT: _basket(lambda rogue, intent: _with_legs(rogue, intent, instrument="spot_venue:NO")),
+    DenyReason.UNKNOWN_INSTRUMENT: _basket(lambda rogue, intent: _with_legs(intent, instrument="spot_venue:NO")),
     DenyReason.FLAG: lambda rogue, good: [
         SetFlag(good.ts, NAME, NAME, FlagMode.DISABLED),
         BasketIntent(good.ts, rogue.next_id(), NAME, rogue.legs()),
         SetFlag(good.ts, NAME, NAME, FlagMode.PRODUCTION),
     ],
-    DenyReason.PREFLIGHT: _basket(lambda rogue, intent: evolve(intent, legs=rogue.legs(Decimal(5)))),
+    DenyReason.PREFLIGHT: _basket(lambda rogue, intent: _but(intent, legs=rogue.legs(Decimal(5)))),
 }
 """What the executor refuses, by its reason."""
 

@@ -175,13 +175,17 @@ class Fault:
         return Random(f"{self.kind}/{self.salt}")
 
 
+def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(faults, key=lambda one: (one.start_ns, one.kind, one.at, one.salt)))
+
+
 @frozen
 class Script:
     """All faults of a run of `duration_ns`, in order of time, before the calm at its end."""
 
     seed: int
     duration_ns: int
-    faults: tuple[Fault, ...] = field(default=(), converter=lambda them: tuple(sorted(them, key=_order)))
+    faults: tuple[Fault, ...] = field(default=(), converter=_in_order)
 
     @property
     def calm_ns(self) -> int:
@@ -191,10 +195,6 @@ class Script:
     def of(self, kinds: Iterable[FaultKind], at: str | None = None) -> list[Fault]:
         wanted = set(kinds)
         return [one for one in self.faults if one.kind in wanted and at in (None, one.at)]
-
-
-def _order(fault: Fault) -> tuple[int, str, str, int]:
-    return fault.start_ns, fault.kind, fault.at, fault.salt
 
 
 class Tally(Counter[str]):
@@ -225,7 +225,7 @@ def draw(
     if span < _SHORTEST_NS:
         raise ValueError(f"duration: at least {(CALM_NS + _SHORTEST_NS) // SECOND_NS} s")
     perpetuals = [one for one in instruments if one.startswith("perp")]
-    faults = []
+    faults: list[Fault] = []
     for kind in rng.choices(chosen, weights, k=max(1, round(span / (60 * SECOND_NS) * FAULTS_PER_MINUTE))):
         shortest, longest = _SECONDS.get(kind, _WAITS)
         length = int(rng.uniform(shortest, longest) * SECOND_NS)
@@ -240,7 +240,7 @@ def draw(
         else:
             at = rng.choice(list(instruments)) if kind in (*IN_MARKET, *IN_FEED) else ""
         faults.append(Fault(kind, start, min(length, span - start), at, rng.randrange(1 << 30)))
-    return Script(seed, duration_ns, tuple(faults))
+    return Script(seed, duration_ns, faults)
 
 
 def dump(script: Script) -> str:
@@ -261,11 +261,17 @@ def load(path: Path) -> Script:
         plain: dict[str, Any] = json.loads(path.read_text())
         if plain.get("format") != _FORMAT:
             raise ScriptError(f"{path}: format: {plain.get('format')!r} is not {_FORMAT}")
-        faults = tuple(
-            Fault(FaultKind(one["kind"]), *(int(one[name]) for name in ("start_ns", "duration_ns")), str(one["at"]),
-                  int(one["salt"]), bool(one["once"]))
+        faults = [
+            Fault(
+                FaultKind(one["kind"]),
+                int(one["start_ns"]),
+                int(one["duration_ns"]),
+                str(one["at"]),
+                int(one["salt"]),
+                bool(one["once"]),
+            )
             for one in plain["faults"]
-        )  # fmt: skip
+        ]
         return Script(int(plain["seed"]), int(plain["duration_ns"]), faults)
     except ScriptError:
         raise

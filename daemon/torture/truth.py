@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import islice
 
 from actors.messages import FillEvent, OrderUpdate
 from daemon.torture.wire import FaultyVenue
@@ -16,15 +15,13 @@ class Truth:
         self._venues = venues
         self._instruments = instruments
         self._fills: dict[tuple[str, str, str, str], tuple[Decimal, Decimal]] = {}
-        self._read = dict.fromkeys(venues, 0)
 
     def _refresh(self) -> None:
-        for name, venue in self._venues.items():
-            fills = venue.inner.state.fills
-            news = len(fills) - self._read[name]
-            self._read[name] = len(fills)
-            for fill in islice(reversed(fills), news):
+        for venue in self._venues.values():
+            for fill in reversed(venue.inner.state.fills):
                 key = (fill.account, fill.instrument, fill.trade_id, fill.side)
+                if key in self._fills:
+                    break
                 self._fills[key] = (fill.qty, fill.price)
 
     def objection_to_fill(self, event: FillEvent) -> str:

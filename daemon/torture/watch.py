@@ -41,7 +41,7 @@ from daemon.torture.limits import LimitsCount
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, OrderType, TimeInForce
-from venues.port import FundingSettled, Message
+from venues.port import MESSAGES, FundingSettled, Message
 
 _KEPT_MAX = 3_000
 
@@ -123,6 +123,18 @@ class Notes:
         self._move(fill.account, fill.fee_asset, -fill.fee)
         if spec.is_spot:
             self._move(fill.account, spec.base, signed * spec.multiplier)
+
+    def _busted(self, bust: Any) -> None:
+        """A fill that was taken back never was."""
+        fill = bust.fill
+        place = f"{fill.account}|{fill.instrument}"
+        signed = fill.side.sign * fill.qty
+        self.sums[place] = self.sums.get(place, ZERO) - signed
+        spec = self.specs[fill.instrument]
+        self._move(fill.account, spec.quote, signed * spec.multiplier * fill.price)
+        self._move(fill.account, fill.fee_asset, fill.fee)
+        if spec.is_spot:
+            self._move(fill.account, spec.base, -signed * spec.multiplier)
 
     def _funding(self, settled: FundingSettled) -> None:
         self._move(settled.account, settled.asset, settled.amount)
@@ -207,6 +219,11 @@ _TAKES: dict[type[Message], Callable[[Notes, Any], None]] = {
 }
 
 
+# A desk whose ledger takes fills back says so; what it is called is all that is known of it here.
+BUSTS = tuple(kind for name, kind in MESSAGES.items() if name == "FillBusted")
+_TAKES.update(dict.fromkeys(BUSTS, Notes._busted))
+
+
 class Watch(Actor):
     """Hears everything that matters after everybody else; judges orders at the moment they are approved.
 
@@ -275,6 +292,12 @@ class Watch(Actor):
             return
         self.notes.staged.append(event)
         self.limits.fill(event)
+
+    @handles(*BUSTS)
+    def on_bust(self, now: int, bust: Any) -> None:
+        if self.is_awake:
+            self.notes.staged.append(bust)
+            self.limits.bust(bust)
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:

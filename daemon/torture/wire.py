@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
 
+from actors.order_records import VENUE_REASONS
 from daemon.torture.script import (
     AT_VENUE,
     ON_CANCEL,
@@ -28,7 +29,6 @@ from venues.port import (
     CancelRejected,
     Command,
     Deleveraged,
-    FundingSettled,
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
@@ -50,6 +50,8 @@ from venues.port import (
 
 _K = FaultKind
 _LATE_TRADE_ID = 1_000_000_000
+ONLY_LATE = frozenset({"FundingSettled", "TradeBusted"})
+"""Reports that are never lost, by their names: nothing asks for them again."""
 _VISIBLE_AFTER_NS = 2 * SECOND_NS
 _PATIENCE_NS = SECOND_NS // 2
 
@@ -57,7 +59,7 @@ _PATIENCE_NS = SECOND_NS // 2
 class FaultyVenue:
     """A simulated venue behind a bad connection. What it is told and what it says may be lost, late, or come twice.
 
-    Reports about money that nothing asks for again (funding) are only ever late. `counts` tells what went wrong.
+    Reports about money that nothing asks for again are only ever late. `counts` tells what went wrong.
     """
 
     def __init__(self, inner: SimVenue, script: Script, start_ns: int, counts: Tally) -> None:
@@ -201,7 +203,9 @@ class FaultyVenue:
     def _bust(self, now: int, fault: Fault) -> list[Report]:
         """Let the venue take back the last trade of the instrument; a venue that cannot leaves it be."""
         bust = getattr(self.inner, "bust", None)
-        fills = [one for one in self.inner.state.fills if one.instrument == fault.at]
+        fills = [
+            one for one in self.inner.state.fills if one.instrument == fault.at and one.reason not in VENUE_REASONS
+        ]
         if bust is None or not fills:
             return []
         self.counts.met(fault)
@@ -234,7 +238,7 @@ class FaultyVenue:
         through: list[Report] = []
         for report in reports:
             if self._down_until:
-                if isinstance(report, FundingSettled):
+                if type(report).__name__ in ONLY_LATE:
                     self._hold(self._down_until + SECOND_NS, report)
             elif isinstance(report, PositionReport) and (late := self._window(_K.LATE_POSITIONS, now)):
                 self.counts.met(late)
