@@ -17,6 +17,7 @@ COMMANDS = {
     "graph": "daemon.graph:main",
     "calc": "daemon.calc.main:main",
     "bench": "daemon.bench:main",
+    "torture": "daemon.torture.command:main",
     "import": "daemon.import_data:main",
     "executions": "daemon.executions.rebuild:main",
 }
@@ -91,11 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     executions.add_argument("--above", type=int, default=0, metavar="N", help="only logs with records above this one")
     executions.add_argument("--nice", type=int, default=0, metavar="N", help="give way to others by so much")
 
+    _add_torture(commands.add_parser("torture", help="let everything go wrong to a simulated desk, by seeds"))
+
     bench = commands.add_parser("bench", help="measure this machine")
     bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     bench.add_argument("--json", action="store_true", help="print the results as JSON")
     bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
     return parser
+
+
+def _add_torture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how many, default: %(default)s")
+    parser.add_argument("--first-seed", type=int, default=1, metavar="S", help="default: %(default)s")
+    parser.add_argument("--hours", default="0.25", metavar="H", help="simulated time of each, default: %(default)s")
+    parser.add_argument("--faults", default="all", metavar="KIND,...", help="only these, default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes, default: %(default)s")
+    parser.add_argument("--script", metavar="FILE", help="play the faults of a script file instead of seeds")
+    parser.add_argument("--out", default=".", metavar="DIR", help="where smallest failing scripts go, default: here")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-from actors.cell import Cell, Halt
+from actors.cell import Halt
 from actors.dispatcher import Intent
 from actors.messages import StopCommand
 from sim.exchange import NEVER, Exchange
@@ -17,6 +17,18 @@ class IntentLog(Protocol):
 
     def intents(self, intents: Sequence[Intent]) -> None: ...
     def commit(self) -> None: ...
+
+
+class Driven(Protocol):
+    """What is driven: a cell, or what stands between one and the world."""
+
+    @property
+    def halt(self) -> Halt | None: ...
+    def start(self, now: int) -> list[Intent]: ...
+    def offer(self, message: Message) -> None: ...
+    def offer_due(self, now: int) -> None: ...
+    def next_timer(self) -> int | None: ...
+    def run(self, now: int) -> list[Intent]: ...
 
 
 @define
@@ -35,7 +47,7 @@ class DriverResult:
 class CellLoop:
     """One cell on the timeline of `exchange`. `timer_ns` is when the cell's next timer is due."""
 
-    cell: Cell
+    cell: Driven
     exchange: Exchange
     log: IntentLog
     result: DriverResult

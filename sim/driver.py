@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
-from actors.cell import Cell
-from sim.cell_loop import CellLoop, DriverResult, IntentLog
+from sim.cell_loop import CellLoop, Driven, DriverResult, IntentLog
 from sim.clocks import Tick
 from sim.exchange import Exchange, Seat
 from venues.model.book_sync import SequenceRule
@@ -20,7 +19,7 @@ class Driver:
     still settle. `progress` is called with the virtual time now and then.
     """
 
-    cell: Cell
+    cell: Driven
     accounts: Mapping[str, Seat]
     markets: Mapping[str, tuple[Seat, SequenceRule]]
     log: IntentLog

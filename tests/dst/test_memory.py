@@ -1,13 +1,13 @@
 """What the order path remembers does not grow with the number of baskets."""
 
 from cell_harness import PERP, SECOND, SPECS, SPOT, D, Harness, Outcome, buy, sell
-from torture import sizes_of
 
 from actors.basket_plan import ExecutorConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
 from actors.messages import BasketIntent
 from actors.order_records import OrderManagerConfig
+from daemon.torture.invariants import sizes_of
 from venues.model.money import ZERO
 
 BASKETS = 5_000

@@ -4,22 +4,9 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from faults import OrderFault, Script, Spell, Window
-from torture import (
-    CALM_NS,
-    PERPETUAL,
-    SPOT,
-    START_NS,
-    NoState,
-    Notes,
-    Torture,
-    Watch,
-    config_of,
-    sizes_of,
-)
 
 from actors.base import Actor, handles
-from actors.cell import Cell, CellRestarted
+from actors.cell import CellRestarted
 from actors.messages import (
     ArmCommand,
     BasketState,
@@ -31,10 +18,11 @@ from actors.messages import (
     RoundTrip,
     StopCommand,
 )
-from daemon.app import build_actors
-from daemon.log import RunLog
-from daemon.log.replay import check
-from sim.synthetic import SECOND_NS
+from daemon.torture.desk import PERPETUAL, SPOT, VENUES, DeskSettings
+from daemon.torture.invariants import sizes_of
+from daemon.torture.run import Torture
+from daemon.torture.script import SECOND_NS, START_NS, Fault, FaultKind, Script
+from daemon.torture.watch import Deaf, NoState
 from venues.model.money import ZERO
 from venues.model.order import OrderType, Side, TimeInForce
 from venues.port import CancelAll, Lane, Message, OrderAccepted, OrderCanceled, SubmitOrder, message
@@ -46,8 +34,27 @@ def at(seconds):
     return START_NS + int(seconds * SECOND_NS)
 
 
+def desk(folder, seed, *, seconds, hold_ms=3_000, futures="30000", risk="", more="", faults=(), **options):
+    """One pair of 0.1 BTC with nobody beside it, and limits of loss that are out of reach."""
+    settings = DeskSettings(
+        seed, seconds, ("BTC",), futures=futures, capital="10000000", hold_ms=hold_ms, cooldown_ms=500, losses=1_000,
+        qty="0.1", risk=risk, more=more,
+    )  # fmt: skip
+    script = Script(seed, seconds * SECOND_NS, faults)
+    return Torture(folder, settings, script, has_company=False, keeps_all=True, **options)
+
+
+def at_both(kind, seconds):
+    """The same for every order at every venue."""
+    return tuple(Fault(kind, 0, seconds * SECOND_NS, venue, once=False) for venue in VENUES)
+
+
+def actor(run, name):
+    return run.cell.dispatcher.actors[name]
+
+
 def positions(run):
-    return {one.instrument: one.qty for one in run.desk.ledger.state.positions.values() if one.qty}
+    return {one.instrument: one.qty for one in actor(run, "ledger").state.positions.values() if one.qty}
 
 
 def planned(run, since, until=10**20):
@@ -71,8 +78,7 @@ def arm(seconds):
 
 
 def test_flatten_closes_both_legs_latches_and_trades_again_after_arming(tmp_path):
-    config = config_of(tmp_path, 1, seconds=60, hold_ms=LONG_HOLD_MS)
-    run = Torture(config, inputs=[kill(10, KillLevel.FLATTEN), arm(40)])
+    run = desk(tmp_path, 1, seconds=60, hold_ms=LONG_HOLD_MS, inputs=[kill(10, KillLevel.FLATTEN), arm(40)])
     run.run()
     run.check_end()
     closed = [one for one in run.notes.of(BasketUpdate) if one.closes is None and one.state is BasketState.FLAT]
@@ -89,7 +95,7 @@ def test_flatten_closes_both_legs_latches_and_trades_again_after_arming(tmp_path
 
 
 def test_reduce_only_lets_a_basket_be_taken_off_and_opens_none(tmp_path):
-    run = Torture(config_of(tmp_path, 1, seconds=40, hold_ms=15_000), inputs=[kill(5, KillLevel.REDUCE_ONLY)])
+    run = desk(tmp_path, 1, seconds=40, hold_ms=15_000, inputs=[kill(5, KillLevel.REDUCE_ONLY)])
     run.run()
     run.check_end()
     assert positions(run) == {}
@@ -132,17 +138,20 @@ class Resting(Actor):
 
 
 def test_cancel_all_cancels_what_rests_even_orders_of_others(tmp_path):
-    resting = Resting()
-    run = Torture(
-        config_of(tmp_path, 1, seconds=30, hold_ms=LONG_HOLD_MS),
-        extra=lambda: [resting],
+    run = desk(
+        tmp_path,
+        1,
+        seconds=30,
+        hold_ms=LONG_HOLD_MS,
+        extra=lambda: [Resting()],
         inputs=[kill(10, KillLevel.CANCEL_ALL)],
     )
     run.run()
+    resting = actor(run, "resting")
     run.check_end()
     assert [type(report) for report in resting.heard] == [OrderAccepted, OrderCanceled]
     assert at(10) < resting.heard[1].ts < at(10.1)
-    assert run.journal.commands[CancelAll.__name__] == 2
+    assert run.invariants.wire.commands[CancelAll.__name__] == 2
     # The open basket stays: it is hedged.
     assert positions(run) == {SPOT: Decimal("0.1"), PERPETUAL: Decimal("-0.1")}
     assert planned(run, at(10)) == []
@@ -151,13 +160,14 @@ def test_cancel_all_cancels_what_rests_even_orders_of_others(tmp_path):
 # Stop
 
 
-@pytest.mark.parametrize("chances", [{OrderFault.DELAYED: 1.0}, {OrderFault.PARTIAL: 1.0}, {OrderFault.NO_ACK: 1.0}])
-def test_a_stop_lets_a_working_basket_come_to_its_end_and_opens_no_other(chances, tmp_path):
-    script = Script(3, START_NS, START_NS + CALM_NS, chances)
-    probe = Torture(config_of(tmp_path, 3, seconds=10), script)
+@pytest.mark.parametrize("kind", [FaultKind.DELAYED, FaultKind.PARTIAL, FaultKind.NO_ACK])
+def test_a_stop_lets_a_working_basket_come_to_its_end_and_opens_no_other(kind, tmp_path):
+    (tmp_path / "probe").mkdir()
+    probe = desk(tmp_path / "probe", 3, seconds=10, faults=at_both(kind, 60))
     probe.run()
     begun = planned_at(probe)
-    run = Torture(config_of(tmp_path, 3, seconds=60), script, inputs=[StopCommand(begun + 1_000_000, "drill")])
+    inputs = [StopCommand(begun + 1_000_000, "drill")]
+    run = desk(tmp_path, 3, seconds=60, faults=at_both(kind, 60), inputs=inputs)
     run.run()
     run.check_end()
     ends = {one.basket_id: one.state for one in run.notes.of(BasketUpdate)}
@@ -196,7 +206,6 @@ class Fragile(Actor):
 
 @pytest.mark.parametrize("snapshot_every", [200, 20_000])
 def test_a_quarantined_input_costs_the_desk_a_reconciliation_and_nothing_else(tmp_path, snapshot_every):
-    config = config_of(tmp_path, 5, seconds=60)
     restarts: list[int] = []
 
     class Heard(Actor):
@@ -207,57 +216,39 @@ def test_a_quarantined_input_costs_the_desk_a_reconciliation_and_nothing_else(tm
         @handles(CellRestarted)
         def on_restart(self, now: int, restarted: CellRestarted) -> None:
             restarts.append(now)
-            assert set(run.desk.risk.state.unreconciled) == {"futures", "spot"}
+            assert set(actor(run, "risk_gate").state.unreconciled) == {"futures", "spot"}
             held = positions(run)
             assert held == {SPOT: Decimal("0.1"), PERPETUAL: Decimal("-0.1")}
 
-    log = RunLog.create(tmp_path / "log", config.text, config.sha256, "test", START_NS, durable=False)
-    run = Torture(
-        config,
+    run = desk(
+        tmp_path,
+        5,
+        seconds=60,
         extra=lambda: [Fragile(), Heard()],
-        inputs=[Bomb(at(4.5))],
-        log=log,
+        replayed=lambda: [Fragile(), Deaf("heard")],
+        inputs=[Bomb(at(2))],
         snapshot_every=snapshot_every,
     )
-    with log:
-        run.run()
-        digest = log.close()
+    run.run()
     assert [one.actor for one in run.cell.quarantined] == ["fragile"]
-    assert restarts == [at(4.5)]
+    assert restarts == [at(2)]
     run.cell.quarantined.clear()
+    # The log gives back the same state, the input that was set aside included.
     run.check_end()
     assert "never_published" not in run.notes.incidents()
-    assert min(run.notes.reconciled.values()) > at(4.5)
+    assert min(run.notes.reconciled.values()) > at(2)
     assert len(planned(run, at(5))) >= 5
-
-    def rebuild() -> list[Actor]:
-        cell: Cell = run.cell
-        return [*build_actors(config), Fragile(), _Deaf(), Watch(Notes(), lambda: cell)]
-
-    result = check(tmp_path / "log", lambda _: Cell(rebuild, snapshot_every=snapshot_every))
-    assert result.is_identical, result.differences[:3]
-    assert result.journal_sha256 == digest
-
-
-class _Deaf(Actor):
-    """Stands where the first run had an actor that only looks."""
-
-    def __init__(self) -> None:
-        super().__init__("heard")
-        self.state = NoState()
 
 
 # Liquidation
 
 
 def test_a_liquidated_perpetual_has_its_spot_sold_an_incident_and_a_kill(tmp_path):
-    spike = Spell(Window.SPIKE, at(10), at(11), PERPETUAL)
-    script = Script(1, START_NS, START_NS + CALM_NS, spells=(spike,))
-    config = config_of(tmp_path, 1, seconds=40, futures="2400", hold_ms=LONG_HOLD_MS)
-    run = Torture(config, script, is_armed=False)
+    jump = Fault(FaultKind.LIQUIDATION, 10 * SECOND_NS, SECOND_NS, PERPETUAL)
+    run = desk(tmp_path, 1, seconds=40, futures="2400", hold_ms=LONG_HOLD_MS, faults=(jump,))
     run.run()
     run.check_end()
-    assert run.counts[Window.SPIKE] >= 1
+    assert run.counts[FaultKind.LIQUIDATION] == 1
     assert positions(run) == {}
     assert {"external_fill", "leg_taken"} <= set(run.notes.incidents())
     assert run.notes.kill >= KillLevel.CANCEL_ALL
@@ -270,8 +261,7 @@ def test_a_liquidated_perpetual_has_its_spot_sold_an_incident_and_a_kill(tmp_pat
 
 
 def test_without_a_mark_price_no_basket_that_needs_margin_begins(tmp_path):
-    config = config_of(tmp_path, 1, seconds=30, market='mark_interval = "20s"')
-    run = Torture(config)
+    run = desk(tmp_path, 1, seconds=30, mark_interval_ns=20 * SECOND_NS)
     run.run()
     why = Counter(one.why.split(":")[0] for one in run.notes.of(BasketUpdate) if one.state is BasketState.DENIED)
     unknown = [one.why for one in run.notes.of(BasketUpdate) if "no fresh mark" in one.why]
@@ -297,24 +287,28 @@ keep_baskets = 10
 keep_ids = 40
 keep_incidents = 20
 
-[risk]
-remembered_ids = 40
-remembered_baskets = 10
-
 [ledger]
 seen = 40
 
 [statistics]
 baskets = 10
 """
+    risk = "remembered_ids = 40\nremembered_baskets = 10"
     sizes = []
     for seconds in (40, 120):
-        config = config_of(tmp_path, 2, seconds=seconds, hold_ms=200, more=limits)
-        run = Torture(config, Script(2, START_NS, at(seconds), {OrderFault.REJECTED: 0.1, OrderFault.PARTIAL: 0.1}))
+        kinds = (FaultKind.REJECTED, FaultKind.PARTIAL)
+        faults = [
+            Fault(kinds[second % 2], second * SECOND_NS, SECOND_NS, VENUES[second // 2 % 2])
+            for second in range(2, seconds, 3)
+        ]
+        (tmp_path / str(seconds)).mkdir()
+        run = desk(
+            tmp_path / str(seconds), 2, seconds=seconds, hold_ms=200, risk=risk, more=limits, faults=tuple(faults)
+        )
         run.run()
         run.check_end()
         sizes.append(sizes_of(run.cell.dispatcher.actors))
-        assert run.desk.executor.state.counters.planned > seconds
+        assert actor(run, "atomic_executor").state.counters.planned > seconds
     short, long = sizes
     grown = {name: (short[name], size) for name, size in long.items() if size > max(45, 2 * short.get(name, 0))}
     assert grown == {}

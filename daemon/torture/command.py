@@ -1,0 +1,96 @@
+"""What `basisd torture` does: many seeds over several processes, a report, and smallest scripts of what went wrong."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from daemon.exits import FAILED, ExitError
+from daemon.torture.report import lines, summary
+from daemon.torture.run import Outcome
+from daemon.torture.script import SECOND_NS, FaultKind, Script, ScriptError, dump, load, parse_kinds
+from daemon.torture.seeds import Job, run_job, run_script
+from daemon.torture.shrink import Shrinking
+
+TWICE_EVERY = 10
+"""Every so many seeds one is run a second time, for I12."""
+_SHRUNK_MAX = 3
+
+
+def main(arguments: Namespace) -> int:
+    """Run the seeds, or a script; 1 when an invariant broke. Raises ExitError."""
+    if arguments.script:
+        return _replay(Path(arguments.script), is_json=arguments.json)
+    try:
+        kinds = parse_kinds(arguments.faults)
+        hours = float(arguments.hours)
+        duration_ns = round(hours * 3_600) * SECOND_NS
+        jobs = [
+            Job(seed, duration_ns, kinds, is_twice=number % TWICE_EVERY == 0)
+            for number, seed in enumerate(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
+        ]
+        if not jobs or arguments.jobs < 1:
+            raise ValueError("--seeds and --jobs must be at least 1")
+        jobs[0].script()
+    except (ValueError, OverflowError) as error:
+        raise ExitError(str(error)) from error
+    outcomes = []
+    for outcome in _run_all(jobs, arguments.jobs):
+        outcomes.append(outcome)
+        if outcome.error:
+            print(f"VIOLATION {outcome.error}", file=sys.stderr)
+    what = f"--hours {arguments.hours} --faults {arguments.faults}"
+    again = {one.seed: f"basisd torture --seeds 1 --first-seed {one.seed} {what}" for one in outcomes}
+    scripts = _shrink([one for one in outcomes if one.error], jobs, Path(arguments.out))
+    again |= {seed: f"{again[seed]}; smallest: basisd torture --script {path}" for seed, path in scripts.items()}
+    _print(outcomes, duration_ns, kinds, again, is_json=arguments.json)
+    return FAILED if any(one.error for one in outcomes) else 0
+
+
+def _run_all(jobs: list[Job], processes: int) -> Iterator[Outcome]:
+    if processes == 1 or len(jobs) == 1:
+        yield from map(run_job, jobs)
+        return
+    # Fresh processes: a copy of one whose compiled code has threads may hang.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run_job, jobs)
+
+
+def _shrink(failed: list[Outcome], jobs: list[Job], folder: Path) -> dict[int, Path]:
+    by_seed = {job.seed: job for job in jobs}
+    paths = {}
+    for outcome in failed[:_SHRUNK_MAX]:
+        if outcome.invariant == "I12":
+            continue
+        shrinking = Shrinking(run_script, outcome.invariant)
+        script = shrinking.shrink(by_seed[outcome.seed].script(), outcome.ended_ns)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"torture-{outcome.seed}.json"
+        path.write_text(dump(script))
+        paths[outcome.seed] = path
+        print(f"seed {outcome.seed}: {len(script.faults)} faults left after {shrinking.runs} runs", file=sys.stderr)
+    return paths
+
+
+def _replay(path: Path, *, is_json: bool) -> int:
+    try:
+        script: Script = load(path)
+    except ScriptError as error:
+        raise ExitError(str(error)) from error
+    outcome = run_script(script)
+    kinds = tuple(dict.fromkeys(fault.kind for fault in script.faults))
+    _print([outcome], script.duration_ns, kinds, {outcome.seed: f"basisd torture --script {path}"}, is_json=is_json)
+    return FAILED if outcome.error else 0
+
+
+def _print(
+    outcomes: list[Outcome], duration_ns: int, kinds: tuple[FaultKind, ...], again: dict[int, str], *, is_json: bool
+) -> None:
+    report = summary(outcomes, duration_ns, kinds)
+    if is_json:
+        print(json.dumps(report | {"again": {str(seed): how for seed, how in again.items()}}, indent=2))
+    else:
+        print("\n".join(lines(report, again)))
