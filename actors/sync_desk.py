@@ -102,7 +102,8 @@ class SyncDesk(Actor):
                 self._clear(now, account, key, before)
             return
         if before is not None and before.is_of(found):
-            before.ours = before.ours if before.is_told else found.ours
+            if not before.is_told:
+                before.ours, before.theirs = found.ours, found.theirs
             is_believed = self._is_quiet(now, sync) or now - before.since_ns >= self.config.patience_ns
         else:
             since = before.since_ns if before is not None else now
