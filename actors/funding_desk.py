@@ -52,6 +52,8 @@ class FundingDesk(Actor):
         super().__init__(name)
         self.instruments = {key: spec for key, spec in instruments.items() if spec.kind is InstrumentKind.PERPETUAL}
         self.config = config or FundingConfig()
+        for strange in self.config.rate_caps.keys() - self.instruments.keys():
+            raise ValueError(f"rate_caps.{strange}: no perpetual of this desk")
         here = {spec.venue for spec in self.instruments.values()}
         self.accounts = {account: venue for account, venue in (accounts or {}).items() if venue in here}
         self.state = FundingTrackerState(

@@ -250,10 +250,14 @@ class FundingTracker(FundingDesk):
         """
         fill = event.fill
         one = self.state.perpetuals.get(fill.instrument)
-        if one is None or unbookable(fill, self.instruments[fill.instrument], True):
+        if one is None:
             return
-        near, change = self.config.ambiguous_ns, position_change(fill, self.instruments[fill.instrument])
-        if one.next_ns is not None and fill.ts >= one.next_ns - near:
+        near = self.config.ambiguous_ns
+        is_near = one.next_ns is not None and fill.ts >= one.next_ns - near
+        if not (is_near or one.open or one.disputed) or unbookable(fill, self.instruments[fill.instrument], True):
+            return
+        change = position_change(fill, self.instruments[fill.instrument])
+        if is_near:
             one.moves.append(Move(fill.ts, fill.account, fill.position_side, change))
             del one.moves[:-_MOVES_MAX]
         for stamp in [*one.open, *one.disputed]:

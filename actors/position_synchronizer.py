@@ -209,6 +209,8 @@ class PositionSynchronizer(SyncDesk):
         if sync is None:
             return
         for asset, balance in report.balances.items():
+            if balance == sync.wallets.get(asset):
+                continue
             if balance.is_finite() and self._off(report.account, sync, asset, balance):
                 self._plan(now, report.account, self.config.quiet_ns)
                 return
@@ -460,13 +462,6 @@ class PositionSynchronizer(SyncDesk):
 
     # What a person decides
 
-    def adoptable(self, account: str, what: str) -> list[str]:
-        """Return what would be accepted: the mismatches told of an instrument, an asset, or the account itself ("")."""
-        sync = self.state.accounts.get(account)
-        if sync is None:
-            return []
-        return [key for key, one in sync.suspects.items() if one.is_told and one.instrument == what]
-
     @handles(Adopt)
     def on_adopt(self, now: int, adopt: Adopt) -> None:
         """Accept what is told, as it stands. Anything else that differs later is a mismatch as before."""
@@ -484,16 +479,3 @@ class PositionSynchronizer(SyncDesk):
                 self._accept(adopt.account, key, suspect)
             self._resolve(now, adopt.account, suspect, f"adopted by {adopt.operator}: {adopt.reason}")
         self._plan(now, adopt.account, self.config.quiet_ns)
-
-    def _accept(self, account: str, key: str, suspect: Suspect) -> None:
-        """Let the difference count as agreed; a base asset's belongs to its baseline, which the guard leaves too."""
-        sync = self.state.accounts[account]
-        spec = self.instruments.get(suspect.instrument)
-        if spec is not None and spec.is_spot:
-            sync.baseline[spec.base] += (suspect.theirs - suspect.ours) * spec.multiplier
-            return
-        ours = self.state.ours.get(key)
-        held = suspect.ours if ours is None else ours.qty
-        sync.adopted[key] = (
-            suspect.theirs - held if suspect.kind is not MismatchKind.WALLET_DRIFT else (suspect.theirs - suspect.ours)
-        )

@@ -102,7 +102,8 @@ class SyncDesk(Actor):
                 self._clear(now, account, key, before)
             return
         if before is not None and before.is_of(found):
-            before.ours = before.ours if before.is_told else found.ours
+            if not before.is_told:
+                before.ours, before.theirs = found.ours, found.theirs
             is_believed = self._is_quiet(now, sync) or now - before.since_ns >= self.config.patience_ns
         else:
             since = before.since_ns if before is not None else now
@@ -266,3 +267,25 @@ class SyncDesk(Actor):
             detail = f"{income.kind} {income.income_id} of {income.amount}"
             self._tell(now, account, Finding(kind, income.asset, _BOTH, ours, ours + income.amount, detail))
             self._resolve(now, account, Suspect(kind, ours, now, True, income.asset), "booked")
+
+    # What a person accepts
+
+    def adoptable(self, account: str, what: str) -> list[str]:
+        """Return what would be accepted: the mismatches told of an instrument, an asset, or the account itself ("")."""
+        sync = self.state.accounts.get(account)
+        if sync is None:
+            return []
+        return [key for key, one in sync.suspects.items() if one.is_told and one.instrument == what]
+
+    def _accept(self, account: str, key: str, suspect: Suspect) -> None:
+        """Let the difference count as agreed; a base asset's belongs to its baseline, which the guard leaves too."""
+        sync = self.state.accounts[account]
+        spec = self.instruments.get(suspect.instrument)
+        if spec is not None and spec.is_spot:
+            sync.baseline[spec.base] += (suspect.theirs - suspect.ours) * spec.multiplier
+            return
+        ours = self.state.ours.get(key)
+        held = suspect.ours if ours is None else ours.qty
+        sync.adopted[key] = (
+            suspect.theirs - held if suspect.kind is not MismatchKind.WALLET_DRIFT else (suspect.theirs - suspect.ours)
+        )

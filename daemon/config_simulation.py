@@ -44,6 +44,7 @@ class Simulation:
     controls: Mapping[str, Controls] = field(factory=dict)
     calendar: bool = False
     daily_settlement: bool = False
+    base_fees: bool = False
 
     def settings(self, specs: Mapping[str, Instrument], seed: int) -> VenueSettings:
         """Return the venue's settings; `specs` are its instruments by symbol. Raises BadValueError."""
@@ -58,6 +59,7 @@ class Simulation:
             {specs[symbol].id: rules for symbol, rules in self.controls.items()},
             self.calendar,
             self.daily_settlement,
+            self.base_fees,
         )
 
     def product(self, spec: Instrument) -> Product | None:

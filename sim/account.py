@@ -141,11 +141,13 @@ class SimAccount:
             (held.isolated_wallet for (name, _), held in self.holdings.items() if spec_settle(name) == asset), ZERO
         )
 
-    def book_spot(self, now: int, spec: Instrument, side: Side, qty: Decimal, price: Decimal, fee: Decimal) -> None:
-        """Exchange base and quote; the fee is in the quote asset."""
+    def book_spot(
+        self, now: int, spec: Instrument, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str
+    ) -> None:
+        """Exchange base and quote; the fee is in either of them."""
         self.pay(now, FlowType.TRADE, spec.base, qty * spec.multiplier * side.sign, spec.id)
         self.pay(now, FlowType.TRADE, spec.quote, -spec.notional(qty, price) * side.sign, spec.id)
-        self.pay(now, FlowType.FEE, spec.quote, -fee, spec.id)
+        self.pay(now, FlowType.FEE, fee_asset, -fee, spec.id)
 
     def book_contract(
         self,

@@ -9,7 +9,7 @@ from sim.venue_state import HISTORY_MAX, Market, VenueState
 from venues.model.account import MarginMode
 from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import InstrumentKind
-from venues.model.money import ZERO
+from venues.model.money import COST_QUANTUM, ROUND_HALF_EVEN, ZERO
 from venues.model.order import OrderEvent, OrderStatus, OrderType, PositionSide, Side
 from venues.port import (
     AccountReport,
@@ -72,8 +72,11 @@ def book_fill(
         fee = ZERO
     else:
         fee = insurance.clearance_fee(qty * spec.multiplier, price, spec.liquidation_fee)
+    fee_asset = spec.quote if spec.is_spot else spec.settle
     if spec.is_spot:
-        account.book_spot(state.now, spec, order.side, qty, price, fee)
+        if state.settings.base_fees and order.side is Side.BUY:
+            fee, fee_asset = (fee / price).quantize(COST_QUANTUM, rounding=ROUND_HALF_EVEN), spec.base
+        account.book_spot(state.now, spec, order.side, qty, price, fee, fee_asset)
     else:
         leverage = Decimal(state.leverage(account, spec))
         realized = account.book_contract(
@@ -98,7 +101,7 @@ def book_fill(
         qty,
         liquidity,
         fee,
-        spec.quote if spec.is_spot else spec.settle,
+        fee_asset,
         reason,
         order.position_side,
     )

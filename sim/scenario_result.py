@@ -76,7 +76,7 @@ def build_result(played: "Played") -> dict[str, object]:
 def _others(played: "Played") -> dict[str, object]:
     """Return the simulated participants and the fund, where the scenario says something of either."""
     state, settings = played.venue.state, played.document.settings
-    if evolve(settings, controls={}, calendar=False, daily_settlement=False) == VenueSettings():
+    if evolve(settings, controls={}, calendar=False, daily_settlement=False, base_fees=False) == VenueSettings():
         return {}
     participants = {}
     for each in settings.participants:

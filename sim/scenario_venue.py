@@ -54,6 +54,7 @@ def read_settings(
         controls=read_controls(fields.maybe("controls", Fields), specs, epoch, calendar),
         calendar=calendar,
         daily_settlement=_daily_settlement(fields, calendar),
+        base_fees=fields.get("base_fees", boolean, False),
     )
 
 

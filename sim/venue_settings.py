@@ -152,7 +152,8 @@ class VenueSettings:
     `insurance_start` is the fund's money in each asset, of which `insurance_reserve` (a share) is not spent on
     takeovers: what the rest does not cover is deleveraged. Without `cascade` liquidations leave the mark alone.
     `controls` are by instrument id. `calendar` opens and closes the markets by CME's hours; with `daily_settlement` the
-    venue settles them at the end of their windows, too.
+    venue settles them at the end of their windows, too. With `base_fees` a spot buy pays its fee in what it buys, as
+    Binance takes it; a sale pays in quote always.
     """
 
     insurance_start: Decimal = field(default=INSURANCE_START, validator=_not_negative)
@@ -162,6 +163,7 @@ class VenueSettings:
     controls: Mapping[str, Controls] = field(factory=dict)
     calendar: bool = False
     daily_settlement: bool = False
+    base_fees: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.daily_settlement and not self.calendar:

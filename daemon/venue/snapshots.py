@@ -18,7 +18,7 @@ from daemon.venue.engine import StoredEngine
 from daemon.venue.journal import Mark, Session
 from sim.stored import StoredStateError, from_bytes, to_bytes
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of what is stored: see tests/live/test_venue_snapshots.py."""
 
 KEPT = 2

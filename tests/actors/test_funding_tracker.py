@@ -443,6 +443,34 @@ def test_without_the_settled_rate_the_funding_history_is_asked():
     assert desk.outcomes == [(FundingOutcome.FOUND, FundingDifference.MISSING, -15, -15)]
 
 
+def test_a_round_of_which_one_answer_failed_proves_nothing():
+    desk = Desk("1")
+    desk.stamp()
+    desk.close()
+    for at in (T + GRACE, T + GRACE + CONFIG.proof_ns, T + GRACE + 2 * CONFIG.proof_ns):
+        for query_id, one in desk.asked().items():
+            if one.kind is QueryKind.INCOME:
+                desk.give(at, QueryResult(at, "f", query_id, one.kind))
+            else:
+                desk.give(at, QueryFailed(at, "f", query_id, one.kind, "503"))
+        desk.tracker.on_timer(at + 1, "ask/f")
+    assert desk.outcomes == []
+
+
+def test_a_record_that_comes_and_goes_is_absent_only_after_it_stayed_away():
+    desk = Desk("1")
+    desk.stamp()
+    desk.close()
+    answers, at = [(), (income("-5"),), ()], T + GRACE
+    for incomes in answers:
+        desk.answer(at, *incomes)
+        at += CONFIG.proof_ns // 3
+        desk.tracker.on_timer(at, "ask/f")
+    # Absent at first, then there, now away since a moment: nothing is taken back yet.
+    assert desk.booked == [(T, 0, -5)]
+    assert desk.outcomes == []
+
+
 def test_a_settled_rate_of_zero_makes_nothing_due():
     desk = Desk("1")
     desk.stamp()
@@ -568,6 +596,8 @@ def test_an_instrument_may_have_a_cap_of_its_own():
     tracker.handle(1, mark(rate="0.0031"))
     tracker.handle(1, mark(rate="0.0031", spec=COIN))
     assert [tracker.state.perpetuals[spec.id].rate for spec in (PERP, COIN)] == [None, D("0.0031")]
+    with pytest.raises(ValueError, match=r"rate_caps\.spot:BTC: no perpetual"):
+        FundingTracker(INSTRUMENTS, FundingConfig(rate_caps={SPOT.id: D("0.003")}))
     with pytest.raises(ValueError, match=r"rate_caps\.fut:BTC"):
         FundingConfig(rate_caps={PERP.id: D(0)})
 

@@ -4,6 +4,7 @@ Numbers and lessons are those of the twenty threads that this part was built aga
 """
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -95,8 +96,9 @@ def test_thread_09_a_wrong_payment_is_corrected_by_the_income():
 # 10
 
 
-def carry_config(**changes):
-    values = {"spot": SPOT.id, "perpetual": PERP.id, "spot_account": "acc", "perpetual_account": "acc", "qty": D(1)}
+def carry_config(**changes: Any) -> CashAndCarryConfig:
+    values: dict[str, Any] = {"spot": SPOT.id, "perpetual": PERP.id, "qty": D(1)}
+    values |= {"spot_account": "acc", "perpetual_account": "acc"}
     values |= {"entry_bps": D(20), "exit_bps": D(5), "max_hold_ns": 100 * HOUR}
     return CashAndCarryConfig(**(values | changes))
 
@@ -169,7 +171,7 @@ class Liquidating(FaultyVenue):
         left = account.account.balance("USDT")
         said = self.inner.transfer(now, "futures", "USDT", Decimal(5) - left)
         self.counts[Window.ADL] += 1
-        mark = self.inner.state.markets[instrument].mark
+        mark = self.inner.state.markets[instrument].mark or Decimal(0)
         return self._pass(now, [*said, *self.inner.on_market(now, MarkPrice(now, instrument, mark))])
 
 
