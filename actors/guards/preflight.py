@@ -233,7 +233,7 @@ class Preflight:
             value = leg.side.sign * leg.qty * (unit or ZERO)
             for name, share in ((spec.base, value), (f"quote {spec.quote}", -value)):
                 by_name[name] = by_name.get(name, ZERO) + share
-        return [one for one in found if self._is_worse(one, by_name)]
+        return [one for one in found if one.reason is GuardReason.NO_REFERENCE or self._is_worse(one, by_name)]
 
     def _is_worse(self, one: Finding, added: Mapping[str, Decimal]) -> bool:
         after = one.numbers.get("value", ZERO)
