@@ -32,6 +32,7 @@ from actors.messages import BasketLeg, PreflightRequest
 from venues.model.money import ONE, ZERO
 from venues.model.order import PositionSide, Side
 from venues.model.position import position_key
+from venues.rules.checks import LIMIT
 from venues.rules.contracts import Contract
 
 STANDING: Final = frozenset({Guard.MARGIN, Guard.ADL, Guard.LIQUIDATION_DISTANCE, Guard.SETTLEMENT})
@@ -97,7 +98,7 @@ class Preflight:
             if line is None or book.accounts.get(leg.account) != line.spec.venue:
                 wrong.append(f"unknown: {leg.account}, {leg.instrument}")
                 continue
-            if not qty.is_finite() or qty <= ZERO:
+            if not qty.is_finite() or not ZERO < qty < LIMIT:
                 wrong.append(f"{leg.instrument}: quantity {qty}")
                 continue
             key = position_key(leg.account, leg.instrument, leg.position_side)
