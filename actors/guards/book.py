@@ -217,11 +217,11 @@ class Book:
 
     def _seen(self, now: int, instrument: str) -> Seen | None:
         oldest = now - self.config.price_age_max_ns
-        for source in (self.state.marks, self.state.touches):
-            seen = source.get(instrument)
-            if seen is not None and seen.ts >= oldest:
-                return seen
-        return None
+        seen = self.state.marks.get(instrument)
+        if seen is not None and seen.ts >= oldest:
+            return seen
+        seen = self.state.touches.get(instrument)
+        return seen if seen is not None and seen.ts >= oldest else None
 
     def value_of(self, now: int, asset: str) -> Decimal | None:
         """Return what one of `asset` is worth in quote money, None when nothing prices it."""

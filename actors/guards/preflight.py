@@ -129,7 +129,7 @@ class Preflight:
         findings = self._of_legs(asked) + self._of_desk(asked, request.legs)
         if findings:
             said += [one.said for one in findings if one.severity >= Severity.BLOCK]
-        return tuple(dict.fromkeys(said)), mine
+        return tuple(dict.fromkeys(said)) if said else (), mine
 
     def _promised(self, basket_id: str) -> dict[str, Coming]:
         """Return what other baskets may still trade, by position."""
@@ -200,34 +200,40 @@ class Preflight:
     # The desk as it would be
 
     def _of_desk(self, asked: _Asked, legs: Iterable[BasketLeg]) -> list[Finding]:
-        found = self._accounts(asked)
+        found: list[Finding] = []
         config, exposure = self.book.config, asked.exposure
+        if self.on.leverage:
+            self._accounts(asked, found)
         if self.on.concentration:
             facts = concentration.ConcentrationFacts(exposure.by_asset, config.account_limit)
-            opened = {"", *(one.line.base for one in asked.openings)}
-            found += [one for one in concentration.decide(facts, config.concentration) if one.subject in opened]
+            dense = concentration.decide(facts, config.concentration)
+            if dense:
+                opened = {"", *(one.line.base for one in asked.openings)}
+                found += [one for one in dense if one.subject in opened]
         if self.on.portfolio:
             found += self._portfolio(asked, legs)
-        if any(one.line.contract is not None for one in asked.openings):
+        if self.book.contracts and any(one.line.contract is not None for one in asked.openings):
             found += self._futures(asked)
         return found
 
-    def _accounts(self, asked: _Asked) -> list[Finding]:
-        found: list[Finding] = []
-        if self.on.leverage:
-            for account in dict.fromkeys(one.leg.account for one in asked.openings if not one.line.is_spot):
+    def _accounts(self, asked: _Asked, into: list[Finding]) -> None:
+        """Find what leverage has against the accounts whose margin is used."""
+        seen = []
+        for one in asked.openings:
+            account = one.leg.account
+            if not one.line.is_spot and account not in seen:
+                seen.append(account)
                 equity = self.book.account_equity(asked.now, account)
                 facts = leverage.LeverageFacts(account, asked.exposure.on_margin.get(account), equity, is_account=True)
-                found += leverage.decide(facts, self.book.config.leverage)
-        return found
+                into += leverage.decide(facts, self.book.config.leverage)
 
-    def _portfolio(self, asked: _Asked, legs: Iterable[BasketLeg]) -> list[Finding]:
+    def _portfolio(self, asked: _Asked, legs: Iterable[BasketLeg]) -> Iterable[Finding]:
         """Return what the portfolio guard finds and this basket makes worse."""
         exposure = asked.exposure
         facts = portfolio.PortfolioFacts(exposure.net_base, exposure.net_quote, tuple(exposure.unpriced))
         found = portfolio.decide(facts, self.book.config.portfolio)
         if not found or exposure.unpriced:
-            return list(found)
+            return found
         by_name: dict[str, Decimal] = {}
         for leg in legs:
             spec, unit = self.book.instruments[leg.instrument], self.book.unit(asked.now, leg.instrument)
