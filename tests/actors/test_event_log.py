@@ -247,7 +247,7 @@ def test_the_last_events_are_kept_and_read_by_number() -> None:
 
 ALARMS = (
     *(CellRestarted, Deleveraged, Liquidated, PositionMismatch),
-    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by"),
+    *("guard up, in charge", "basket_broken b1", "REDUCE_ONLY by", "span reduce"),
 )
 
 
