@@ -55,6 +55,7 @@ from venues.port import (
     QueryResult,
     SettlementPrice,
 )
+from venues.rules.checks import LIMIT
 from venues.rules.funding import INTERVALS
 from venues.rules.instants import HOUR_NS
 
@@ -135,7 +136,7 @@ class PortfolioGuard(Actor):
         held, key = self.state.held, position_key(update.account, update.instrument, update.position_side)
         before, price = held.get(key), update.entry_price
         price = price if price is not None and price.is_finite() else None
-        if not update.qty.is_finite():
+        if not update.qty.is_finite() or abs(update.qty) >= LIMIT:
             held[key] = Held(update.account, update.instrument, update.position_side, None, None, now)
         elif not update.qty:
             held.pop(key, None)
@@ -256,7 +257,7 @@ class PortfolioGuard(Actor):
         state = self.state
         if mark.instrument not in self.instruments:
             return
-        if mark.mark.is_finite() and mark.mark > ZERO:
+        if mark.mark.is_finite() and ZERO < mark.mark < LIMIT:
             seen = state.marks.get(mark.instrument)
             if seen is None:
                 state.marks[mark.instrument] = Seen(now, mark.mark)

@@ -11,7 +11,7 @@ from sim.price_controls import PriceControls
 from sim.venue_state import Due, Market, VenueState
 from venues.model.instrument import InstrumentKind
 from venues.model.order import Side
-from venues.port import InstrumentState, InstrumentStatus
+from venues.port import InstrumentState, InstrumentStatus, SettlementPrice
 from venues.rules import calendar, circuit_breakers
 from venues.rules.cme_products import Product
 from venues.rules.errors import OutsideTableError, RuleError
@@ -224,6 +224,7 @@ def _settle_day(state: VenueState, market: Market) -> None:
     )
     state.note("settlement", "", spec.id, str(price))
     settle(state, market, price, final=False)
+    state.say(SettlementPrice(state.now, spec.id, price))
 
 
 def settle(state: VenueState, market: Market, price: Decimal, final: bool) -> None:

@@ -27,7 +27,8 @@ from venues.rules.contracts import Contract
 class Held:
     """An open position; `best` is its best price since it was opened.
 
-    `qty` is None when our book said what is no number, or nothing while the venue says there is one (`is_foreign`).
+    `qty` is None when our book said what is no number of a market's size, or nothing while the venue says there is one
+    (`is_foreign`).
     """
 
     account: str
@@ -179,7 +180,9 @@ class Book:
         self.accounts = accounts
         self.config = config
         self.lines = {key: self._line(spec) for key, spec in instruments.items()}
-        self.contracts = {key: line.contract for key, line in self.lines.items() if line.contract is not None}
+        contracts = [(line.contract, key) for key, line in self.lines.items() if line.contract is not None]
+        # Nearest first, as spreads are formed.
+        self.contracts = {key: contract for contract, key in sorted(contracts)}
         self._priced_by = priced_by(instruments, config.par)
         margined = [one for one in instruments.values() if not one.is_spot]
         self._margin_assets = {
@@ -214,11 +217,11 @@ class Book:
 
     def _seen(self, now: int, instrument: str) -> Seen | None:
         oldest = now - self.config.price_age_max_ns
-        for source in (self.state.marks, self.state.touches):
-            seen = source.get(instrument)
-            if seen is not None and seen.ts >= oldest:
-                return seen
-        return None
+        seen = self.state.marks.get(instrument)
+        if seen is not None and seen.ts >= oldest:
+            return seen
+        seen = self.state.touches.get(instrument)
+        return seen if seen is not None and seen.ts >= oldest else None
 
     def value_of(self, now: int, asset: str) -> Decimal | None:
         """Return what one of `asset` is worth in quote money, None when nothing prices it."""

@@ -48,8 +48,8 @@ def rollover_facts(
     """Return the facts of a side of a dated contract: by CME's rules, else by the instrument's own expiry."""
     try:
         if contract is not None:
-            warn_day, flat_day = _close_out(contract, side, config)
-            return RolloverFacts(spec.id, day, warn_day, flat_day, next_contract(contract).symbol)
+            warn_day, flat_day, following = _close_out(contract, side, config)
+            return RolloverFacts(spec.id, day, warn_day, flat_day, following)
         if spec.expiry_ns is not None:
             ends = instant_of(spec.expiry_ns).date()
             warn_day, flat_day = (business_day_from(ends, -count) for count in (config.warn_days, config.flat_days))
@@ -60,9 +60,11 @@ def rollover_facts(
 
 
 @cache
-def _close_out(contract: Contract, side: Side, config: RolloverConfig) -> tuple[date, date]:
+def _close_out(contract: Contract, side: Side, config: RolloverConfig) -> tuple[date, date, str]:
+    """Return the day to be warned of, the day to be flat on, and the contract that follows."""
     warn_day = close_out_date(contract, side, CloseOutRule(config.warn_days))
-    return warn_day, close_out_date(contract, side, CloseOutRule(config.flat_days))
+    flat_day = close_out_date(contract, side, CloseOutRule(config.flat_days))
+    return warn_day, flat_day, next_contract(contract).symbol
 
 
 # Price limits
@@ -94,7 +96,7 @@ def span_parameters(book: Book, now: int) -> Parameters | None:
         if unit is None:
             return None
         contracts.append((contract, unit, book.instruments[instrument].maintenance_margin))
-    return _parameters(tuple(sorted(contracts, key=lambda row: row[0])))
+    return _parameters(tuple(contracts))
 
 
 @lru_cache(maxsize=16)
@@ -126,4 +128,4 @@ def span_maintenance(parameters: Parameters | None, positions: Mapping[Contract,
 
 
 def _portfolio(positions: Mapping[Contract, Decimal]) -> Sequence[Holding]:
-    return [Holding(one.root, qty, one.symbol) for one, qty in sorted(positions.items()) if qty]
+    return [Holding(one.root, qty, one.symbol) for one, qty in positions.items() if qty]

@@ -12,9 +12,11 @@ from attrs import define, field, frozen
 
 from actors.guards.findings import Finding, Findings, Guard, GuardReason, Severity, unknown
 from venues.model.money import ZERO
+from venues.rules.checks import finite
+from venues.rules.cme_products import weight
 from venues.rules.contracts import Contract
 from venues.rules.errors import RuleError
-from venues.rules.position_limits import PositionLimit, breaches, full_size_contracts, is_known, table
+from venues.rules.position_limits import PositionLimit, breaches, is_known, table
 
 
 @frozen
@@ -40,14 +42,15 @@ class LimitFacts:
 def decide(facts: LimitFacts, config: PositionLimitsConfig) -> Findings:
     """BLOCK beyond a hard limit and for products without any, WARN beyond an accountability level."""
     try:
-        held = full_size_contracts(facts.positions)
-        passed = breaches(facts.positions, facts.day, _rows(frozenset(one.root for one in held)))
+        sums: dict[str, Decimal] = {}
+        for one, qty in facts.positions.items():
+            product = one.product
+            root = product.full_size or one.root
+            sums[root] = sums.get(root, ZERO) + finite(qty, "qty") * weight(product)
+        passed = breaches(facts.positions, facts.day, _rows(frozenset(sums)))
     except RuleError as error:
         return unknown(Guard.POSITION_LIMITS, "", str(error))
     found = []
-    sums: dict[str, Decimal] = {}
-    for one, qty in held.items():
-        sums[one.root] = sums.get(one.root, ZERO) + qty
     for root, net in sorted(sums.items()):
         most = config.contracts.get(root)
         if most is not None and abs(net) > most:

@@ -32,6 +32,7 @@ from actors.messages import BasketLeg, PreflightRequest
 from venues.model.money import ONE, ZERO
 from venues.model.order import PositionSide, Side
 from venues.model.position import position_key
+from venues.rules.checks import LIMIT
 from venues.rules.contracts import Contract
 
 STANDING: Final = frozenset({Guard.MARGIN, Guard.ADL, Guard.LIQUIDATION_DISTANCE, Guard.SETTLEMENT})
@@ -97,7 +98,7 @@ class Preflight:
             if line is None or book.accounts.get(leg.account) != line.spec.venue:
                 wrong.append(f"unknown: {leg.account}, {leg.instrument}")
                 continue
-            if not qty.is_finite() or qty <= ZERO:
+            if not qty.is_finite() or not ZERO < qty < LIMIT:
                 wrong.append(f"{leg.instrument}: quantity {qty}")
                 continue
             key = position_key(leg.account, leg.instrument, leg.position_side)
@@ -128,7 +129,7 @@ class Preflight:
         findings = self._of_legs(asked) + self._of_desk(asked, request.legs)
         if findings:
             said += [one.said for one in findings if one.severity >= Severity.BLOCK]
-        return tuple(dict.fromkeys(said)), mine
+        return tuple(dict.fromkeys(said)) if said else (), mine
 
     def _promised(self, basket_id: str) -> dict[str, Coming]:
         """Return what other baskets may still trade, by position."""
@@ -199,41 +200,47 @@ class Preflight:
     # The desk as it would be
 
     def _of_desk(self, asked: _Asked, legs: Iterable[BasketLeg]) -> list[Finding]:
-        found = self._accounts(asked)
+        found: list[Finding] = []
         config, exposure = self.book.config, asked.exposure
+        if self.on.leverage:
+            self._accounts(asked, found)
         if self.on.concentration:
             facts = concentration.ConcentrationFacts(exposure.by_asset, config.account_limit)
-            opened = {"", *(one.line.base for one in asked.openings)}
-            found += [one for one in concentration.decide(facts, config.concentration) if one.subject in opened]
+            dense = concentration.decide(facts, config.concentration)
+            if dense:
+                opened = {"", *(one.line.base for one in asked.openings)}
+                found += [one for one in dense if one.subject in opened]
         if self.on.portfolio:
             found += self._portfolio(asked, legs)
-        if any(one.line.contract is not None for one in asked.openings):
+        if self.book.contracts and any(one.line.contract is not None for one in asked.openings):
             found += self._futures(asked)
         return found
 
-    def _accounts(self, asked: _Asked) -> list[Finding]:
-        found: list[Finding] = []
-        if self.on.leverage:
-            for account in dict.fromkeys(one.leg.account for one in asked.openings if not one.line.is_spot):
+    def _accounts(self, asked: _Asked, into: list[Finding]) -> None:
+        """Find what leverage has against the accounts whose margin is used."""
+        seen = []
+        for one in asked.openings:
+            account = one.leg.account
+            if not one.line.is_spot and account not in seen:
+                seen.append(account)
                 equity = self.book.account_equity(asked.now, account)
                 facts = leverage.LeverageFacts(account, asked.exposure.on_margin.get(account), equity, is_account=True)
-                found += leverage.decide(facts, self.book.config.leverage)
-        return found
+                into += leverage.decide(facts, self.book.config.leverage)
 
-    def _portfolio(self, asked: _Asked, legs: Iterable[BasketLeg]) -> list[Finding]:
+    def _portfolio(self, asked: _Asked, legs: Iterable[BasketLeg]) -> Iterable[Finding]:
         """Return what the portfolio guard finds and this basket makes worse."""
         exposure = asked.exposure
         facts = portfolio.PortfolioFacts(exposure.net_base, exposure.net_quote, tuple(exposure.unpriced))
         found = portfolio.decide(facts, self.book.config.portfolio)
         if not found or exposure.unpriced:
-            return list(found)
+            return found
         by_name: dict[str, Decimal] = {}
         for leg in legs:
             spec, unit = self.book.instruments[leg.instrument], self.book.unit(asked.now, leg.instrument)
             value = leg.side.sign * leg.qty * (unit or ZERO)
             for name, share in ((spec.base, value), (f"quote {spec.quote}", -value)):
                 by_name[name] = by_name.get(name, ZERO) + share
-        return [one for one in found if self._is_worse(one, by_name)]
+        return [one for one in found if one.reason is GuardReason.NO_REFERENCE or self._is_worse(one, by_name)]
 
     def _is_worse(self, one: Finding, added: Mapping[str, Decimal]) -> bool:
         after = one.numbers.get("value", ZERO)

@@ -200,7 +200,7 @@ def test_a_basket_that_nothing_is_wrong_with_is_let_through() -> None:
         ((), {"no_reference"}),
         ((BasketLeg("f", "fut:NONE", Side.BUY, D(1)),), {"no_reference"}),
         ((BasketLeg("s", PERP.id, Side.BUY, D(1)),), {"no_reference"}),
-        *(((leg(PERP, Side.BUY, bad),), {"no_reference"}) for bad in ("NaN", "sNaN", "Infinity", "0", "-1")),
+        *(((leg(PERP, Side.BUY, bad),), {"no_reference"}) for bad in ("NaN", "sNaN", "Infinity", "0", "-1", "1E+30")),
         # 1,000,000 at 50,000 are 20 BTC, on 100,000 USDT 10x; the cash leg is as large.
         (carry("20"), set()),
         (carry("20.001"), {"symbol_size"}),
@@ -324,7 +324,7 @@ def test_a_basket_that_evens_out_a_net_delta_is_let_through() -> None:
 
 
 def test_a_position_that_nobody_understands_blocks() -> None:
-    for desk in (crypto().hold(PERP, "NaN"), crypto().hold(PERP, "sNaN")):
+    for desk in (crypto().hold(PERP, "NaN"), crypto().hold(PERP, "sNaN"), crypto().hold(PERP, "1E+30")):
         assert desk.reasons(*carry()) == {"no_reference"}
     desk = crypto()
     desk.take(PositionUpdate(T0, "f", "fut:NONE", BOTH, D(1), D(1), ZERO))

@@ -81,6 +81,10 @@ def play(one: Statistics, *steps: tuple[int, Any]) -> Statistics:
             {"risk|killed": 1, "risk|other": 1},
         ),
         (PreflightReply(0, "b", Checker.MARGIN, False, ("killed: not enough",)), {"margin|other": 1}),
+        (
+            PreflightReply(0, "b", Checker.GUARDS, False, (f"{PERP.id}: symbol_size: 2 is over 1", "f: killed: x")),
+            {"guards|symbol_size": 1, "guards|other": 1},
+        ),
         (OrderDenied(0, request(), ("price_collar: 3 is", "stale_book: 9 s")), {"order|price_collar": 1}),
     ],
 )

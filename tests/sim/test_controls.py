@@ -28,6 +28,7 @@ from venues.port import (
     OrderRejected,
     RejectReason,
     Report,
+    SettlementPrice,
     SubmitOrder,
     Trade,
 )
@@ -309,6 +310,15 @@ def test_the_settlement_falls_back_to_the_midpoint_and_to_the_last_price() -> No
     played = Played(ES, calendar=True, daily_settlement=True)
     played.venue.on_market(ns("2026-01-15T20:00:00"), BookSnapshot(0, ES.id, 1, [(1, 1)], []))
     assert settled(played, end)[0][0] == "no_settlement"
+
+
+def test_the_settlement_is_told() -> None:
+    played = Played(ES, calendar=True, daily_settlement=True)
+    played.trade(ns("2026-01-15T20:00:00"), 26_777)
+    at, said = ns("2026-01-15T21:00:00"), list[Report]()
+    while (due := played.venue.next_deadline()) is not None and due <= at:
+        said += played.venue.on_time(due)
+    assert [one for one in said if isinstance(one, SettlementPrice)] == [SettlementPrice(at, ES.id, D("6694.25"))]
 
 
 def test_every_business_day_is_settled_once() -> None:
