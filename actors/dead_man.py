@@ -203,5 +203,7 @@ class DeadManKeeper(Actor):
 
     def _lapse(self, now: int, timer: Timer) -> None:
         timer.until_ns, timer.next_ns = 0, now
-        self.out.emit(DeadManLapsed(now, timer.account, timer.instrument))
+        if timer.is_wanted:
+            # Of what only the guard set nothing ever rested.
+            self.out.emit(DeadManLapsed(now, timer.account, timer.instrument))
         self._say(now, timer)

@@ -71,7 +71,7 @@ class HaltState(Message):
 
 @frozen
 class HaltsConfig:
-    """`designated` are the operators who may release a part; empty for everybody who may steer the desk."""
+    """`designated` are the users who may release a part; empty for everybody who may steer the desk."""
 
     designated: tuple[str, ...] = ()
 
@@ -154,8 +154,10 @@ class Halts(Actor):
             return f"{command.scope} {command.name} is not stopped"
         if not command.operator.strip() or not command.reason.strip():
             return "releasing needs an operator and a reason"
-        if self.config.designated and command.operator not in self.config.designated:
-            return f"{command.operator} is not designated to release; {', '.join(self.config.designated)} may"
+        # An operator is a user, with the process that spoke for them behind it.
+        user = command.operator.partition(" pid ")[0]
+        if self.config.designated and user not in self.config.designated:
+            return f"{user} is not designated to release; {', '.join(self.config.designated)} may"
         return ""
 
     @handles(ReleaseCommand)

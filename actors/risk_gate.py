@@ -159,15 +159,14 @@ class RiskGate(RiskParts):
 
     def _must_wait(self, now: int, order: OrderRequest) -> bool:
         """Hold an order back until the venue's timer runs; nobody waits for one that may not leave anyway."""
-        key = timer_of(order.account, order.instrument)
-        waiting = self.state.waiting.get(key)
-        if self.state.dead_men.get(key, 0) > now and waiting is None:
+        state, key = self.state, timer_of(order.account, order.instrument)
+        if state.dead_men.get(key, 0) > now and not state.waiting:
             return False
-        if identity(order, self.instruments, self.accounts) or self.state.kill >= KillLevel.CANCEL_ALL:
+        if identity(order, self.instruments, self.accounts) or state.kill >= KillLevel.CANCEL_ALL:
             return False
-        if waiting is None:
-            waiting = self.state.waiting[key] = []
-        waiting.append(order)
+        if key not in state.waiting and state.dead_men.get(key, 0) > now:
+            return False
+        state.waiting.setdefault(key, []).append(order)
         self.out.emit(DeadManWanted(now, order.account, order.instrument))
         return True
 

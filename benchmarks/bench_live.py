@@ -41,10 +41,12 @@ from daemon.metrics.edges import EdgeStats
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side, TimeInForce
 from venues.port import (
+    ArmDeadMan,
     BookDelta,
     BookSnapshot,
     CancelOrder,
     Command,
+    DeadManArmed,
     MarkPrice,
     Message,
     OrderAccepted,
@@ -102,7 +104,8 @@ def _config() -> RunConfig:
     text = (_ROOT / "configs" / "demo.toml").read_text(encoding="utf-8").partition("[[strategies]]")[0]
     text += (
         "[risk]\norders_per_window = 1000000\nopen_orders_max = 10000\nduplicate_window = '0s'\n"
-        "gross_notional_max = '1000000000'\n[risk.default]\nposition_notional_max = '100000000'\n"
+        "gross_notional_max = '1000000000'\nexecutions_per_window = 1000000\n"
+        "[risk.default]\nposition_notional_max = '100000000'\n"
     )
     return parse(text, _ROOT / "configs" / "demo.toml", KINDS)
 
@@ -128,6 +131,8 @@ class _Venue:
                 self.back.append(OrderAccepted(command.ts, *ids, f"v{self.handed}"))
                 if not self.rests:
                     self.back.append(OrderExpired(command.ts, *ids, Decimal(0)))
+            elif isinstance(command, ArmDeadMan):
+                self.back.append(DeadManArmed(command.ts, *ids[:2], command.timeout_ns))
             elif isinstance(command, Query) and command.kind is not QueryKind.BOOK:
                 held = {"USDT": Decimal(100_000)} if command.kind is QueryKind.ACCOUNT else None
                 self.back.append(

@@ -38,7 +38,7 @@ def _reverse(state: VenueState, fill: OrderFilled) -> None:
     account, market = state.accounts[fill.account], state.markets[fill.instrument]
     spec, side = market.spec, fill.side.opposite
     if spec.is_spot:
-        account.book_spot(state.now, spec, side, fill.qty, fill.price, -fill.fee)
+        account.book_spot(state.now, spec, side, fill.qty, fill.price, -fill.fee, fill.fee_asset)
         return
     leverage = Decimal(state.leverage(account, spec))
     account.book_contract(state.now, spec, fill.position_side, side, fill.qty, fill.price, -fill.fee, leverage)

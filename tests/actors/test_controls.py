@@ -356,6 +356,8 @@ def test_c8_a_part_s_level_only_rises_and_survives() -> None:
         ((), "ann", " ", "carry", "releasing needs an operator and a reason"),
         ((), "", "seen", "carry", "releasing needs an operator and a reason"),
         (("risk",), "risk", "seen", "carry", ""),
+        (("risk",), "risk pid 4242", "seen", "carry", ""),
+        (("risk",), "risky pid 4242", "seen", "carry", "risky is not designated to release; risk may"),
         (("risk",), "ann", "seen", "carry", "ann is not designated to release; risk may"),
         ((), "ann", "seen", "other", "strategy other is not stopped"),
     ],

@@ -138,6 +138,14 @@ def test_a_timer_that_ran_out_is_told_and_set_anew() -> None:
     assert rig.said[-1][0] == rig.now + 60 * SECOND
 
 
+def test_a_timer_that_nothing_rested_on_ends_quietly() -> None:
+    rig = Rig()
+    rig.arm()
+    rig.pass_until(NOW + 60 * SECOND)
+    assert (rig.lapses, rig.said[-1], rig.sent) == (0, (0, ""), [])
+    assert rig.keeper.remaining_ns(rig.now, "f") is None
+
+
 def test_no_answer_is_a_refusal_with_another_attempt() -> None:
     rig = Rig()
     rig.take(WANTED)

@@ -11,7 +11,7 @@ from admin_desk import UNBOUND, MemoryDesk, Moment, Wire, caught_in_the_middle, 
 from attrs import evolve
 
 from actors.flags import FlagMode
-from actors.messages import Incident, KillLevel, MismatchKind
+from actors.messages import Incident, KillLevel, KillTrigger, MismatchKind
 from actors.sync_records import Episode, Suspect
 from daemon.admin import views
 from daemon.admin.calls import Caller, RefusedError, Role
@@ -38,7 +38,7 @@ VIEWS = (
         "limits",
         "overview",
     ),
-    *("version", "methods"),
+    *("incidents", "guards", "halts", "alerts", "version", "methods"),
 )
 ANN = Caller(Role.OPS, Peer(7, 1000, 100), "ann pid 7")
 
@@ -282,6 +282,41 @@ async def test_alarms_are_acknowledged(desk: MemoryDesk, ops: Wire) -> None:
     assert alarms == ["seen"]
 
 
+async def test_a_part_is_stopped_and_released(desk: MemoryDesk, ops: Wire) -> None:
+    (halt,) = (await done(ops, "halt", scope="strategy", name="carry", reason="odd fills"))["halts"]
+    assert (halt["scope"], halt["name"], halt["level"], halt["trigger"]) == (
+        "strategy",
+        "carry",
+        "reduce_only",
+        "operator",
+    )
+    assert halt["why"].endswith(": odd fills")
+    status = await done(ops, "status")
+    assert (status["halts"], status["kill"]["level"]) == (1, "armed")
+    # It only rises.
+    (halt,) = (await done(ops, "halt", scope="strategy", name="carry", level="cancel_all"))["halts"]
+    assert halt["level"] == "cancel_all"
+    assert await done(ops, "halt", scope="strategy", name="carry") == {"halts": [halt]}
+    assert "there is no strategy 'cary'" in await refused(ops, "halt", scope="strategy", name="cary")
+    assert "is not stopped" in await refused(ops, "release", scope="venue", name="binance_spot", reason="x")
+    assert await done(ops, "release", scope="strategy", name="carry", reason="explained") == {"halts": []}
+
+
+async def test_an_acknowledgement_reaches_what_was_told_by_then(desk: MemoryDesk, ops: Wire) -> None:
+    alarm = KillTrigger(desk.now(), "drill", KillLevel.CANCEL_ALL, "a drill")
+    desk.offer(alarm)
+    (told,) = (await done(ops, "alerts"))["open"]
+    assert (told["ref"], told["severity"], told["needs_ack"]) == ("kill", "critical", True)
+    events = (await done(ops, "events", limit=1000))["events"]
+    number = next(one["number"] for one in events if one["kind"] == "Notice")
+    # What was told after the event that somebody has seen is not seen.
+    await done(ops, "ack", number=number - 1)
+    assert (await done(ops, "alerts"))["open"][0]["needs_ack"]
+    await done(ops, "ack", number=number)
+    (told,) = (await done(ops, "alerts"))["open"]
+    assert (told["needs_ack"], told["acknowledged_by"] != "") == (False, True)
+
+
 UNFIT = [
     ("kill", {}, "params.level"),
     ("kill", {"level": "armed"}, "params.level"),
@@ -292,6 +327,9 @@ UNFIT = [
     ("kill", {"level": "flatten", "reason": "x" * 501}, "params.reason"),
     ("arm", {}, "params.reason"),
     ("drain", {"on": 1}, "params.on"),
+    ("halt", {"scope": "desk", "name": "x"}, "params.scope"),
+    ("halt", {"scope": "strategy", "name": "carry", "level": "flatten"}, "params.level"),
+    ("release", {"scope": "strategy", "name": "carry"}, "params.reason"),
     ("set_flag", {"feature": "carry"}, "params.mode"),
     ("set_flag", {"feature": "carry", "mode": "on"}, "params.mode"),
     ("set_flag", {"feature": "carry", "mode": "canary", "percent": 101}, "params.percent"),
