@@ -216,15 +216,20 @@ class OrderDesk(Actor):
         """Send what waited, as far as there is room; give up what waited too long."""
         pacer = self._pacer
         full: dict[str, int] = {}
-        for client_id, waiting in pacer.due(now):
+        for client_id, waiting in pacer.queue():
             tracked, command = self.state.orders[client_id], waiting.command
             if waiting.until_ns is not None and waiting.until_ns <= now:
                 self._give_up(now, tracked, f"waited {now - waiting.since_ns} ns for room under the rate limit")
                 continue
-            # Whoever comes later must not overtake: it has less room, or the same.
+            # Whoever comes later must not overtake, be it ever so cheap.
             if waiting.account in full:
-                waiting.due_ns = full[waiting.account]
+                waiting.due_ns = max(waiting.due_ns, full[waiting.account])
                 continue
+            if waiting.due_ns > now:
+                if not waiting.is_held:
+                    full[waiting.account] = waiting.due_ns
+                continue
+            waiting.is_held = False
             later = pacer.take(now, waiting.venue, waiting.account, waiting.priority)
             if later:
                 waiting.due_ns = full[waiting.account] = later
@@ -263,9 +268,9 @@ class OrderDesk(Actor):
         self.out.send(CancelOrder(now, order.account, order.instrument, order.client_order_id))
         self._watch(order.client_order_id, now + self.config.ack_timeout_ns)
 
-    def _cancel_later(self, now: int, tracked: Tracked, at: int) -> None:
+    def _cancel_later(self, now: int, tracked: Tracked, at: int, *, is_held: bool = False) -> None:
         order = tracked.order
-        waiting = Waiting(order.account, self._venue(tracked), Priority.CANCEL, 0, at, now)
+        waiting = Waiting(order.account, self._venue(tracked), Priority.CANCEL, 0, at, now, is_held=is_held)
         self._pacer.wait(order.client_order_id, waiting)
         self._arm(at)
 

@@ -240,7 +240,7 @@ class OrderManager(OrderStrangers):
             if not tracked.order.status.is_terminal:
                 # Refused for the number of requests alone: nothing is to be asked, it is to be said again.
                 tracked.is_cancel_pending = True
-                self._cancel_later(now, tracked, now + self._pace.delay(tracked.cancels_refused))
+                self._cancel_later(now, tracked, now + self._pace.delay(tracked.cancels_refused), is_held=True)
                 tracked.cancels_refused += 1
         elif not tracked.order.status.is_terminal:
             tracked.cancels_refused += 1

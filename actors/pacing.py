@@ -100,6 +100,7 @@ class Waiting:
     """A command of one order that waits for room: its submit, or a cancel when `command` is None.
 
     It is tried at `due_ns`; a submit that is still here at `until_ns` is given up. `number` tells who came first.
+    One that `is_held` waits for its own time, not for room, and keeps nobody waiting.
     """
 
     account: str
@@ -110,6 +111,7 @@ class Waiting:
     since_ns: int
     until_ns: int | None = None
     command: SubmitOrder | None = None
+    is_held: bool = False
 
 
 @define
@@ -180,7 +182,10 @@ class Pacer:
 
     def is_behind(self, account: str, priority: Priority) -> bool:
         """Whether something of the account that goes first, or came first, waits already."""
-        return any(one.account == account and one.priority <= priority for one in self.state.waiting.values())
+        return any(
+            one.account == account and one.priority <= priority and not one.is_held
+            for one in self.state.waiting.values()
+        )
 
     def has_room(self, priority: Priority) -> bool:
         """Whether one more order may wait: what reduces risk always, new orders up to `queue_max`."""
@@ -194,10 +199,9 @@ class Pacer:
         self.state.waiting[client_id] = waiting
         self.state.delayed += 1
 
-    def due(self, now: int) -> list[tuple[str, Waiting]]:
-        """Return what may be tried now, in the order in which it goes."""
-        ready = [(key, one) for key, one in self.state.waiting.items() if one.due_ns <= now or _is_late(now, one)]
-        return sorted(ready, key=lambda pair: (pair[1].priority, pair[1].number))
+    def queue(self) -> list[tuple[str, Waiting]]:
+        """Return what waits, in the order in which it goes."""
+        return sorted(self.state.waiting.items(), key=lambda pair: (pair[1].priority, pair[1].number))
 
     def next_ns(self) -> int | None:
         """Return when something waiting is to be tried or given up, None when nothing waits."""
@@ -244,7 +248,3 @@ class Pacer:
                     tolls[priority].append((key, cost * step, room * step))
         way = self._ways[account] = _Way(venue, tuple(tuple(row) for row in tolls), tuple(drains))
         return way
-
-
-def _is_late(now: int, one: Waiting) -> bool:
-    return one.until_ns is not None and one.until_ns <= now

@@ -409,8 +409,7 @@ def test_a_waiting_command_names_when_it_is_next_looked_at() -> None:
     one.wait("a", Waiting(ACC, VENUE, Priority.NEW, 0, 50, 10, 40))
     one.wait("b", Waiting(ACC, VENUE, Priority.CANCEL, 0, 60, 10))
     assert one.next_ns() == 40
-    assert [key for key, _ in one.due(39)] == []
-    assert [key for key, _ in one.due(60)] == ["b", "a"]
+    assert [key for key, _ in one.queue()] == ["b", "a"]
     assert one.state.delayed == 2
     assert isinstance(one.config.patience(Priority.HEDGE), int)
     assert Decimal(one.config.patience(Priority.NEW)) == 500 * MS
@@ -428,3 +427,16 @@ def test_a_refusal_is_honoured_where_no_limits_are_configured() -> None:
     again.manager.restore(plain)
     again.tell(OrderApproved(again.now, ask("r3")))
     assert again.out.sent == []
+
+
+def test_a_dear_cancel_is_not_starved_by_cheap_hedges() -> None:
+    bench = Bench(config(RateLimit(20, SECOND, cancel=5)))
+    order = bench.order("r0")
+    for number in range(9):
+        bench.tell(OrderApproved(bench.now, hedge(f"h{number}")))
+    bench.tell(CancelRequest(bench.now, "r0"))
+    bench.tell(OrderApproved(bench.now, hedge("late")))
+    sent = len(bench.out.sent)
+    assert submits(bench) == ["r0", *(f"h{number}" for number in range(7))]
+    bench.wait(SECOND // 2)
+    assert bench.out.sent[sent] == CancelOrder(bench.out.sent[sent].ts, *key(order))
