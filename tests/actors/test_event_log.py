@@ -102,6 +102,7 @@ TOLD = [
     (FeedStatus(1, "fut:BTC", False, "gap"), "fut:BTC not live: gap"),
     (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
+    (FillEvent(1, "e1#1", "s", "", FILL), "buy 0.50 fut:BTC at 100 in f"),
     (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
     (FundingSettled(1, "f", "fut:BTC", D("0.0001"), D(1), D(1), D("-3.5"), "USDT"), "f fut:BTC -3.5 USDT at 0.0001"),
     (GuardStatus(1, False, why="no answer"), "guard not up: no answer"),
