@@ -53,7 +53,8 @@ def _because(text: str, why: str) -> str:
 def _fill(event: FillEvent) -> str:
     one = event.fill
     text = f"{one.side} {one.qty} {one.instrument} at {one.price} in {one.account}"
-    return text if event.basket_id else f"{text}, {one.reason}, of no order of ours"
+    is_ours = event.basket_id or event.request_id
+    return text if is_ours else f"{text}, {one.reason}, of no order of ours"
 
 
 def _order(update: OrderUpdate) -> str:

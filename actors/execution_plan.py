@@ -11,7 +11,7 @@ from actors.ladder import NextOrder, Stage, Wait, mode_for, next_order, sendable
 from actors.messages import DepthReply, KillLevel
 from actors.slippage import expectation_objection
 from venues.costs.liquidity import LiquidityLimits, LiquidityReport, analyze, expected_slippage, walk
-from venues.model.instrument import Instrument
+from venues.model.instrument import Instrument, OffGridError
 from venues.model.money import ZERO
 from venues.model.order import Side, TimeInForce
 from venues.rules.checks import not_negative, positive
@@ -45,8 +45,10 @@ def check_intent(
         _check_numbers(intent)
     except BadValueError as error:
         raise RefusedError(_R.BAD_PARAMETER, str(error)) from None
-    if intent.qty % spec.lot_size:
-        raise RefusedError(_R.OFF_LOT, f"{intent.qty} with lot {spec.lot_size}")
+    try:
+        spec.lots(intent.qty)
+    except (OffGridError, ArithmeticError):
+        raise RefusedError(_R.OFF_LOT, f"{intent.qty} with lot {spec.lot_size}") from None
     if intent.qty < spec.min_qty:
         raise RefusedError(_R.SIZE_LIMIT, f"{intent.qty} is under {spec.min_qty}")
     return spec

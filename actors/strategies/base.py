@@ -150,7 +150,7 @@ class Strategy(Actor):
     def size(self, instrument: str, money: Decimal) -> Decimal | None:
         """Return how many whole lots `money` of the quote comes to at the mid, 0 when a minimum of the venue is missed.
 
-        None while the book is not live.
+        None while the book is not live. Raises BadValueError for what is no sum of money.
         """
         mid = self._mid(instrument)
         return None if mid is None else size(self.instruments[instrument], money, mid).qty
@@ -158,7 +158,8 @@ class Strategy(Actor):
     def common_size(self, money: Decimal, *instruments: str) -> tuple[Decimal, ...] | None:
         """Return the quantity of each instrument that all can trade alike, worth at most `money` of the quote on each.
 
-        Quotes count one to one; 0 when a minimum is missed. None while a book is not live.
+        Quotes count one to one; 0 when a minimum is missed. None while a book is not live. Raises BadValueError, also
+        for inverse contracts.
         """
         mids = [mid for one in instruments if (mid := self._mid(one)) is not None]
         if len(mids) < len(instruments):

@@ -115,6 +115,7 @@ TOLD = [
     (FeedStatus(1, "fut:BTC", False, "gap"), "fut:BTC not live: gap"),
     (FeedStatus(1, "fut:BTC", True), "fut:BTC live"),
     (FillEvent(1, "b1#1", "s", "b1", FILL), "buy 0.50 fut:BTC at 100 in f"),
+    (FillEvent(1, "e1#1", "s", "", FILL), "buy 0.50 fut:BTC at 100 in f"),
     (FillEvent(1, "", "", "", FORCED), "sell 2 fut:BTC at 90 in f, liquidation, of no order of ours"),
     (FundingInterval(1, "fut:BTC", 8 * HOUR_NS, HOUR_NS, 2), "fut:BTC every 1 h, was 8 h"),
     (

@@ -8,9 +8,11 @@ from attrs import evolve
 from ladder_cell import INVERSE, PERP, SECOND, SPECS, SPOT, D, LadderCell
 
 from actors.cell import CellRestarted
+from actors.execution_plan import RefusedError, check_intent
 from actors.execution_records import OrderExecutorConfig
 from actors.executions import (
     CancelExecution,
+    ExecutionIntent,
     ExecutionMode,
     ExecutionReason,
     ExecutionState,
@@ -432,6 +434,14 @@ def test_an_intent_that_makes_no_sense_is_refused_by_name(changes, reason):
     assert desk.submitted == []
     # It can be written down and read back whatever it held.
     OrderExecutor(SPECS).restore(json.loads(json.dumps(desk.executor.snapshot())))
+
+
+def test_a_quantity_of_more_lots_than_can_be_counted_is_off_the_grid():
+    fine = evolve(PERP, lot_size=D("0.0000000001"))
+    intent = ExecutionIntent(1, "p", "s", "acc", fine.id, Side.BUY, D("9E+19"))
+    with pytest.raises(RefusedError) as refused:
+        check_intent(intent, {fine.id: fine}, KillLevel.ARMED, is_stopping=False)
+    assert refused.value.reason is R.OFF_LOT
 
 
 def test_an_id_is_used_once_and_the_first_parent_is_not_touched():
