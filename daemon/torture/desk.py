@@ -123,6 +123,9 @@ position_qty_max = "{position_qty_max}"
 """
 
 _KEPT = """
+[guards.concentration]
+floor = "0.4"
+
 [statistics]
 baskets = 100
 
