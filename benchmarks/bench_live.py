@@ -113,7 +113,8 @@ def _config() -> RunConfig:
 class _Venue:
     """Answers like a venue that lets nothing trade, and notes when a command is handed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: RunConfig) -> None:
+        self._balances = {account.id: dict(account.balances) for account in config.accounts.values()}
         self.handed_ns = 0
         self.handed = self.handed_orders = self.handed_cancels = 0
         self.back: list[Report] = []
@@ -134,7 +135,7 @@ class _Venue:
             elif isinstance(command, ArmDeadMan):
                 self.back.append(DeadManArmed(command.ts, *ids[:2], command.timeout_ns))
             elif isinstance(command, Query) and command.kind is not QueryKind.BOOK:
-                held = {"USDT": Decimal(100_000)} if command.kind is QueryKind.ACCOUNT else None
+                held = self._balances[command.account] if command.kind is QueryKind.ACCOUNT else None
                 self.back.append(
                     QueryResult(command.ts, command.account, command.query_id, command.kind, balances=held)
                 )
@@ -167,7 +168,7 @@ class _Bench:
         strategy = type("Answer", (_Answer,), {"legs": legs, "rests": rests})
         specs = dict(config.instruments)
         self.log = _Log(RunLog.create(folder / "log", "", "", "bench", _START, durable=durable))
-        self.venue = _Venue()
+        self.venue = _Venue(config)
         self.venue.rests = rests
         self.clock = MarketClock(_START, 0, 0)
         log = cast(RunLog, self.log)
