@@ -374,3 +374,9 @@ def test_none_at_all():
     made = with_desk(config=GuardConfig(dead_man_ns=0))
     made.take(DeskBye(made.now, "stop"))
     assert dead_man(made) == []
+
+
+def test_a_venue_that_has_none_is_left_alone():
+    made = with_desk(config=GuardConfig(dead_man_ns=9 * SECOND, without_dead_man=("perp",)))
+    made.run(7 * SECOND)
+    assert dead_man(made) == []

@@ -77,6 +77,19 @@ def test_its_own_sections(tmp_path):
     assert setup.guard.slippage_bps == (Decimal(5), Decimal(10))
 
 
+def test_what_it_reads_of_others_sections(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(DEMO.read_text() + '[dead_man]\nwithout = ["binance_usdm"]\n[channels]\nqueue = 7\n')
+    setup = read_setup(path)
+    assert (setup.guard.without_dead_man, setup.channels.queue) == (("binance_usdm",), 7)
+    # It must know which venues have timers, but guards without channels.
+    path.write_text(DEMO.read_text() + "[dead_man]\nwithout = 5\n[channels]\nqueue = 0\n")
+    with pytest.raises(SetupError, match=r"dead_man\.without"):
+        read_setup(path)
+    path.write_text(DEMO.read_text() + "[channels]\nqueue = 0\n")
+    assert read_setup(path).channels.webhook is None
+
+
 def test_a_mistake_elsewhere_is_none_of_its_business(tmp_path):
     path = tmp_path / "x.toml"
     broken = DEMO.read_text().replace('kind = "cash_and_carry"', 'kind = "no_such_module:Thing"')

@@ -26,6 +26,7 @@ from venues.port import (
     CancelAll,
     CancelOrder,
     CancelRejected,
+    DeadManArmed,
     FundingRate,
     FundingSettled,
     InstrumentState,
@@ -227,6 +228,12 @@ def test_disarming_the_dead_man_leaves_orders_alone() -> None:
     made.on_command(6, ArmDeadMan(6, ME, PERP.id, 0))
     assert made.next_deadline() is None
     assert len(made.state.live) == 1
+
+
+@pytest.mark.parametrize("timeout_ns", [100, 0])
+def test_a_dead_man_timer_that_is_set_is_confirmed(timeout_ns: int) -> None:
+    armed = only(venue().on_command(5, ArmDeadMan(5, ME, PERP.id, timeout_ns)), DeadManArmed)
+    assert (armed.ts, armed.account, armed.instrument, armed.timeout_ns) == (5, ME, PERP.id, timeout_ns)
 
 
 def test_queries_tell_the_venues_truth() -> None:
