@@ -7,7 +7,6 @@ from typing import Any
 
 from actors.base import Collected, detached_outbox
 from actors.executions import ExecutionIntent
-from actors.executions import ExecutionIntent
 from actors.messages import BasketIntent, BookView, FeedStatus
 from daemon.backtest import Backtest
 from daemon.cli import main
