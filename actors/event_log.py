@@ -42,7 +42,7 @@ _SHADOW = "shadow"
 # What a person asked for and did not get needs nobody's attention later.
 _ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused", "release_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
-_NO_NEWS = (OrderStatus.SENT, OrderStatus.PARTIALLY_FILLED)
+_NO_NEWS = (OrderStatus.PARTIALLY_FILLED,)
 _FOLD_OVER = 20
 
 

@@ -28,6 +28,7 @@ from actors.messages import (
     KillTrigger,
     MarginLevel,
     MarginState,
+    OrderSent,
     OrderUpdate,
     PnlUpdate,
     PositionMismatch,
@@ -266,6 +267,11 @@ class KillSwitch(Actor):
         if self.state.level >= KillLevel.CANCEL_ALL and not self.state.is_cancelling:
             self.state.is_cancelling = True
             self.out.timer(_CANCEL, now + self.config.cancel_retry_ns)
+
+    @handles(OrderSent)
+    def on_sent(self, now: int, sent: OrderSent) -> None:
+        self.state.live[sent.request_id] = sent.account
+        self._look_again(now)
 
     @handles(OrderUpdate)
     def on_order(self, now: int, update: OrderUpdate) -> None:

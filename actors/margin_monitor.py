@@ -6,6 +6,7 @@ margin is not modelled. An account whose margin cannot be computed is UNKNOWN: n
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -103,12 +104,19 @@ class Seen:
 
 @define
 class Need:
-    """Money that must be there: `amount` of `asset` in `account`, None when it could not be computed."""
+    """Money that must be there: `amount` of `asset` in `account`."""
 
     account: str
     asset: str
-    amount: Decimal | None
-    share: Decimal = ONE
+    amount: Decimal
+
+
+@define
+class Working:
+    """An approved order until it is final: what it needs is worked out when somebody asks for what is free."""
+
+    request: OrderRequest
+    filled: Decimal = ZERO
 
 
 @define
@@ -126,7 +134,7 @@ class MarginMonitorState:
     asks: dict[str, Seen] = field(factory=dict)
     levels: dict[str, MarginLevel] = field(factory=dict)
     reserved: dict[str, list[Need]] = field(factory=dict)
-    orders: dict[str, Need] = field(factory=dict)
+    orders: dict[str, Working] = field(factory=dict)
 
 
 @frozen
@@ -192,10 +200,23 @@ def _initial(spec: Instrument, qty: Decimal, value: Decimal, leverage: int) -> D
     return instrument_margin.initial_margin_of_value(spec, qty, value, leverage)
 
 
+def _as_reservations(plain: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 knew what each order needs, not what it is: it is reserved under the request until the order is over."""
+    needs = {key: one for key, one in plain["orders"].items() if one["amount"] is not None}
+    whole = {key: [{name: one[name] for name in ("account", "asset", "amount")}] for key, one in needs.items()}
+    baskets = {
+        key: [{name: one[name] for name in ("account", "asset", "amount")} for one in promised]
+        for key, promised in plain["reserved"].items()
+    }
+    return plain | {"orders": {}, "reserved": baskets | whole}
+
+
 class MarginMonitor(Actor):
     """Watches `accounts`; marks come from MarkPrice, prices of spot from the book."""
 
     publishes = (MarginState, MarginFigures, KillTrigger, PreflightReply)
+    schema = 2
+    migrations = {1: _as_reservations}
     state: MarginMonitorState
 
     def __init__(
@@ -281,24 +302,19 @@ class MarginMonitor(Actor):
     @handles(OrderApproved)
     def on_order(self, now: int, approved: OrderApproved) -> None:
         order = approved.request
-        if order.basket_id in self.state.reserved:
-            return
-        try:
-            need = self._need(now, order, order.price)
-        except MarginRuleError:
-            need = Need(order.account, self._asset(order), None)
-        if need is not None:
-            self.state.orders[order.request_id] = need
+        if order.basket_id not in self.state.reserved:
+            self.state.orders[order.request_id] = Working(order)
 
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
-        need = self.state.orders.get(update.request_id)
-        if need is None:
-            return
+        state = self.state
         if update.is_final:
-            del self.state.orders[update.request_id]
-        elif update.qty:
-            need.share = max(ZERO, ONE - update.filled_qty / update.qty)
+            if state.orders.pop(update.request_id, None) is None:
+                state.reserved.pop(update.request_id, None)
+            return
+        working = state.orders.get(update.request_id)
+        if working is not None:
+            working.filled = update.filled_qty
 
     # Levels
 
@@ -459,24 +475,36 @@ class MarginMonitor(Actor):
         amount = self._wallet(account, asset) + min(ZERO, self._unrealized(now, account, asset))
         for spec, qty, mark in self._positions(now, account, asset):
             amount -= initial(spec, qty, mark, self._leverage[spec.id])
-        for need in [*(need for needs in self.state.reserved.values() for need in needs), *self.state.orders.values()]:
+        for need in [*(need for needs in self.state.reserved.values() for need in needs), *self._working(now, account)]:
             if need.account == account and need.asset == asset:
-                if need.amount is None:
-                    raise MarginRuleError(f"an order in flight in {account} needs an unknown amount of {asset}")
-                amount -= need.amount * need.share
+                amount -= need.amount
         return amount
+
+    def _working(self, now: int, account: str) -> Iterator[Need]:
+        """Yield what orders in flight outside baskets still need. Raises MarginRuleError when that is unknown."""
+        for working in self.state.orders.values():
+            order = working.request
+            left = order.qty - working.filled
+            if order.account != account or left <= ZERO:
+                continue
+            need = self._need(now, order, order.price, left)
+            if need is not None:
+                yield need
 
     def _asset(self, leg: BasketLeg | OrderRequest) -> str:
         spec = self.instruments[leg.instrument]
         return spec.base if spec.is_spot and leg.side is Side.SELL else spec.settle
 
-    def _need(self, now: int, leg: BasketLeg | OrderRequest, limit: Decimal | None) -> Need | None:
-        """Return what a leg or an order needs, None if it only closes. Raises MarginRuleError when that is unknown.
+    def _need(
+        self, now: int, leg: BasketLeg | OrderRequest, limit: Decimal | None, left: Decimal | None = None
+    ) -> Need | None:
+        """Return what a leg or an order needs, or the `left` of it, None if it only closes.
 
-        Spot needs the money or the coins themselves, whether it closes or opens.
+        Spot needs the money or the coins themselves, whether it closes or opens. Raises MarginRuleError when it is
+        unknown.
         """
         spec = self.instruments.get(leg.instrument)
-        qty = leg.qty
+        qty = leg.qty if left is None else left
         if spec is None or leg.account not in self.accounts:
             raise MarginRuleError(f"unknown: {leg.account}, {leg.instrument}")
         if not qty.is_finite() or qty <= ZERO or not (limit is None or limit.is_finite()):
@@ -485,7 +513,7 @@ class MarginMonitor(Actor):
             size = qty * spec.multiplier
             amount = size if leg.side is Side.SELL else size * self._spot_price(spec.id, limit) * self._buffer
             return Need(leg.account, self._asset(leg), amount)
-        opened = self._opened(leg)
+        opened = self._opened(leg, qty)
         if not opened:
             return None
         mark = self._mark(now, leg.instrument)
@@ -503,16 +531,16 @@ class MarginMonitor(Actor):
             raise MarginRuleError(f"no price of {instrument}")
         return seen.price
 
-    def _opened(self, leg: BasketLeg | OrderRequest) -> Decimal:
-        """Return by how much the leg would enlarge the position."""
+    def _opened(self, leg: BasketLeg | OrderRequest, qty: Decimal) -> Decimal:
+        """Return by how much `qty` of the leg would enlarge the position."""
         if leg.reduce_only or leg.side is _CLOSES.get(leg.position_side):
             return ZERO
         held = self.state.holdings.get(position_key(leg.account, leg.instrument, leg.position_side))
         if held is None:
-            return leg.qty
+            return qty
         if not held.qty:
             raise MarginRuleError(f"nothing known about the position in {leg.instrument}")
-        return max(ZERO, abs(held.qty + leg.side.sign * leg.qty) - abs(held.qty))
+        return max(ZERO, abs(held.qty + leg.side.sign * qty) - abs(held.qty))
 
     @handles(ReservationReleased)
     def on_release(self, now: int, released: ReservationReleased) -> None:

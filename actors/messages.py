@@ -276,8 +276,18 @@ class CancelRequest(Message):
 
 
 @message()
+class OrderSent(Message):
+    """An approved order is on its way to the venue. What becomes of it comes as OrderUpdate."""
+
+    ts: int
+    request_id: str
+    account: str
+    instrument: str
+
+
+@message()
 class OrderUpdate(Message):
-    """An order changed. Sent for every status change, and for every fill after its FillEvent.
+    """An order changed. Sent for every status change after its OrderSent, and for every fill after its FillEvent.
 
     `is_final` says that the status is terminal and every fill of the venue's total has been seen.
     """

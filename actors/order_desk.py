@@ -8,7 +8,7 @@ from attrs import evolve
 
 from actors.base import Actor
 from actors.inquiry import Inquiry, Pace, Verdict
-from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, OrderUpdate
+from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, OrderSent, OrderUpdate
 from actors.order_records import OrderManagerConfig, OrderManagerState, Trace, Tracked
 from actors.order_resolutions import Action, Resolution, resolve
 from actors.pacing import Pacer, PacingConfig, Priority, Waiting
@@ -25,7 +25,7 @@ _SIGHTINGS_MAX = 3
 class OrderDesk(Actor):
     """The records of an order manager and the rules by which they change; the handlers are in OrderManager."""
 
-    publishes = (OrderUpdate, FillEvent, Incident, KillTrigger)
+    publishes = (OrderSent, OrderUpdate, FillEvent, Incident, KillTrigger)
     sends = (SubmitOrder, CancelOrder, Query)
 
     state: OrderManagerState
@@ -179,7 +179,7 @@ class OrderDesk(Actor):
         order.status = next_status(order.status, OrderEvent.SEND)
         self.out.send(command)
         self._watch(command.client_order_id, now + self.config.ack_timeout_ns)
-        self._publish(now, tracked)
+        self.out.emit(OrderSent(now, tracked.request_id, order.account, order.instrument))
 
     def _refused(self, now: int, venue: str, until_ns: int | None = None) -> int:
         """The venue refused for the number of requests, limits or not; return until when it is left alone."""

@@ -16,6 +16,7 @@ from actors.messages import (
     KillLevel,
     KillTrigger,
     MismatchKind,
+    OrderSent,
     OrderUpdate,
     PositionUpdate,
     Reconciled,
@@ -174,6 +175,12 @@ class PositionSynchronizer(SyncDesk):
         sync.moved_ns = now
         if fill.reason in VENUE_REASONS:
             sync.taken_ns[position_key(fill.account, fill.instrument, fill.position_side)] = fill.ts
+
+    @handles(OrderSent)
+    def on_sent(self, now: int, sent: OrderSent) -> None:
+        sync = self.state.accounts.get(sent.account)
+        if sync is not None:
+            sync.moved_ns = sync.in_flight[sent.request_id] = now
 
     @handles(OrderUpdate)
     def on_order(self, now: int, update: OrderUpdate) -> None:

@@ -25,6 +25,7 @@ from actors.messages import (
     MarginState,
     OrderApproved,
     OrderDenied,
+    OrderSent,
     OrderUpdate,
     PositionMismatch,
     PreflightReply,
@@ -97,6 +98,12 @@ class Statistics(Actor):
         if len(waiting) > self.config.working:
             del waiting[next(iter(waiting))]
 
+    @handles(OrderSent)
+    def on_sent(self, now: int, sent: OrderSent) -> None:
+        order = self.state.waiting.get(sent.request_id)
+        if order is not None:
+            order.sent_ns = now
+
     @handles(OrderUpdate)
     def on_update(self, now: int, update: OrderUpdate) -> None:
         order = self.state.waiting.get(update.request_id)
@@ -110,9 +117,7 @@ class Statistics(Actor):
     def _follow(self, now: int, order: Waiting, update: OrderUpdate) -> None:
         """Time the venue's first word about an order, and how long nobody knew what became of it."""
         status = update.status
-        if status is OrderStatus.SENT:
-            order.sent_ns = now
-        elif status is OrderStatus.UNKNOWN:
+        if status is OrderStatus.UNKNOWN:
             if order.unknown_ns is None:
                 order.unknown_ns, order.sent_ns = now, None
                 self._answered(update.instrument).unknown += 1

@@ -28,6 +28,7 @@ from venues.port import (
     CancelOrder,
     CancelRejected,
     Message,
+    OrderAccepted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
@@ -105,6 +106,7 @@ def test_reduce_only_is_said_only_where_venues_take_it() -> None:
         sent = bench.out.sent[0]
         assert isinstance(sent, SubmitOrder)
         assert sent.reduce_only is expected
+        bench.tell(OrderAccepted(2, ACC, instrument, sent.client_order_id, "v1"))
         assert bench.last().reduce_only
 
 

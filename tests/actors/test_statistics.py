@@ -21,6 +21,7 @@ from actors.messages import (
     OrderApproved,
     OrderDenied,
     OrderRequest,
+    OrderSent,
     OrderUpdate,
     PositionMismatch,
     PreflightReply,
@@ -237,7 +238,8 @@ def lived(one: Statistics, *steps: tuple[int, OrderStatus, str, bool]) -> Statis
     """Approve an order at 0 and let it come to each status at its second."""
     one.handle(0, OrderApproved(0, request()))
     for second, status, filled, final in steps:
-        one.handle(second * SECOND, update(status, filled, final=final))
+        sent = OrderSent(0, "r1", "a", PERP.id)
+        one.handle(second * SECOND, sent if status is S.SENT else update(status, filled, final=final))
     return one
 
 
