@@ -96,11 +96,11 @@ def test_hedges_that_vanish_trip_the_watch_over_imbalance():
     play(13, faults)
 
 
-def test_marks_that_jump_reach_the_limits_of_loss_soft_and_hard(tmp_path):
-    """The hard ones end the session: they have a desk of their own, whose limits are in reach."""
+@pytest.mark.parametrize(("drawdown", "loss"), [("0.9", "30000"), ("0.11", "30000"), ("0.9", "2000")])
+def test_marks_that_jump_reach_the_limits_of_loss_soft_and_hard(drawdown, loss, tmp_path):
+    """The hard ones end the session: they have desks of their own, each with one limit in reach."""
     jumps = [Fault(K.SPIKE, second * SECOND_NS, SECOND_NS, PERPETUAL, second) for second in range(3, 30, 2)]
-    play(17, jumps)
-    settings = DeskSettings(17, 90, drawdown_hard="0.11", daily_loss_hard="2000", hold_ms=20_000)
+    settings = DeskSettings(17, 90, drawdown_hard=drawdown, daily_loss_hard=loss, hold_ms=20_000)
     run = Torture(tmp_path, settings, Script(17, 90 * SECOND_NS, jumps), is_armed=True)
     run.run()
     run.check_end(is_alive=True)
