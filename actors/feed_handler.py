@@ -21,6 +21,7 @@ from actors.messages import (
     DepthReply,
     DepthRequest,
     FeedStatus,
+    KillCommand,
     PreflightReply,
     PreflightRequest,
     ReservationReleased,
@@ -316,6 +317,12 @@ class FeedHandler(Actor):
         feed.is_pausing = False
         if feed.sync.needs_snapshot:
             self._ask(now, instrument, feed)
+
+    @handles(KillCommand)
+    def on_kill(self, now: int, command: KillCommand) -> None:
+        """Look at once: after a stall a command is taken before the watch, and nobody may flatten on old books."""
+        for instrument, feed in self.state.feeds.items():
+            self._watch(now, instrument, feed)
 
     def _watch_again(self, now: int) -> None:
         """Come back when the next book may go stale: no order may slip in before that is told."""

@@ -29,7 +29,7 @@ TRIPS: dict[FaultKind, tuple[str, ...]] = {
     _K.DOWN: (f"order/{Reason.VENUE_DOWN}", f"basket/{DenyReason.NO_TOUCH}", f"kill/{Trigger.BROKEN_BASKET}"),
     _K.QUERIES_FAIL: (f"order/{Reason.READ_ONLY}", "kill/position_queries"),
     _K.STALE: (
-        f"order/{Reason.FEED_DOWN}", f"order/{Reason.STALE_BOOK}", f"basket/{DenyReason.NO_TOUCH}",
+        f"order/{Reason.FEED_DOWN}", f"basket/{DenyReason.NO_TOUCH}",
         f"kill/{Trigger.STALE_FEED}",
     ),
     _K.CROSSED: (f"basket/{DenyReason.NO_TOUCH}",),
@@ -37,11 +37,14 @@ TRIPS: dict[FaultKind, tuple[str, ...]] = {
     _K.REJECTED: (f"kill/{Trigger.REJECT_RATE}",),
     _K.RATE_BAN: (f"kill/{Trigger.REJECT_RATE}",),
     _K.ADL: (f"kill/{Trigger.POSITION_MISMATCH}", "incident/leg_taken"),
-    _K.LIQUIDATION: (
-        f"kill/{Trigger.MARGIN}", f"kill/{Trigger.MARGIN_LIQUIDATION}", f"kill/{Trigger.DRAWDOWN}",
-        f"kill/{Trigger.DAILY_LOSS}", "incident/leg_taken",
+    _K.SPIKE: (
+        f"kill/{Trigger.DRAWDOWN}", f"kill/{Trigger.DAILY_LOSS}", f"kill/{Trigger.DRAWDOWN_HARD}",
+        f"kill/{Trigger.DAILY_LOSS_HARD}",
     ),
-    _K.RUIN: (f"kill/{Trigger.DRAWDOWN_HARD}", f"kill/{Trigger.DAILY_LOSS_HARD}"),
+    _K.LIQUIDATION: (
+        f"kill/{Trigger.MARGIN}", f"kill/{Trigger.MARGIN_LIQUIDATION}", "incident/leg_taken",
+    ),
+    _K.CLOCK_AHEAD: (f"order/{Reason.STALE_BOOK}",),
     _K.PARTIAL: ("incident/risk_budget",),
     _K.SILENT_LOST: ("incident/risk_budget", f"kill/{Trigger.UNHEDGED}"),
     _K.REJECT_AFTER_ACK: ("incident/impossible_report",),
@@ -56,6 +59,7 @@ WITHOUT_FAULT: dict[str, str] = {
 """Controls that every run trips by itself."""
 
 BEYOND: dict[str, str] = {
+    f"basket/{DenyReason.LIMIT_PRICE}": "the liquidity check of the same basket refuses first",
     f"basket/{DenyReason.INVERSE_LEG}": "no inverse contract is listed here",
     f"basket/{DenyReason.PREFLIGHT_TIMEOUT}": "every checker of a desk answers at once",
 }

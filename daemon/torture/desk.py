@@ -98,12 +98,13 @@ margin_mode = "cash"
 
 [kill_switch]
 capital = "{capital}"
-drawdown_hard = "0.9"
-daily_loss_hard = "30000"
+daily_loss = "1500"
+drawdown_hard = "{drawdown_hard}"
+daily_loss_hard = "{daily_loss_hard}"
 consecutive_losses = {losses}
 reject_orders_min = 8
 stale_grace = "3s"
-unhedged_budget = "40000"
+unhedged_budget = "10000"
 
 [risk]
 allowed = [{allowed}]
@@ -114,10 +115,12 @@ open_orders_max = 12
 [risk.default]
 order_notional_max = "8000"
 position_notional_max = "15000"
+book_age_max = "2s"
 
 [risk.instruments."spot_venue:{first}USDT"]
 order_notional_max = "8000"
 position_notional_max = "10000"
+book_age_max = "2s"
 order_qty_max = "{order_qty_max}"
 position_qty_max = "{position_qty_max}"
 """
@@ -153,9 +156,9 @@ lot_size = "{perp_lot}"
 min_qty = "0.001"
 max_qty = "1000"
 min_notional = "100"
-max_leverage = 125
+max_leverage = 20
 liquidation_fee = "0.0125"
-brackets = [{{ floor = "0", cap = "5000000", mmr = "0.004", cum = "0", max_leverage = 125 }}]
+brackets = [{{ floor = "0", cap = "5000000", mmr = "0.05", cum = "0", max_leverage = 20 }}]
 
 [[instruments]]
 venue = "spot_venue"
@@ -200,6 +203,8 @@ class DeskSettings:
     cooldown_ms: int = 2_000
     losses: int = 40
     qty: str = ""
+    drawdown_hard: str = "0.9"
+    daily_loss_hard: str = "30000"
     risk: str = ""
     more: str = _KEPT
 
@@ -224,6 +229,8 @@ def config_text(settings: DeskSettings) -> str:
         capital=settings.capital,
         losses=settings.losses,
         allowed=", ".join(f'"{name}"' for name in instrument_names(settings.bases)),
+        drawdown_hard=settings.drawdown_hard,
+        daily_loss_hard=settings.daily_loss_hard,
         risk=settings.risk,
         order_qty_max="0.12",
         position_qty_max="0.15",
@@ -250,6 +257,9 @@ def desk_config(folder: Path, settings: DeskSettings) -> RunConfig:
 
 def instrument_names(bases: tuple[str, ...]) -> list[str]:
     return [f"{venue}:{base}USDT" for base in bases for venue in VENUES]
+
+
+INSTRUMENTS = tuple(instrument_names(("BTC", "ETH")))
 
 
 def market_settings(settings: DeskSettings, *, mark_interval_ns: int = SECOND_NS) -> MarketSettings:

@@ -214,7 +214,10 @@ class Host:
         self.observer.committed(now)
         if kind is _K.FLOOD:
             self._flood(now)
-            return intents
+            more = self.cell.run(self.desk_time(now))
+            self._commit(more)
+            self.observer.committed(now)
+            return [*intents, *more]
         if kind in (_K.SLOW_COMMIT, _K.PAUSED):
             wait = rng.randrange(SECOND_NS // 1000, SECOND_NS // 5) if kind is _K.SLOW_COMMIT else fault.duration_ns
             self._busy_ns, self._late = now + wait, intents

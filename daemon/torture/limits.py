@@ -14,6 +14,7 @@ from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import Side
 
+_ASKED_MAX = 1_000
 _CLOSE_SLACK = Decimal(250)
 """Quote money: what quoters and rogues may have on their way beside a close."""
 
@@ -37,6 +38,7 @@ class LimitsCount:
     prices: dict[str, Decimal] = field(factory=dict)
     sent: deque[int] = field(factory=deque)
     ids: set[str] = field(factory=set)
+    asked: dict[str, int] = field(factory=dict)
 
     def recover(self, cell: Cell, positions: Mapping[str, Decimal]) -> None:
         """Begin again where a recovered desk begins: what was not committed never was."""
@@ -70,8 +72,14 @@ class LimitsCount:
 
     def message(self, now: int) -> None:
         self.sent.append(now)
+
+    def request(self, now: int, request_id: str) -> None:
+        """Note how many messages the window holds when the gate decides; it says so a little later."""
         while self.sent and now - self.sent[0] >= self.config.rate_window_ns:
             self.sent.popleft()
+        self.asked[request_id] = len(self.sent)
+        if len(self.asked) > _ASKED_MAX:
+            del self.asked[next(iter(self.asked))]
 
     def reduces(self, request: OrderRequest) -> bool:
         """Whether the request, with what flies on its side, does no more than close the position."""
@@ -100,8 +108,9 @@ class LimitsCount:
         name, config, limits = request.request_id, self.config, self.config.limits(request.instrument)
         wrong = []
         self.message(now)
-        if len(self.sent) > (config.openings_per_window if is_first else config.orders_per_window):
-            wrong.append(f"C4: {len(self.sent)} messages in the window")
+        messages = self.asked.pop(name, 0) + 1
+        if messages > (config.openings_per_window if is_first else config.orders_per_window):
+            wrong.append(f"C4: {messages} messages in the window")
         if name in self.ids:
             wrong.append("C10: its id was approved before")
         self.ids.add(name)

@@ -20,7 +20,7 @@ _FEED_NS = 2_000_000
 _JITTER_NS = 1_000_000
 _TRADE_CHANCE = 0.1
 _CHANCE_OF_REFRESH = 0.5
-_FACTORS = {FaultKind.SPIKE: Decimal("1.1"), FaultKind.LIQUIDATION: Decimal(3), FaultKind.RUIN: Decimal(12)}
+_FACTORS = {FaultKind.SPIKE: Decimal("1.85"), FaultKind.LIQUIDATION: Decimal(3)}
 
 
 @frozen

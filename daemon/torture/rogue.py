@@ -42,11 +42,12 @@ class Misdeed(Message):
 
 @define
 class RogueState:
-    """`planned` are misdeeds that wait for a price, by the reference of the depth asked for."""
+    """`planned` are misdeeds that wait for a price, by the reference of the depth; `basket` is open, `gone` was."""
 
     next_order: int = 1
     planned: dict[str, str] = field(factory=dict)
     basket: str = ""
+    gone: str = ""
     is_stopping: bool = False
 
 
@@ -105,6 +106,8 @@ class Rogue(Actor):
     def basket_seen(self, now: int, update: BasketUpdate) -> None:
         if update.closes is None and update.state is BasketState.BALANCED:
             self.state.basket = update.basket_id
+        elif update.closes is None and update.state is BasketState.FLAT:
+            self.state.gone = update.basket_id
 
     @handles(OrderApproved)
     def approved(self, now: int, message: OrderApproved) -> None:
@@ -163,6 +166,13 @@ def _many(count: int, step: int = 1) -> Make:
 
 def _twice(rogue: Rogue, good: OrderRequest) -> list[Message]:
     return [good, _but(good, request_id=rogue.next_id())]
+
+
+def _cancels(rogue: Rogue, good: OrderRequest) -> list[Message]:
+    """Take one order off again and again, and ask for another."""
+    assert good.price is not None
+    another = _but(good, request_id=rogue.next_id(), price=good.price - rogue.spec.tick_size)
+    return [good, *(CancelRequest(good.ts, good.request_id) for _ in range(60)), another]
 
 
 def _same_id(rogue: Rogue, good: OrderRequest) -> list[Message]:
@@ -225,7 +235,7 @@ RISK_MISDEEDS: dict[str, Make] = {
     Reason.POSITION_NOTIONAL: _scaled(qty="200"),
     Reason.GROSS_NOTIONAL: _scaled(qty="1000"),
     Reason.OPEN_ORDERS: _many(16),
-    Reason.MESSAGE_RATE: _many(40),
+    Reason.MESSAGE_RATE: _cancels,
     Reason.DUPLICATE_ID: _same_id,
     Reason.DUPLICATE_ORDER: _twice,
     Reason.BASKET_OVERRUN: _in_basket,
@@ -234,14 +244,13 @@ RISK_MISDEEDS: dict[str, Make] = {
 """What the risk gate refuses, by its reason. The other reasons follow from faults; the last one only in a flood."""
 
 BASKET_MISDEEDS: dict[str, Make] = {
-    DenyReason.DUPLICATE: _basket(lambda rogue, intent: _but(intent, basket_id=rogue.state.basket or intent.basket_id)),
+    DenyReason.DUPLICATE: _basket(lambda rogue, intent: _but(intent, basket_id=rogue.state.gone or intent.basket_id)),
     DenyReason.NO_LEGS: _basket(lambda _, intent: _but(intent, legs=())),
     DenyReason.DUPLICATE_LEG: _basket(lambda _, intent: _but(intent, legs=(*intent.legs, intent.legs[0]))),
     DenyReason.BAD_PARAMETER: _basket(lambda _, intent: _but(intent, risk_budget=_NAN)),
     DenyReason.NOT_NEUTRAL: _basket(lambda rogue, intent: _with_legs(intent, qty=Decimal("0.04"))),
     DenyReason.BELOW_QUANTUM: _basket(lambda rogue, intent: _but(intent, legs=rogue.legs(Decimal("0.0004")))),
     DenyReason.SIZE_LIMIT: _basket(lambda rogue, intent: _but(intent, legs=rogue.legs(Decimal("0.001")))),
-    DenyReason.LIMIT_PRICE: _basket(lambda rogue, intent: _with_legs(intent, limit_price=Decimal(1))),
     DenyReason.NOT_OPEN: _basket(lambda _, intent: _but(intent, closes="nothing")),
     DenyReason.CLOSES_MORE: _basket(
         lambda rogue, intent: _but(intent, closes=rogue.state.basket, legs=rogue.legs(Decimal(5)))

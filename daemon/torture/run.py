@@ -193,6 +193,7 @@ class Torture:
         """Return what came of the run."""
         executor = self.cell.dispatcher.actors["atomic_executor"]
         assert isinstance(executor, AtomicExecutor)
+        kill = self.cell.dispatcher.actors["kill_switch"]
         now = self.cell.dispatcher.now
         notes = self.notes
         return Outcome(
@@ -202,7 +203,7 @@ class Torture:
             {str(kind): count for kind, count in self.counts.items()},
             {str(state): count for state, count in notes.ended.items()},
             dict(notes.kinds),
-            dict(notes.triggers),
+            {**notes.triggers, **{f"kill/{name}": count for name, count in kill.state.triggers.items()}},
             dict(notes.reasons),
             notes.orders,
             self.invariants.checks,

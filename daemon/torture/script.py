@@ -60,7 +60,6 @@ class FaultKind(StrEnum):
     THIN = "thin"
     SPIKE = "spike"
     LIQUIDATION = "liquidation"
-    RUIN = "ruin"
     # The desk's view of a market
     STALE = "stale"
     GAP = "gap"
@@ -102,7 +101,7 @@ AT_VENUE = (
     _K.QUERIES_FAIL, _K.QUERIES_SILENT, _K.INVISIBLE, _K.DOWN, _K.HALF_OPEN, _K.RATE_BAN, _K.LATE_POSITIONS,
 )  # fmt: skip
 ON_POSITION = (_K.ADL, _K.BUSTED)
-JUMPS = (_K.SPIKE, _K.LIQUIDATION, _K.RUIN)
+JUMPS = (_K.SPIKE, _K.LIQUIDATION)
 IN_MARKET = (_K.THIN, *JUMPS)
 IN_FEED = (_K.STALE, _K.GAP, _K.FEED_GAP, _K.CROSSED)
 CRASHES = (
@@ -129,7 +128,6 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     _K.THIN: (2, 8),
     _K.SPIKE: (1, 1),
     _K.LIQUIDATION: (1, 1),
-    _K.RUIN: (1, 1),
     _K.STALE: (6, 12),
     _K.GAP: (0.3, 0.3),
     _K.FEED_GAP: (0, 0),
@@ -143,11 +141,7 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     _K.GUARD_DOWN: (1, 8),
     _K.GUARD_CHARGE: (1, 4),
 }
-_WEIGHTS = (
-    dict.fromkeys(FaultKind, 1.0)
-    | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3.0)
-    | {_K.ROGUE: 6, _K.KILL: 3, _K.RUIN: 0.05}
-)
+_WEIGHTS = dict.fromkeys(FaultKind, 1.0) | dict.fromkeys((*ON_SUBMIT, *ON_CANCEL), 3.0) | {_K.ROGUE: 6, _K.KILL: 3}
 
 
 @frozen

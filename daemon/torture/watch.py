@@ -316,6 +316,7 @@ class Watch(Actor):
     def on_request(self, now: int, request: OrderRequest) -> None:
         if not self.is_awake:
             return
+        self.limits.request(now, request.request_id)
         requests = self._requests
         requests[request.request_id] = self._kill
         if len(requests) > _KEPT_MAX:

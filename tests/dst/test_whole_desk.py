@@ -157,6 +157,16 @@ def test_cancel_all_cancels_what_rests_even_orders_of_others(tmp_path):
     assert planned(run, at(10)) == []
 
 
+def test_a_kill_after_a_stall_does_not_flatten_on_books_that_are_long_silent(tmp_path):
+    """The command was waiting when the desk woke, before the timer that would have called the books stale."""
+    stall = Fault(FaultKind.PAUSED, 11 * SECOND_NS, 9 * SECOND_NS)
+    run = desk(tmp_path, 1, seconds=60, hold_ms=LONG_HOLD_MS, faults=(stall,), inputs=[kill(14, KillLevel.FLATTEN)])
+    run.run()
+    run.check_end()
+    assert run.counts[FaultKind.PAUSED] == 1
+    assert positions(run) == {}
+
+
 # Stop
 
 
