@@ -8,7 +8,7 @@ from attrs import evolve
 
 from actors.base import Actor
 from actors.inquiry import Inquiry, Pace, Verdict
-from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, OrderSent, OrderUpdate
+from actors.messages import FillEvent, Incident, KillLevel, KillTrigger, OrderSent, OrderUpdate, PreflightReply
 from actors.order_records import OrderManagerConfig, OrderManagerState, Trace, Tracked
 from actors.order_resolutions import Action, Resolution, resolve
 from actors.pacing import Pacer, PacingConfig, Priority, Waiting
@@ -25,7 +25,7 @@ _SIGHTINGS_MAX = 3
 class OrderDesk(Actor):
     """The records of an order manager and the rules by which they change; the handlers are in OrderManager."""
 
-    publishes = (OrderSent, OrderUpdate, FillEvent, Incident, KillTrigger)
+    publishes = (OrderSent, OrderUpdate, FillEvent, Incident, KillTrigger, PreflightReply)
     sends = (SubmitOrder, CancelOrder, Query)
 
     state: OrderManagerState
@@ -190,7 +190,7 @@ class OrderDesk(Actor):
         """Whether the venue's limits leave room now; if not, the order waits, or is given up at once."""
         order, pacer, later = tracked.order, self._pacer, 0
         if not (pacer.state.waiting and pacer.is_behind(order.account, priority)):
-            later = pacer.take(now, venue, order.account, priority)
+            later = pacer.take(now, venue, order.account, priority, basket_id=tracked.basket_id)
             if not later:
                 return True
         if not pacer.has_room(priority):
@@ -230,7 +230,7 @@ class OrderDesk(Actor):
                     full[waiting.account] = waiting.due_ns
                 continue
             waiting.is_held = False
-            later = pacer.take(now, waiting.venue, waiting.account, waiting.priority)
+            later = pacer.take(now, waiting.venue, waiting.account, waiting.priority, basket_id=tracked.basket_id)
             if later:
                 waiting.due_ns = full[waiting.account] = later
                 continue
@@ -257,7 +257,9 @@ class OrderDesk(Actor):
             return
         tracked.is_cancel_pending = True
         if self._is_paced:
-            later = self._pacer.take(now, self._venue(tracked), order.account, Priority.CANCEL)
+            later = self._pacer.take(
+                now, self._venue(tracked), order.account, Priority.CANCEL, basket_id=tracked.basket_id
+            )
             if later:
                 self._cancel_later(now, tracked, later)
                 return

@@ -6,11 +6,15 @@ from actors.dead_man_words import DeadManLapsed
 from actors.halts import HaltScope, HaltState
 from actors.messages import (
     CancelRequest,
+    Checker,
     FillEvent,
     KillLevel,
     KillState,
     OrderApproved,
     OrderRequest,
+    PreflightReply,
+    PreflightRequest,
+    ReservationReleased,
     StopCommand,
 )
 from actors.order_records import Tracked, fits, is_sane, to_fill, trade_key
@@ -54,6 +58,27 @@ class OrderManager(OrderStrangers):
 
     def start(self, now: int) -> None:
         self.state.started_ns = now
+
+    # Promises to baskets
+
+    @handles(PreflightRequest)
+    def basket_planned(self, now: int, request: PreflightRequest) -> None:
+        """Answer whether the venues' limits leave room for the basket's orders, hedges and cancels."""
+        reasons, legs = [], []
+        for leg in request.legs:
+            spec = self.instruments.get(leg.instrument)
+            if spec is None:
+                reasons.append(f"{leg.instrument}: unknown instrument")
+            else:
+                legs.append((leg.account, spec.venue))
+        if not reasons:
+            priority = Priority.NEW if request.closes is None else Priority.HEDGE
+            reasons = self._pacer.promise(now, request.basket_id, legs, priority)
+        self.out.emit(PreflightReply(now, request.basket_id, Checker.RATE, not reasons, tuple(reasons)))
+
+    @handles(ReservationReleased)
+    def basket_released(self, now: int, released: ReservationReleased) -> None:
+        self._pacer.release(released.basket_id)
 
     # Intents
 

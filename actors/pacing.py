@@ -1,10 +1,11 @@
-"""Decides whether a command may go to its venue now: cancels first, then hedges, then queries, then new orders.
+"""Decides what a venue's limits leave room for: cancels first, then hedges, then queries, then new orders.
 
+Asked before each command, and before a basket's first order about all that the basket may come to send.
 Each limit of a venue is a token bucket kept as one instant, the time at which it would be full again if nothing more
 were sent (GCRA, ITU-T I.371). A command counts when it is sent, not when it is answered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import IntEnum
 from math import ceil
@@ -53,6 +54,10 @@ class RateLimit:
         """
         return -(-self.window_ns // (self.most - self.burst_weight + 1))
 
+    def room(self, kept: Decimal) -> int:
+        """How much may be sent at once when the share `kept` of it is left."""
+        return self.burst_weight - ceil(self.burst_weight * kept)
+
     def __attrs_post_init__(self) -> None:
         dearest = max(self.order, self.cancel, 2 * self.query)
         if dearest > self.burst_weight:
@@ -72,6 +77,7 @@ class PacingConfig:
 
     `cancel_reserve` is left to cancels alone, `hedge_reserve` to them and hedges, `query_reserve` to all but new
     orders. An order that waits longer than its patience is not sent any more. At most `queue_max` new orders wait.
+    Before its first order a basket is promised `leg_orders` and `leg_cancels` for each leg.
     After a refusal for their number, new orders and queries rest for `backoff_ns`, doubled by every further one up to
     `backoff_max_ns`, or as long as the venue says.
     """
@@ -85,11 +91,21 @@ class PacingConfig:
     queue_max: int = field(default=50, validator=positive)
     backoff_ns: int = field(default=2_000_000_000, validator=positive)
     backoff_max_ns: int = field(default=120_000_000_000, validator=positive)
+    leg_orders: int = field(default=2, validator=positive)
+    leg_cancels: int = field(default=1, validator=not_negative)
 
     def __attrs_post_init__(self) -> None:
-        kept = self.cancel_reserve + self.hedge_reserve + self.query_reserve
+        kept = self.kept(Priority.NEW)
         if kept >= ONE:
             raise ValueError(f"query_reserve: the reserves are {kept} of everything, nothing is left to new orders")
+
+    def limits(self, venue: str) -> tuple[RateLimit, ...]:
+        pace = self.venues.get(venue)
+        return () if pace is None else pace.limits
+
+    def kept(self, priority: Priority) -> Decimal:
+        """Return the share that a priority leaves to those before it."""
+        return sum((ZERO, self.cancel_reserve, self.hedge_reserve, self.query_reserve)[: priority + 1], ZERO)
 
     def patience(self, priority: Priority) -> int:
         return self.hedge_patience_ns if priority is Priority.HEDGE else self.patience_ns
@@ -115,10 +131,23 @@ class Waiting:
 
 
 @define
+class Promise:
+    """What a basket under way may come to send from one account beyond what it has sent."""
+
+    venue: str
+    orders: int
+    cancels: int
+
+    def weight(self, limit: RateLimit) -> int:
+        return self.orders * limit.order + self.cancels * limit.cancel
+
+
+@define
 class PacingState:
     """`full_ns` by bucket: when it is full again. `frozen_ns` by venue: until when only cancels and hedges go.
 
-    `waiting` by client id; `refusals` counts a venue's since it last took something new.
+    `waiting` by client id; `refusals` counts a venue's since it last took something new. `promises` by basket and
+    account.
     """
 
     full_ns: dict[str, int] = field(factory=dict)
@@ -128,6 +157,7 @@ class PacingState:
     next_number: int = 1
     delayed: int = 0
     given_up: int = 0
+    promises: dict[str, dict[str, Promise]] = field(factory=dict)
 
 
 _Toll = tuple[str, int, int]
@@ -154,10 +184,10 @@ class Pacer:
         self.state = state
         self._ways: dict[str, _Way] = {}
 
-    def take(self, now: int, venue: str, account: str, priority: Priority, count: int = 1) -> int:
+    def take(self, now: int, venue: str, account: str, priority: Priority, count: int = 1, basket_id: str = "") -> int:
         """Count `count` commands and return 0, or count none and return when (ns) there may be room.
 
-        `venue` is the account's.
+        `venue` is the account's; what goes for a basket keeps a part of its promise.
         """
         way = self._ways.get(account)
         if way is None:
@@ -178,7 +208,72 @@ class Pacer:
         for key, cost, _ in tolls:
             at = full.get(key, 0)
             full[key] = (at if at > now else now) + cost * count
+        if basket_id and state.promises:
+            self._keep(basket_id, account, priority)
         return 0
+
+    # Promises
+
+    def promise(self, now: int, basket_id: str, legs: Iterable[tuple[str, str]], priority: Priority) -> list[str]:
+        """Promise a basket its commands and return nothing, or promise none and return the reasons.
+
+        `legs` are the account of each leg with its venue. A promise holds if all of it, and of those that were given
+        before, were sent at once: it lies within what `priority` may use, NEW to open, HEDGE to close.
+        """
+        wanted: dict[str, Promise] = {}
+        for account, venue in legs:
+            one = wanted.setdefault(account, Promise(venue, 0, 0))
+            one.orders += self.config.leg_orders
+            one.cancels += self.config.leg_cancels
+        reasons = []
+        for account, one in wanted.items():
+            if priority >= Priority.QUERY and now < self.state.frozen_ns.get(one.venue, 0):
+                reasons.append(f"{one.venue} takes no new orders for {self.state.frozen_ns[one.venue] - now} ns")
+            if self.is_behind(account, priority):
+                reasons.append(f"{account}: orders wait for room already")
+        reasons.extend(self._short(now, wanted, priority))
+        if not reasons and any(one.venue in self.config.venues for one in wanted.values()):
+            self.state.promises[basket_id] = wanted
+        return reasons
+
+    def release(self, basket_id: str) -> None:
+        """The basket sends no more; what it has sent is counted where all is."""
+        self.state.promises.pop(basket_id, None)
+
+    def _short(self, now: int, wanted: Mapping[str, Promise], priority: Priority) -> list[str]:
+        """Return which limits leave no room for `wanted` beside what is promised, each bucket once."""
+        given = [pair for promises in self.state.promises.values() for pair in promises.items()]
+        needs = self._weights(wanted.items())
+        promised = self._weights(given)
+        short = []
+        for account, one in wanted.items():
+            for number, limit in enumerate(self.config.limits(one.venue)):
+                key = _bucket(one.venue, account, number, limit)
+                need = needs.pop(key, 0)
+                ahead = -(-max(0, self.state.full_ns.get(key, 0) - now) // limit.step_ns)
+                free = limit.room(self.config.kept(priority)) - ahead - promised.get(key, 0)
+                if need > max(free, 0):
+                    short.append(f"{one.venue}: limit {number} has {max(free, 0)} free for a weight of {need}")
+        return short
+
+    def _weights(self, promises: Iterable[tuple[str, Promise]]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for account, one in promises:
+            for number, limit in enumerate(self.config.limits(one.venue)):
+                key = _bucket(one.venue, account, number, limit)
+                found[key] = found.get(key, 0) + one.weight(limit)
+        return found
+
+    def _keep(self, basket_id: str, account: str, priority: Priority) -> None:
+        promise = self.state.promises.get(basket_id, {}).get(account)
+        if promise is None:
+            return
+        if priority is Priority.CANCEL:
+            promise.cancels = max(0, promise.cancels - 1)
+        else:
+            promise.orders = max(0, promise.orders - 1)
+
+    # Waiting
 
     def is_behind(self, account: str, priority: Priority) -> bool:
         """Whether something of the account that goes first, or came first, waits already."""
@@ -230,21 +325,21 @@ class Pacer:
             self.state.frozen_ns.pop(venue, None)
 
     def _make(self, venue: str, account: str) -> _Way:
-        pace = self.config.venues.get(venue)
         tolls: list[list[_Toll]] = [[] for _ in Priority]
         drains = []
-        reserved = self.config.cancel_reserve + self.config.hedge_reserve
-        for number, limit in enumerate(() if pace is None else pace.limits):
-            step, burst, kept = limit.step_ns, limit.burst_weight, ZERO
-            key = f"{venue}|{'' if limit.is_shared else account}|{number}"
+        reserved = self.config.kept(Priority.QUERY)
+        for number, limit in enumerate(self.config.limits(venue)):
+            step, key = limit.step_ns, _bucket(venue, account, number, limit)
             # At least as far ahead as one command of its own costs; an inquiry asks twice.
             costs = ((limit.cancel, 1), (limit.order, 1), (limit.query, 2), (limit.order, 1))
-            reserves = (ZERO, self.config.cancel_reserve, self.config.hedge_reserve, self.config.query_reserve)
-            drains.append((key, (burst - ceil(burst * reserved)) * step))
-            for priority, (cost, times), reserve in zip(Priority, costs, reserves, strict=True):
-                kept += reserve
+            drains.append((key, limit.room(reserved) * step))
+            for priority, (cost, times) in zip(Priority, costs, strict=True):
                 if cost:
-                    room = max(times * cost, burst - ceil(burst * kept))
+                    room = max(times * cost, limit.room(self.config.kept(priority)))
                     tolls[priority].append((key, cost * step, room * step))
         way = self._ways[account] = _Way(venue, tuple(tuple(row) for row in tolls), tuple(drains))
         return way
+
+
+def _bucket(venue: str, account: str, number: int, limit: RateLimit) -> str:
+    return f"{venue}|{'' if limit.is_shared else account}|{number}"

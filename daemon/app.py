@@ -33,7 +33,6 @@ from actors.order_scheduler import OrderScheduler, SchedulerConfig
 from actors.pacing import PacingConfig
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
-from actors.rate_tokens import RateTokens, RateTokensConfig
 from actors.risk_checks import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
@@ -87,7 +86,6 @@ def build_actors(config: RunConfig) -> list[Actor]:
             evolve(config.section("margin", MarginConfig), leverage=leverage),
             name="margin_monitor",
         ),
-        RateTokens(instruments, config.section("rate_tokens", RateTokensConfig), name="rate_tokens"),
         FundingTracker(instruments, config.section("funding", FundingConfig), venues, name="funding_tracker"),
         PortfolioGuard(
             instruments,

@@ -29,7 +29,6 @@ from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
 from actors.order_scheduler import SchedulerConfig
 from actors.pacing import PacingConfig
-from actors.rate_tokens import RateTokensConfig
 from actors.risk_checks import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
@@ -53,7 +52,6 @@ SECTIONS: dict[str, type[Any]] = {
     "pacing": PacingConfig,
     "scheduler": SchedulerConfig,
     "groups": GroupConfig,
-    "rate_tokens": RateTokensConfig,
     "margin": MarginConfig,
     "funding": FundingConfig,
     "guards": GuardsConfig,
@@ -87,7 +85,6 @@ ACTORS = frozenset(
         "risk_gate",
         "dead_man",
         "margin_monitor",
-        "rate_tokens",
         "funding_tracker",
         "portfolio_guard",
         "position_synchronizer",
