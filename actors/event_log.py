@@ -4,6 +4,7 @@ The journal keeps everything; this is what `basisctl events` shows at once. Noth
 that is denied at every tick is one event that says how often.
 """
 
+from collections import deque
 from collections.abc import Mapping
 
 from attrs import define, field, frozen
@@ -87,15 +88,29 @@ class EventLogState:
 
 
 class EventLog(Actor):
-    """`accounts` gives each account's venue. Nobody hears this actor: it is read from outside."""
+    """`accounts` gives each account's venue. Nobody hears this actor: it is read from outside.
 
-    state: EventLogState
+    What is kept becomes text when somebody reads `state`, or is forgotten before: an order costs no text.
+    """
 
     def __init__(self, accounts: Mapping[str, str], config: EventLogConfig | None = None, name: str = "") -> None:
         super().__init__(name)
         self.accounts = dict(accounts)
         self.config = config or EventLogConfig()
-        self.state = EventLogState()
+        self._fresh: deque[tuple[int, int, Message, bool]] = deque(maxlen=self.config.keep)
+        self._state = EventLogState()
+
+    @property
+    def state(self) -> EventLogState:
+        """The events so far, in words."""
+        if self._fresh:
+            self._say()
+        return self._state
+
+    @state.setter
+    def state(self, state: EventLogState) -> None:
+        self._fresh.clear()
+        self._state = state
 
     @handles(*TEXTS)
     def on_event(self, now: int, message: Message) -> None:
@@ -114,7 +129,7 @@ class EventLog(Actor):
         state.alarms = sum(event.is_alarm for event in self.since(state.seen, self.config.keep))
 
     def _is_news(self, message: Message) -> bool:
-        state = self.state
+        state = self._state
         if isinstance(message, AdminCall):
             return message.role != _VIEW
         if isinstance(message, FundingReconciled):
@@ -151,23 +166,34 @@ class EventLog(Actor):
             return not message.is_up
         if isinstance(message, GuardStatus):
             # That it has yet to be found at the beginning is none.
-            return message.is_in_charge or (self.state.is_guard_up and not message.is_up)
+            return message.is_in_charge or (self._state.is_guard_up and not message.is_up)
         return isinstance(message, CellRestarted | DeadManLapsed | Deleveraged | Liquidated | PositionMismatch)
 
     def _keep(self, now: int, message: Message, *, is_alarm: bool) -> None:
-        state, kind, fold = self.state, type(message).__name__, _fold(message)
-        text, fields = TEXTS[type(message)](message)[:TEXT_MAX], fields_of(message)
-        if fold:
-            for known in state.records[-_FOLD_OVER:]:
-                if known.fold == fold:
-                    known.ts, known.text, known.fields = now, text, fields
-                    known.times += 1
-                    return
+        fold = _fold(message)
+        if fold and self._folds(now, message, fold):
+            return
+        state = self._state
         state.last += 1
         state.alarms += is_alarm
-        state.records.append(Event(state.last, now, kind, text, fields, is_alarm, fold=fold))
-        if len(state.records) > self.config.keep:
-            del state.records[: len(state.records) - self.config.keep]
+        self._fresh.append((state.last, now, message, is_alarm))
+
+    def _folds(self, now: int, message: Message, fold: str) -> bool:
+        """Whether one of the last events is of the same kind: it is told again as that one."""
+        for known in self.state.records[-_FOLD_OVER:]:
+            if known.fold == fold:
+                known.ts, known.text, known.fields = now, _text_of(message), fields_of(message)
+                known.times += 1
+                return True
+        return False
+
+    def _say(self) -> None:
+        records = self._state.records
+        for number, ts, message, is_alarm in self._fresh:
+            kind, text, fields = type(message).__name__, _text_of(message), fields_of(message)
+            records.append(Event(number, ts, kind, text, fields, is_alarm, fold=_fold(message)))
+        self._fresh.clear()
+        del records[: max(0, len(records) - self.config.keep)]
 
     def since(self, number: int, limit: int) -> list[Event]:
         """Return at most `limit` events after `number`, oldest first."""
@@ -176,6 +202,10 @@ class EventLog(Actor):
             return []
         begin = max(0, number + 1 - records[0].number)
         return records[begin : begin + limit]
+
+
+def _text_of(message: Message) -> str:
+    return TEXTS[type(message)](message)[:TEXT_MAX]
 
 
 def _fold(message: Message) -> str:

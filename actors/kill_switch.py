@@ -5,9 +5,11 @@ mismatch, dead feed under a position, a session ended by a hard limit, orders no
 one persists, arming is refused.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -157,6 +159,7 @@ class KillSwitchState:
     ended_day: int | None = None
     losses: int = 0
     outcomes: list[tuple[int, bool]] = field(factory=list)
+    rejects: int = 0
     unhedged: dict[str, Unhedged] = field(factory=dict)
     positions: dict[str, str] = field(factory=dict)
     feeds_down: dict[str, int] = field(factory=dict)
@@ -219,6 +222,7 @@ class KillSwitch(Actor):
         state.soft_peak, state.soft_day_start = state.pnl, state.pnl
         state.losses = 0
         state.outcomes.clear()
+        state.rejects = 0
         for open_ in state.unhedged.values():
             open_.spent, open_.since_ns = ZERO, now
         for basket_id in state.unhedged:
@@ -314,11 +318,25 @@ class KillSwitch(Actor):
 
     def _count_outcome(self, now: int, is_reject: bool) -> None:
         state, config = self.state, self.config
-        state.outcomes = [one for one in state.outcomes if one[0] > now - config.reject_window_ns]
-        state.outcomes.append((now, is_reject))
-        rejects, orders = sum(was_reject for _, was_reject in state.outcomes), len(state.outcomes)
+        outcomes, since = state.outcomes, now - config.reject_window_ns
+        outcomes.append((now, is_reject))
+        state.rejects += is_reject
+        if outcomes[len(outcomes) // 2][0] <= since or (is_reject and outcomes[0][0] <= since):
+            self._forget_outcomes(since)
+        rejects, orders = state.rejects, len(outcomes)
         if is_reject and orders >= config.reject_orders_min and rejects >= config.reject_share * orders:
             self._pull(now, Trigger.REJECT_RATE, f"{rejects} of {orders} orders rejected")
+
+    def _forget_outcomes(self, since: int) -> None:
+        """Forget what left the window: all of it before it is judged, and otherwise before it is half of all."""
+        outcomes = self.state.outcomes
+        gone = bisect_right(outcomes, since, key=lambda one: one[0])
+        self.state.rejects -= sum(was_reject for _, was_reject in outcomes[:gone])
+        del outcomes[:gone]
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self.state.rejects = sum(was_reject for _, was_reject in self.state.outcomes)
 
     def on_timer(self, now: int, key: str) -> None:
         if key == _CANCEL:

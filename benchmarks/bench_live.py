@@ -66,6 +66,7 @@ _FRAMES = 400
 _WARM = 50
 _PACED = 100
 _CANCELS = 200
+_BURST, _BURSTS = 10, 1_000
 
 
 @define
@@ -74,30 +75,35 @@ class _State(StrategyState):
 
 
 class _Answer(Strategy):
-    """Answers a new touch of the perpetual: with one order (legs 1), with a basket (legs 2), or rests (legs 0)."""
+    """Answers a new touch of the perpetual: with `orders` orders (legs 1), or with a basket (legs 2)."""
 
     publishes = (*Strategy.publishes, OrderRequest)  # type: ignore[assignment]
     State = _State
     legs = 1
+    orders = 1
     rests = False
 
     def on_book(self, now: int, view: Any) -> None:
         if view.instrument != _PERP or self.state.is_stopping:
             return
-        price = self.price(_PERP, view.bid - 100 - self.state.asked % 50)
         if self.legs == 1:
+            for _ in range(self.orders):
+                self._order(now, view.bid)
+        elif self.book(_SPOT) is not None and not self.baskets:
             self.state.asked += 1
-            tif = TimeInForce.GTC if self.rests else TimeInForce.IOC
-            self.out.emit(
+            qty = Decimal("0.010")
+            self.open_basket(now, self.leg("spot", _SPOT, Side.BUY, qty), self.leg("futures", _PERP, Side.SELL, qty))
+
+    def _order(self, now: int, bid: int) -> None:
+        price = self.price(_PERP, bid - 100 - self.state.asked % 50)
+        self.state.asked += 1
+        tif = TimeInForce.GTC if self.rests else TimeInForce.IOC
+        self.out.emit(
                 OrderRequest(
                     now, f"o{self.state.asked}", self.name, "", "futures", _PERP, Side.BUY, Decimal("0.010"),
                     OrderType.LIMIT, price, tif,
                 )
             )  # fmt: skip
-        elif self.book(_SPOT) is not None and not self.baskets:
-            self.state.asked += 1
-            qty = Decimal("0.010")
-            self.open_basket(now, self.leg("spot", _SPOT, Side.BUY, qty), self.leg("futures", _PERP, Side.SELL, qty))
 
 
 def _config() -> RunConfig:
@@ -163,9 +169,9 @@ class _Log:
 class _Bench:
     """A live desk behind a socket pair."""
 
-    def __init__(self, folder: Path, *, legs: int, durable: bool, rests: bool = False) -> None:
+    def __init__(self, folder: Path, *, legs: int, durable: bool, rests: bool = False, orders: int = 1) -> None:
         config = _config()
-        strategy = type("Answer", (_Answer,), {"legs": legs, "rests": rests})
+        strategy = type("Answer", (_Answer,), {"legs": legs, "rests": rests, "orders": orders})
         specs = dict(config.instruments)
         self.log = _Log(RunLog.create(folder / "log", "", "", "bench", _START, durable=durable))
         self.venue = _Venue(config)
@@ -365,6 +371,23 @@ def _kill_to_cancels() -> float:
     return spent / 1e6
 
 
+def _sustained() -> float:
+    """Return orders a second when every frame asks for `_BURST`, each acknowledged and expired, all of it committed."""
+    with TemporaryDirectory() as folder:
+        bench = _Bench(Path(folder), legs=1, durable=True, orders=_BURST)
+        before = bench.venue.handed_orders
+        began = perf_counter_ns()
+        for _ in range(_BURSTS):
+            bench.sender.send(bench.frame())
+            bench.take()
+            bench.settle()
+        seconds = (perf_counter_ns() - began) / 1e9
+        orders = bench.venue.handed_orders - before
+        assert orders == _BURST * _BURSTS
+        bench.close()
+    return orders / seconds
+
+
 async def _measure(repeats: int) -> dict[str, float]:
     rounds: list[dict[str, float]] = []
     for _ in range(repeats):
@@ -379,6 +402,7 @@ async def _measure(repeats: int) -> dict[str, float]:
         rounds.append(one)
     kills = sorted(_kill_to_cancels() for _ in range(max(20, 4 * repeats)))
     result = {name: median(one[name] for one in rounds) for name in rounds[0]}
+    result["sustained_orders_per_s"] = median(_sustained() for _ in range(repeats))
     return result | {"kill_200_cancels_ms": median(kills), "kill_200_cancels_worst_ms": kills[-1]}
 
 
