@@ -14,6 +14,7 @@ from actors.basket_plan import ExecutorConfig
 from actors.messages import (
     BasketState,
     BasketUpdate,
+    Checker,
     FillEvent,
     KillLevel,
     KillState,
@@ -29,7 +30,7 @@ from venues.port import Message
 
 _IDLE_NS = 3 * SECOND_NS
 _FLATTEN_NS = 12 * SECOND_NS
-_CHECKERS = 3
+_CHECKERS = len(Checker)
 _OPEN = (BasketState.BALANCED, BasketState.BROKEN)
 _DONE = (BasketState.BALANCED, BasketState.FLAT)
 _SLACK_BPS = Decimal(1)

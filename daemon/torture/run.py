@@ -163,9 +163,7 @@ class Torture:
     def run(self) -> DriverResult:
         """Play everything. Raises InvariantError."""
         config = self.config
-        market = market_settings(
-            self.settings, mark_interval_ns=self._mark_interval_ns, funding_ns=self._funding_ns
-        )
+        market = market_settings(self.settings, mark_interval_ns=self._mark_interval_ns, funding_ns=self._funding_ns)
         arrivals = iter(Market(market, dict(config.instruments), self.script, self.counts))
         ticks: Iterator[Tick] = iter(
             SpoiltFeed(

@@ -60,9 +60,9 @@ class Notes:
 
     `seen` is everything where a test wants to look (`keeps_all`), `ended` how baskets ended, `kinds` the incidents and
     `triggers` the kills by kind, `reasons` why orders and baskets were refused. `sums` are signed quantities of unique
-    fills by account and instrument, `cash` what fills, fees, funding and transfers moved by account and asset. `live` are client
-    ids that may still fill, `asked` the kill level that somebody wants and does not have yet, `complaints` all alarms.
-    `wrong` is what must not be; `listeners` hear every message once it is committed.
+    fills by account and instrument, `cash` what fills, fees, funding and transfers moved by account and asset. `live`
+    are client ids that may still fill, `asked` the kill level that somebody wants and does not have yet, `complaints`
+    all alarms. `wrong` is what must not be; `listeners` hear every message once it is committed.
     """
 
     specs: Mapping[str, Instrument]

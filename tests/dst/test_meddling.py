@@ -10,7 +10,7 @@ from actors.messages import Incident, MismatchKind, PositionMismatch
 from daemon.torture.desk import PERPETUAL, VENUES, DeskSettings, instrument_names
 from daemon.torture.invariants import Invariants
 from daemon.torture.run import Torture
-from daemon.torture.script import SECOND_NS, START_NS, FaultKind, draw
+from daemon.torture.script import SECOND_NS, START_NS, draw
 from daemon.torture.wire import FaultyVenue
 from venues.model.account import MarginMode
 from venues.model.order import OrderType, Side, TimeInForce
@@ -18,8 +18,6 @@ from venues.port import SetLeverage, SetMarginMode, SubmitOrder
 
 SECONDS = 120
 CALM_NS = 60 * SECOND_NS
-# A liquidation leaves nothing to meddle with; the market's jumps that only look like one stay.
-KINDS = [kind for kind in FaultKind if kind not in (FaultKind.LIQUIDATION, FaultKind.RUIN)]
 
 
 class MeddledVenue(FaultyVenue):
@@ -97,7 +95,7 @@ def test_what_others_do_in_our_accounts_is_found_and_both_sides_agree_again(seed
         seed, SECONDS, ("BTC",), futures="30000", capital="10000000", hold_ms=3_000, cooldown_ms=500, losses=1_000,
         qty="0.1",
     )  # fmt: skip
-    script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)), KINDS)
+    script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)))
     run = Torture(
         tmp_path,
         settings,
