@@ -14,6 +14,7 @@ from actors.basket_plan import ExecutorConfig
 from actors.messages import (
     BasketState,
     BasketUpdate,
+    Checker,
     FillEvent,
     KillLevel,
     KillState,
@@ -22,16 +23,23 @@ from actors.messages import (
 )
 from actors.order_records import VENUE_REASONS
 from daemon.torture.script import SECOND_NS
+from venues.model.fill import Fill
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.port import Message
 
 _IDLE_NS = 3 * SECOND_NS
 _FLATTEN_NS = 12 * SECOND_NS
-_CHECKERS = 3
+_CHECKERS = len(Checker)
 _OPEN = (BasketState.BALANCED, BasketState.BROKEN)
 _DONE = (BasketState.BALANCED, BasketState.FLAT)
 _SLACK_BPS = Decimal(1)
+
+
+def moved(fill: Fill, spec: Instrument) -> Decimal:
+    """Return by how much a fill moves a position, in its units: a fee in what is bought is never held."""
+    fee = fill.fee / spec.multiplier if spec.is_spot and fill.fee_asset == spec.base else ZERO
+    return fill.side.sign * fill.qty - fee
 
 
 @define
@@ -105,13 +113,13 @@ class BasketChecks:
         fill = event.fill
         if event.basket_id or fill.reason in VENUE_REASONS:
             spec = self.specs[fill.instrument]
-            self.net[spec.base] = self.net.get(spec.base, ZERO) + fill.side.sign * fill.qty * spec.multiplier
+            self.net[spec.base] = self.net.get(spec.base, ZERO) + moved(fill, spec) * spec.multiplier
 
     def _busted(self, bust: Any) -> None:
         fill = bust.fill
         if bust.basket_id:
             spec = self.specs[fill.instrument]
-            self.net[spec.base] -= fill.side.sign * fill.qty * spec.multiplier
+            self.net[spec.base] -= moved(fill, spec) * spec.multiplier
 
     def _imbalance(self, basket: Basket) -> str:
         """Return by what a basket is out of balance, counting what it took over; less than the coarsest lot is not."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 
 from attrs import frozen
 
 from actors.base import Actor
+from actors.messages import Placement
 from daemon.config import load
 from daemon.config_schema import RunConfig
 from daemon.kinds import KINDS
@@ -71,6 +73,7 @@ id = "spot_venue"
 rules = "binance_spot"
 fees = {{ maker = "0.0005", taker = "0.0005" }}
 latency = {{ entry = "8ms", response = "7ms" }}
+{spot}
 
 [[instruments]]
 venue = "spot_venue"
@@ -123,12 +126,12 @@ position_notional_max = "10000"
 book_age_max = "2s"
 order_qty_max = "{order_qty_max}"
 position_qty_max = "{position_qty_max}"
+
+[guards.concentration]
+floor = "0.4"
 """
 
 _KEPT = """
-[guards.concentration]
-floor = "0.4"
-
 [statistics]
 baskets = 100
 
@@ -187,12 +190,16 @@ max_hold = "{hold}ms"
 cooldown = "{cooldown}ms"
 deadline = "10s"
 risk_budget = "20000"
+placement = "{placement}"
 """
 
 
 @frozen
 class DeskSettings:
-    """What of the desk a run may vary: `futures` and `capital` in quote money, `risk` for [risk], `more` at the end."""
+    """What of the desk a run may vary: `futures` and `capital` in quote money; lines of configuration.
+
+    `placements` are dealt to the pairs in turn. `spot` is for the spot venue, `risk` for [risk], `more` at the end.
+    """
 
     seed: int
     seconds: int
@@ -205,6 +212,8 @@ class DeskSettings:
     qty: str = ""
     drawdown_hard: str = "0.9"
     daily_loss_hard: str = "30000"
+    placements: tuple[Placement, ...] = (Placement.SIMULTANEOUS,)
+    spot: str = ""
     risk: str = ""
     more: str = _KEPT
 
@@ -231,12 +240,14 @@ def config_text(settings: DeskSettings) -> str:
         allowed=", ".join(f'"{name}"' for name in instrument_names(settings.bases)),
         drawdown_hard=settings.drawdown_hard,
         daily_loss_hard=settings.daily_loss_hard,
+        spot=settings.spot,
         risk=settings.risk,
         order_qty_max="0.12",
         position_qty_max="0.15",
     )
-    for one in pairs:
+    for one, placement in zip(pairs, cycle(settings.placements), strict=False):
         text += _PAIR.format(
+            placement=placement,
             base=one.base,
             perp_lot=one.perp_lot,
             spot_lot=one.spot_lot,
@@ -262,7 +273,7 @@ def instrument_names(bases: tuple[str, ...]) -> list[str]:
 INSTRUMENTS = tuple(instrument_names(("BTC", "ETH")))
 
 
-def market_settings(settings: DeskSettings, *, mark_interval_ns: int = SECOND_NS) -> MarketSettings:
+def market_settings(settings: DeskSettings, *, mark_interval_ns: int, funding_ns: int) -> MarketSettings:
     """Return the market of the desk: ten updates a second of each instrument."""
     walks = []
     for pair in (PAIRS[base] for base in settings.bases):
@@ -270,7 +281,12 @@ def market_settings(settings: DeskSettings, *, mark_interval_ns: int = SECOND_NS
         walks.append(Walk(f"perp_venue:{symbol}", pair.mid, pair.grid.perp, pair.lots.perp, 8.0))
         walks.append(Walk(f"spot_venue:{symbol}", pair.mid, pair.grid.spot, pair.lots.spot))
     return MarketSettings(
-        settings.seed, START_NS, settings.seconds * SECOND_NS, tuple(walks), mark_interval_ns=mark_interval_ns
+        settings.seed,
+        START_NS,
+        settings.seconds * SECOND_NS,
+        tuple(walks),
+        mark_interval_ns=mark_interval_ns,
+        funding_ns=funding_ns,
     )
 
 

@@ -83,6 +83,7 @@ class Torture:
     `extra` actors join the cell before the watch, `replayed` stand in their place when a log is played again.
     `inputs` are messages for the desk at their own times. `is_armed`: somebody arms the desk every few seconds.
     `has_company`: the quoter and the rogue are there. `keeps_all`: every message is kept for a test to look at.
+    `venue` and `invariants` are what a drill puts in the place of the usual ones.
     """
 
     def __init__(
@@ -98,6 +99,9 @@ class Torture:
         has_company: bool = True,
         keeps_all: bool = False,
         mark_interval_ns: int = SECOND_NS,
+        funding_ns: int = 300 * SECOND_NS,
+        venue: Callable[[SimVenue, Script, int, Tally], FaultyVenue] = FaultyVenue,
+        invariants: type[Invariants] = Invariants,
         snapshot_every: int = 20_000,
     ) -> None:
         self.settings = settings
@@ -111,14 +115,15 @@ class Torture:
         self.traded_ns = 0
         self.result = DriverResult()
         self._mark_interval_ns = mark_interval_ns
+        self._funding_ns = funding_ns
         seats = build_seats(self.config)
         self.inner: dict[str, SimVenue] = {}
         self.seats = {}
         for name, seat in seats.items():
-            venue = seat.venue
-            assert isinstance(venue, SimVenue)
-            self.inner[name] = venue
-            self.seats[name] = evolve(seat, venue=FaultyVenue(venue, script, START_NS, self.counts))
+            inner = seat.venue
+            assert isinstance(inner, SimVenue)
+            self.inner[name] = inner
+            self.seats[name] = evolve(seat, venue=venue(inner, script, START_NS, self.counts))
         faulty = {name: _faulty(seat) for name, seat in self.seats.items()}
         self.truth = Truth(faulty, self.config.instruments)
         self.baskets = BasketChecks(
@@ -129,7 +134,7 @@ class Torture:
         )
         self.notes.listeners.append(self.baskets.take)
         self.notes.listeners.append(self._compare_with_truth)
-        self.invariants = Invariants(
+        self.invariants = invariants(
             self.config, self.notes, self.baskets, self.inner, instrument_names(settings.bases)
         )
 
@@ -158,7 +163,7 @@ class Torture:
     def run(self) -> DriverResult:
         """Play everything. Raises InvariantError."""
         config = self.config
-        market = market_settings(self.settings, mark_interval_ns=self._mark_interval_ns)
+        market = market_settings(self.settings, mark_interval_ns=self._mark_interval_ns, funding_ns=self._funding_ns)
         arrivals = iter(Market(market, dict(config.instruments), self.script, self.counts))
         ticks: Iterator[Tick] = iter(
             SpoiltFeed(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 from attrs import evolve, frozen
 
+from actors.messages import Placement
 from daemon.live.recovery import RecoveryError
 from daemon.log import LogCorruptError, LogWriteError
 from daemon.torture.desk import VENUES, DeskSettings, instrument_names
@@ -50,7 +52,8 @@ def run_script(script: Script) -> Outcome:
     """
     with TemporaryDirectory(prefix="basisd-torture-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         seconds = script.duration_ns // SECOND_NS
-        run = Torture(Path(folder), DeskSettings(script.seed, seconds, BASES), script, is_armed=True)
+        settings = DeskSettings(script.seed, seconds, BASES, placements=placements(script.seed))
+        run = Torture(Path(folder), settings, script, is_armed=True)
         invariant = error = ""
         try:
             run.run()
@@ -60,6 +63,11 @@ def run_script(script: Script) -> Outcome:
         except (RecoveryError, LogCorruptError, LogWriteError) as broken:
             invariant, error = type(broken).__name__, f"seed {script.seed}: {type(broken).__name__}: {broken}"
         return run.outcome(invariant, error)
+
+
+def placements(seed: int) -> tuple[Placement, ...]:
+    """Return how the legs of each pair's baskets are placed: a choice of the seed's."""
+    return tuple(Random(f"placements/{seed}").choices(list(Placement), k=len(BASES)))
 
 
 def total(outcomes: Sequence[Outcome], name: str) -> dict[str, int]:

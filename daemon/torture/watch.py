@@ -11,6 +11,8 @@ from actors.base import Actor, handles
 from actors.cell import Cell, CellRestarted
 from actors.control import GuardStatus
 from actors.feed_handler import FeedHandler
+from actors.funding_messages import FundingPaid
+from actors.guards.findings import GuardReason
 from actors.messages import (
     BasketIntent,
     BasketState,
@@ -36,12 +38,13 @@ from actors.messages import (
 )
 from actors.risk_checks import Reason
 from actors.risk_gate import RiskGate
-from daemon.torture.baskets import BasketChecks
+from actors.sync_messages import WalletMoved
+from daemon.torture.baskets import BasketChecks, moved
 from daemon.torture.limits import LimitsCount
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus, OrderType, TimeInForce
-from venues.port import MESSAGES, FundingSettled, Message
+from venues.port import MESSAGES, Message
 
 _KEPT_MAX = 3_000
 
@@ -57,9 +60,9 @@ class Notes:
 
     `seen` is everything where a test wants to look (`keeps_all`), `ended` how baskets ended, `kinds` the incidents and
     `triggers` the kills by kind, `reasons` why orders and baskets were refused. `sums` are signed quantities of unique
-    fills by account and instrument, `cash` what fills, fees and funding moved by account and asset. `live` are client
-    ids that may still fill, `asked` the kill level that somebody wants and does not have yet, `complaints` all alarms.
-    `wrong` is what must not be; `listeners` hear every message once it is committed.
+    fills by account and instrument, `cash` what fills, fees, funding and transfers moved by account and asset. `live`
+    are client ids that may still fill, `asked` the kill level that somebody wants and does not have yet, `complaints`
+    all alarms. `wrong` is what must not be; `listeners` hear every message once it is committed.
     """
 
     specs: Mapping[str, Instrument]
@@ -117,8 +120,8 @@ class Notes:
             return
         place = f"{fill.account}|{fill.instrument}"
         signed = fill.side.sign * fill.qty
-        self.sums[place] = self.sums.get(place, ZERO) + signed
         spec = self.specs[fill.instrument]
+        self.sums[place] = self.sums.get(place, ZERO) + moved(fill, spec)
         self._move(fill.account, spec.quote, -signed * spec.multiplier * fill.price)
         self._move(fill.account, fill.fee_asset, -fill.fee)
         if spec.is_spot:
@@ -129,15 +132,15 @@ class Notes:
         fill = bust.fill
         place = f"{fill.account}|{fill.instrument}"
         signed = fill.side.sign * fill.qty
-        self.sums[place] = self.sums.get(place, ZERO) - signed
         spec = self.specs[fill.instrument]
+        self.sums[place] = self.sums.get(place, ZERO) - moved(fill, spec)
         self._move(fill.account, spec.quote, signed * spec.multiplier * fill.price)
         self._move(fill.account, fill.fee_asset, fill.fee)
         if spec.is_spot:
             self._move(fill.account, spec.base, -signed * spec.multiplier)
 
-    def _funding(self, settled: FundingSettled) -> None:
-        self._move(settled.account, settled.asset, settled.amount)
+    def _paid(self, paid: FundingPaid | WalletMoved) -> None:
+        self._move(paid.account, paid.asset, paid.amount)
 
     def _move(self, account: str, asset: str, amount: Decimal) -> None:
         place = f"{account}|{asset}"
@@ -203,10 +206,11 @@ def _bare(reason: str) -> str:
     return next((part for part in parts if part in _RULES), "other")
 
 
-_RULES = frozenset(str(reason) for reason in Reason)
+_RULES = frozenset(str(reason) for reason in (*Reason, *GuardReason))
 _TAKES: dict[type[Message], Callable[[Notes, Any], None]] = {
     FillEvent: Notes._fill,
-    FundingSettled: Notes._funding,
+    FundingPaid: Notes._paid,
+    WalletMoved: Notes._paid,
     Incident: Notes._incident,
     KillTrigger: Notes._trigger,
     KillState: Notes._kill,
@@ -263,7 +267,8 @@ class Watch(Actor):
         PreflightReply,
         Reconciled,
         RoundTrip,
-        FundingSettled,
+        FundingPaid,
+        WalletMoved,
         GuardStatus,
     )
     def on_any(self, now: int, message: Message) -> None:

@@ -7,13 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from attrs import evolve
 from cell_harness import PERP, SECOND, SPECS, SPOT, D, Harness
-from faults import FaultyVenue, Script, Spell, Window
 from hypothesis import given
 from hypothesis import strategies as st
-from torture import PERPETUAL, START_NS, Torture, config_of
-from torture import SPOT as SPOT_ID
 
 from actors.base import Collected, detached_outbox
 from actors.funding_messages import FundingInterval, FundingOutcome, FundingPaid, FundingReconciled
@@ -27,6 +23,11 @@ from actors.messages import (
     PositionUpdate,
 )
 from actors.strategies.cash_and_carry import CashAndCarry, CashAndCarryConfig
+from daemon.torture.desk import PERPETUAL, DeskSettings
+from daemon.torture.desk import SPOT as SPOT_ID
+from daemon.torture.run import Torture
+from daemon.torture.script import Fault, FaultKind, Script
+from daemon.torture.wire import FaultyVenue
 from venues.model.money import ZERO
 from venues.model.order import PositionSide
 from venues.port import FundingSettled, Income, IncomeKind, MarkPrice, QueryKind, QueryResult
@@ -137,62 +138,67 @@ def test_thread_10_a_stamp_is_no_reason_to_leave(stamps):
 # 14
 
 
-def lost_half(tmp_path, kind):
-    """A carry of 0.1 BTC is held for the whole run; 30 s in, the venue takes part of its perpetual."""
-    config = config_of(tmp_path, 14, hold_ms=600_000, seconds=100)
-    script = Script(14, START_NS, START_NS + 60 * SECOND, spells=(Spell(Window.ADL, START_NS + 30 * SECOND, 0, kind),))
-    return Torture(config, script)
+def held_for_long(tmp_path, seconds, *faults, **options):
+    """A carry of 0.1 BTC is held for the whole run."""
+    settings = DeskSettings(
+        14, seconds, ("BTC",), futures="30000", capital="10000000", hold_ms=600_000, cooldown_ms=500, losses=1_000,
+        qty="0.1",
+    )  # fmt: skip
+    script = Script(14, seconds * SECOND, faults)
+    return Torture(tmp_path, settings, script, has_company=False, keeps_all=True, **options)
+
+
+def lost_half(tmp_path, **options):
+    """30 s in, the venue takes part of the perpetual."""
+    return held_for_long(tmp_path, 100, Fault(FaultKind.ADL, 30 * SECOND, 0, PERPETUAL), **options)
 
 
 def test_thread_14_deleveraging_of_one_leg_takes_the_other_off(tmp_path):
     """hummingbot #3103, #4364: "ADL/liquidation of one leg must unwind the other"."""
-    run = lost_half(tmp_path, PERPETUAL)
+    run = lost_half(tmp_path)
     run.run()
     run.check_end()
-    assert run.counts[Window.ADL] == 1
+    assert run.counts[FaultKind.ADL] == 1
     told = run.notes.of(PositionMismatch)
     assert [one.kind for one in told] == [MismatchKind.DELEVERAGED]
     assert run.notes.kill >= KillLevel.REDUCE_ONLY
     # Half of 0.1 was taken: the spot leg followed, to the lot.
     spot = [one.fill for one in run.notes.fills.values() if one.fill.instrument == SPOT_ID]
     assert sum(one.side.sign * one.qty for one in spot) == Decimal("0.05")
-    positions = {one.instrument: one.qty for one in run.desk.ledger.state.positions.values()}
+    positions = {one.instrument: one.qty for one in run.cell.dispatcher.actors["ledger"].state.positions.values()}
     assert positions[SPOT_ID] + positions[PERPETUAL] == 0
     # The synchronizer says that it is over.
-    (episode,) = run.desk.sync.state.history
+    (episode,) = run.cell.dispatcher.actors["position_synchronizer"].state.history
     assert (episode.kind, episode.how) == (MismatchKind.DELEVERAGED, "our book caught up")
 
 
 class Liquidating(FaultyVenue):
     """Instead of deleveraging, the venue liquidates: the account's money is gone at once."""
 
-    def _deleverage(self, now, instrument):
+    def _deleverage(self, now, fault):
         account = self.inner.state.accounts["futures"]
         left = account.account.balance("USDT")
         said = self.inner.transfer(now, "futures", "USDT", Decimal(5) - left)
-        self.counts[Window.ADL] += 1
-        mark = self.inner.state.markets[instrument].mark or Decimal(0)
-        return self._pass(now, [*said, *self.inner.on_market(now, MarkPrice(now, instrument, mark))])
+        self.counts.met(fault)
+        mark = self.inner.state.markets[fault.at].mark or Decimal(0)
+        return self._pass(now, [*said, *self.inner.on_market(now, MarkPrice(now, fault.at, mark))])
 
 
 def test_thread_14_liquidation_of_one_leg_takes_the_other_off(tmp_path):
     """hummingbot #3103: the perpetual is liquidated, and the spot leg alone would be a bet."""
-    run = lost_half(tmp_path, PERPETUAL)
-    seat = run.seats["perp_venue"]
-    run.seats["perp_venue"] = evolve(seat, venue=Liquidating(run.inner["perp_venue"], run.script, run.counts))
+    run = lost_half(tmp_path, venue=Liquidating)
     run.run()
     kinds = {one.kind for one in run.notes.of(PositionMismatch)}
     assert MismatchKind.LIQUIDATED in kinds
     assert run.notes.kill >= KillLevel.CANCEL_ALL
-    positions = {one.instrument: one.qty for one in run.desk.ledger.state.positions.values()}
+    positions = {one.instrument: one.qty for one in run.cell.dispatcher.actors["ledger"].state.positions.values()}
     assert positions == {SPOT_ID: 0, PERPETUAL: 0}
     assert any(one.kind.startswith("basket") or one.basket_id for one in run.notes.of(Incident))
 
 
 def test_thread_14_the_distance_to_liquidation_is_known_while_a_position_is_open(tmp_path):
     """hummingbot #4364: "users want liquidation distance"."""
-    config = config_of(tmp_path, 14, hold_ms=600_000, seconds=30)
-    run = Torture(config)
+    run = held_for_long(tmp_path, 30)
     run.run()
     reported = run.cell.dispatcher.actors["statistics"].state.reported["futures"]
     (one,) = reported.values()

@@ -1,45 +1,33 @@
 """Spot buys that pay their fee in what they buy: the desk owns a little less than it bought, and both sides agree."""
 
 import pytest
-from faults import Script, draw
-from torture import CALM_NS, DESK, SPOT, START_NS, Torture
 
 from actors.messages import PositionMismatch
-from daemon.config import load
-from daemon.kinds import KINDS
+from daemon.torture.desk import SPOT, VENUES, DeskSettings, instrument_names
+from daemon.torture.run import Torture
+from daemon.torture.script import SECOND_NS, Script, draw
 from venues.model.money import ZERO
 
-
-class InBase(Torture):
-    """A fill's fee may be taken out of the position: quantities are compared after it."""
-
-    def _check_books(self, now):
-        account = self.inner["spot_venue"].state.accounts["spot"].account
-        held = [one.qty for one in self.desk.ledger.state.positions.values() if one.instrument == SPOT]
-        coins = account.balance("BTC") - self.opening["spot"]["BTC"]
-        if sum(held, ZERO) != coins:
-            self.fail(now, f"I1: the venue has {coins}, the ledger {held}")
-        for venue in self.inner.values():
-            for one in venue.state.accounts.values():
-                ours = self.desk.ledger.state.wallets[one.id]
-                if ours != one.account.balances:
-                    self.fail(now, f"I6: {one.id} has {one.account.balances}, the ledger says {ours}")
+SECONDS = 120
 
 
 @pytest.mark.parametrize("seed", [0, 7, 8, 9])
 def test_fees_in_base_are_booked_alike_by_both_sides(seed, tmp_path):
-    text = DESK.format(seed=seed, seconds=120, futures="30000", hold=3000, capital="10000000", market="")
-    plain = 'rules = "binance_spot"'
-    path = tmp_path / "base.toml"
-    path.write_text(text.replace(plain, f"{plain}\nsimulation = {{ base_fees = true }}"))
-    config = load(path, KINDS)
-    script = Script(seed, START_NS, START_NS)
+    settings = DeskSettings(
+        seed, SECONDS, ("BTC",), futures="30000", capital="10000000", hold_ms=3_000, cooldown_ms=500, losses=1_000,
+        qty="0.1", spot="simulation = { base_fees = true }",
+    )  # fmt: skip
+    script = Script(seed, SECONDS * SECOND_NS)
     if seed:
-        specs = list(config.instruments.values())
-        script = draw(seed, START_NS, START_NS + CALM_NS, ("perp_venue", "spot_venue"), specs)
-    run = InBase(config, script, is_armed=bool(seed))
+        script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)))
+    run = Torture(tmp_path, settings, script, has_company=False, is_armed=bool(seed), keeps_all=True)
+    opening = run.inner["spot_venue"].state.accounts["spot"].account.balance("BTC")
     run.run()
+    # Wallets of both sides to the last digit, and positions to the last digit of the fills less such fees.
     run.check_end()
+    coins = run.inner["spot_venue"].state.accounts["spot"].account.balance("BTC") - opening
+    positions = run.cell.dispatcher.actors["ledger"].state.positions.values()
+    assert sum((one.qty for one in positions if one.instrument == SPOT), ZERO) == coins
     fills = [one.fill for one in run.notes.fills.values() if one.fill.instrument == SPOT]
     # 0.05 % of what was bought, in coins; sales pay in money.
     for fill in fills:

@@ -1,17 +1,17 @@
 """A backtest across funding instants whose reports are lost, doubled, late or wrong: the book ends as the venue's."""
 
 from collections import Counter
+from random import Random
 
 import pytest
-from attrs import evolve
-from faults import FaultyVenue, Script, draw
-from torture import CALM_NS, DESK, START_NS, Torture
 
-from daemon.config import load
-from daemon.kinds import KINDS
-from sim.synthetic import SECOND_NS
+from daemon.torture.desk import VENUES, DeskSettings, instrument_names
+from daemon.torture.run import Torture
+from daemon.torture.script import SECOND_NS, START_NS, Script, draw
+from daemon.torture.wire import FaultyVenue
 from venues.port import FundingSettled, IncomeKind
 
+SECONDS = 120
 FUNDING = """
 [funding]
 grace = "2s"
@@ -30,14 +30,14 @@ class ForgetfulVenue(FaultyVenue):
             if not isinstance(report, FundingSettled):
                 through.append(report)
                 continue
-            fault = self._rng.choice(["told", "lost", "doubled", "late", "wrong", "wrong first"])
+            fault = self.forgetting.choice(["told", "lost", "doubled", "late", "wrong", "wrong first"])
             self.counts[fault] += 1
             if fault in ("wrong", "wrong first"):
                 through.append(_doubled(report))
             if fault in ("told", "doubled", "wrong first"):
                 through.append(report)
             if fault in ("doubled", "late"):
-                self._hold(now + self._rng.randrange(1, 4_000_000_000), report)
+                self._hold(now + self.forgetting.randrange(1, 4_000_000_000), report)
         return through
 
 
@@ -46,19 +46,10 @@ def _doubled(one):
     return FundingSettled(*what, one.position_side)
 
 
-def forgetful(config, script):
-    run = Torture(config, script, is_armed=True)
-    for name, seat in run.seats.items():
-        run.seats[name] = evolve(seat, venue=ForgetfulVenue(run.inner[name], script, run.counts))
-    return run
-
-
-def config_of(folder, seed):
-    text = DESK.format(seed=seed, seconds=120, futures="30000", hold=3000, capital="10000000", market="")
-    text = text.replace('funding_rate = "0.0003"', 'funding_rate = "0.0003"\nfunding_interval = "10s"')
-    path = folder / f"funding-{seed}.toml"
-    path.write_text(text + FUNDING)
-    return load(path, KINDS)
+def forgetful(inner, script, start_ns, counts):
+    venue = ForgetfulVenue(inner, script, start_ns, counts)
+    venue.forgetting = Random(f"{script.seed}/{inner.name}")
+    return venue
 
 
 seen: Counter[str] = Counter()
@@ -66,13 +57,23 @@ seen: Counter[str] = Counter()
 
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_what_the_venue_paid_is_booked_to_the_digit(seed, tmp_path):
-    # Every second run also breaks connections and answers.
-    config = config_of(tmp_path, seed)
-    script = Script(seed, START_NS, START_NS)
+    # Every second run also breaks connections, answers and the desk's host.
+    settings = DeskSettings(
+        seed, SECONDS, ("BTC",), futures="30000", capital="10000000", hold_ms=3_000, cooldown_ms=500, losses=1_000,
+        qty="0.1", more=FUNDING,
+    )  # fmt: skip
+    script = Script(seed, SECONDS * SECOND_NS)
     if seed % 2 == 0:
-        specs = list(config.instruments.values())
-        script = draw(seed, START_NS, START_NS + CALM_NS, ("perp_venue", "spot_venue"), specs)
-    run = forgetful(config, script)
+        script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)))
+    run = Torture(
+        tmp_path,
+        settings,
+        script,
+        has_company=False,
+        is_armed=True,
+        funding_ns=10 * SECOND_NS,
+        venue=forgetful,
+    )
     run.run()
     seen.update(run.counts)
     run.check_end()
@@ -82,8 +83,9 @@ def test_what_the_venue_paid_is_booked_to_the_digit(seed, tmp_path):
     assert len(paid) >= 5
     assert sum(one.paid for one in tracker.state.perpetuals.values()) == sum(one.amount for one in paid)
     # The market is over at START + 120 s: what should have been settled later is nobody's.
-    assert [stamp for _, stamp, _, _ in tracker.differences() if stamp <= START_NS + 120 * SECOND_NS] == []
-    assert run.desk.ledger.totals().funding["USDT"] == sum(one.amount for one in paid)
+    assert [stamp for _, stamp, _, _ in tracker.differences() if stamp <= START_NS + SECONDS * SECOND_NS] == []
+    ledger = run.cell.dispatcher.actors["ledger"]
+    assert ledger.totals().funding["USDT"] == sum(one.amount for one in paid)
 
 
 def test_every_way_of_going_wrong_was_met():

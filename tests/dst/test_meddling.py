@@ -5,23 +5,30 @@ from decimal import Decimal
 from random import Random
 
 import pytest
-from attrs import evolve
-from faults import FaultyVenue, draw
-from torture import CALM_NS, PERPETUAL, START_NS, Torture, config_of
 
 from actors.messages import Incident, MismatchKind, PositionMismatch
-from sim.synthetic import SECOND_NS
+from daemon.torture.desk import PERPETUAL, VENUES, DeskSettings, instrument_names
+from daemon.torture.invariants import Invariants
+from daemon.torture.run import Torture
+from daemon.torture.script import SECOND_NS, START_NS, draw
+from daemon.torture.wire import FaultyVenue
 from venues.model.account import MarginMode
 from venues.model.order import OrderType, Side, TimeInForce
 from venues.port import SetLeverage, SetMarginMode, SubmitOrder
+
+SECONDS = 120
+CALM_NS = 60 * SECOND_NS
 
 
 class MeddledVenue(FaultyVenue):
     """Does things that the desk did not ask for until the faults end. What it says of them may stay unheard."""
 
-    def meddle(self, seed):
-        rng = self._meddler = Random(f"meddle/{seed}")
-        self._moments = sorted(rng.randrange(START_NS + 5 * SECOND_NS, START_NS + CALM_NS) for _ in range(8))
+    def __init__(self, inner, script, start_ns, counts):
+        super().__init__(inner, script, start_ns, counts)
+        rng = self._meddler = Random(f"meddle/{script.seed}")
+        self._moments = []
+        if inner.name == "perp_venue":
+            self._moments = sorted(rng.randrange(START_NS + 5 * SECOND_NS, START_NS + CALM_NS) for _ in range(8))
 
     def on_time(self, now):
         said = []
@@ -53,27 +60,30 @@ class MeddledVenue(FaultyVenue):
         return inner.on_command(now, SetMarginMode(now, "futures", PERPETUAL, MarginMode.ISOLATED))
 
 
-class Meddled(Torture):
+class Meddled(Invariants):
     """Fills of others may be booked late: profit and entry are split otherwise then, and their sum is the same."""
 
-    def _check_net(self, now):
+    def _set_nets(self, now, desk_now, nets):
         """What others hold in our accounts is hedged by nobody; it was told when it was found."""
 
-    def _check_books(self, now):
+    def _differences(self, cell):
         """I1 and I6: quantities, and wallets less the cost of open positions, to the last digit."""
-        for venue in self.inner.values():
+        found = []
+        ledger = cell.dispatcher.actors["ledger"].state
+        for venue in self.venues.values():
             for account in venue.state.accounts.values():
                 theirs = dict(account.account.balances)
-                ours = dict(self.desk.ledger.state.wallets[account.id])
+                ours = dict(ledger.wallets[account.id])
                 for held in account.open_holdings():
                     theirs["USDT"] -= held.position.cost
-                for position in self.desk.ledger.state.positions.values():
+                for position in ledger.positions.values():
                     if position.account == account.id and position.instrument == PERPETUAL:
                         ours["USDT"] -= position.cost
                         if position.qty != account.qty(PERPETUAL, position.side):
-                            self.fail(now, f"I1: {position} is not what {account.id} has")
+                            found.append(f"I1: {position} is not what {account.id} has")
                 if {key: one for key, one in ours.items() if one} != {key: one for key, one in theirs.items() if one}:
-                    self.fail(now, f"I6: {account.id} has {theirs}, the ledger says {ours}")
+                    found.append(f"I6: {account.id} has {theirs}, the ledger says {ours}")
+        return found
 
 
 seen: Counter[str] = Counter()
@@ -81,17 +91,26 @@ seen: Counter[str] = Counter()
 
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_what_others_do_in_our_accounts_is_found_and_both_sides_agree_again(seed, tmp_path):
-    config = config_of(tmp_path, seed)
-    script = draw(seed, START_NS, START_NS + CALM_NS, ("perp_venue", "spot_venue"), list(config.instruments.values()))
-    run = Meddled(config, script, is_armed=True)
-    venue = MeddledVenue(run.inner["perp_venue"], script, run.counts)
-    venue.meddle(seed)
-    run.seats["perp_venue"] = evolve(run.seats["perp_venue"], venue=venue)
+    settings = DeskSettings(
+        seed, SECONDS, ("BTC",), futures="30000", capital="10000000", hold_ms=3_000, cooldown_ms=500, losses=1_000,
+        qty="0.1",
+    )  # fmt: skip
+    script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)))
+    run = Torture(
+        tmp_path,
+        settings,
+        script,
+        has_company=False,
+        is_armed=True,
+        keeps_all=True,
+        venue=MeddledVenue,
+        invariants=Meddled,
+    )
     run.run()
     seen.update(run.counts)
     # Fills, positions and wallets of both sides to the last digit, nothing open, nothing read-only.
     run.check_end()
-    sync = run.desk.sync.state
+    sync = run.cell.dispatcher.actors["position_synchronizer"].state
     incidents = {one.kind for one in run.notes.of(Incident)}
     stuck = [one for account in sync.accounts.values() for one in account.suspects.values() if one.is_told]
     # The venue changes no margin mode of an open position, and lowers no leverage of an isolated one: a person must.

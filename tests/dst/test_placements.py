@@ -4,35 +4,30 @@ import os
 from pathlib import Path
 
 import pytest
-from faults import draw
-from torture import CALM_NS, START_NS, Torture, config_of
 
+from actors.atomic_executor import AtomicExecutor
 from actors.messages import Placement
-from daemon.config import load
-from daemon.config_schema import RunConfig
-from daemon.kinds import KINDS
+from daemon.torture.desk import VENUES, DeskSettings, instrument_names
+from daemon.torture.run import Torture
+from daemon.torture.script import SECOND_NS, draw
 
 FIRST = int(os.environ.get("BASISD_TORTURE_FIRST", "101"))
 SEEDS = range(FIRST, FIRST + 6)
-
-
-def placed(folder: Path, seed: int, placement: Placement) -> RunConfig:
-    config_of(folder, seed, futures="2400" if seed % 3 == 0 else "30000")
-    path = folder / f"torture-{seed}.toml"
-    before = path.read_text()
-    path.write_text(before.replace('cooldown = "500ms"\n', f'cooldown = "500ms"\nplacement = "{placement}"\n'))
-    assert path.read_text() != before
-    return load(path, KINDS)
+SECONDS = 120
 
 
 @pytest.mark.parametrize("placement", [Placement.SEQUENTIAL, Placement.MAKER_TAKER])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_invariant_holds_however_legs_are_placed(placement: Placement, seed: int, tmp_path: Path) -> None:
-    config = placed(tmp_path, seed, placement)
-    script = draw(seed, START_NS, START_NS + CALM_NS, ("perp_venue", "spot_venue"), list(config.instruments.values()))
-    run = Torture(config, script, is_armed=True)
+    settings = DeskSettings(
+        seed, SECONDS, ("BTC",), futures="2400" if seed % 3 == 0 else "30000", capital="10000000", hold_ms=3_000,
+        cooldown_ms=500, losses=1_000, placements=(placement,),
+    )  # fmt: skip
+    script = draw(seed, SECONDS * SECOND_NS, VENUES, instrument_names(("BTC",)))
+    run = Torture(tmp_path, settings, script, is_armed=True)
     run.run()
-    run.check_end()
-    run.check_alive()
-    children = [child for one in run.desk.executor.state.baskets.values() for child in one.children.values()]
+    run.check_end(is_alive=True)
+    executor = run.cell.dispatcher.actors["atomic_executor"]
+    assert isinstance(executor, AtomicExecutor)
+    children = [child for one in executor.state.baskets.values() for child in one.children.values()]
     assert any(child.rests and child.filled for child in children) == (placement is Placement.MAKER_TAKER)
