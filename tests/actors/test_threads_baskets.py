@@ -9,6 +9,7 @@ from cell_harness import COARSE, PERP, SECOND, SPECS, SPOT, D, Harness, Outcome,
 
 from actors.basket_plan import ExecutorConfig
 from actors.basket_records import LeftOpen, PartialFill
+from actors.dead_man_words import DeadManState
 from actors.messages import (
     BasketIntent,
     BasketLeg,
@@ -270,6 +271,7 @@ def test_thread_13_no_order_of_whomever_opens_during_a_shutdown() -> None:
     gate = RiskGate(SPECS, {"acc": "spot"}, RiskConfig(starts_read_only=False))
     said: list[Message] = []
     gate.out.emit = said.append
+    gate.handle(SECOND, DeadManState(SECOND, "acc", SPOT.id, 2 * SECOND))
     gate.handle(SECOND, StopCommand(SECOND, "end"))
     for tif in (TimeInForce.GTX, TimeInForce.GTC, TimeInForce.IOC):
         order = OrderRequest(SECOND, f"r{tif}", "s", "", "acc", SPOT.id, Side.BUY, D(1), price=D(60000), tif=tif)

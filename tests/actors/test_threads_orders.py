@@ -10,6 +10,7 @@ from group_world import GroupWorld, bracket
 from order_bench import ACC, PERP_ID, Bench, ack, ask, fill, key, lost, view
 
 from actors.base import Actor
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import Dispatcher
 from actors.group_messages import BracketRequest, ScheduleOrder
 from actors.group_plan import Role
@@ -62,6 +63,7 @@ class Desk:
         self.cell.start(self.now)
         self.sent: list[object] = []
         self.tell(BookView(self.now, PERP_ID, 999, 1, 1001, 1))
+        self.tell(DeadManState(self.now, ACC, PERP_ID, 1 << 62))
 
     def tell(self, message: Message) -> None:
         self.cell.take(self.now, message)

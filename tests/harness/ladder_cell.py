@@ -6,6 +6,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from actors.base import Actor, handles
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import Dispatcher
 from actors.execution_records import OrderExecutorConfig, ParentOrder
 from actors.executions import ExecutionIntent, ExecutionMode, ExecutionReport
@@ -244,6 +245,11 @@ class LadderCell:
             [self.books, self.gate, OrderManager(SPECS, name="order_manager"), self.executor, *others, self.recorder]
         )
         self.dispatcher.start(self.now)
+        for spec in SPECS.values():
+            for account, venue in ACCOUNTS.items():
+                if venue == spec.venue:
+                    # Timers of venues run for ever here.
+                    self.dispatcher.take(self.now, DeadManState(self.now, account, spec.id, 1 << 62))
         self.pump()
 
     def book(self, bids: str, asks: str, spec: Instrument = PERP) -> None:
