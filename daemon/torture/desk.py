@@ -124,6 +124,9 @@ position_notional_max = "10000"
 order_qty_max = "{order_qty_max}"
 position_qty_max = "{position_qty_max}"
 
+[pacing]
+backoff_max = "20s"
+
 [guards.concentration]
 floor = "0.4"
 """
