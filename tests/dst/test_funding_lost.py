@@ -5,6 +5,8 @@ from random import Random
 
 import pytest
 
+from actors.funding_tracker import FundingTracker
+from actors.ledger import Ledger
 from daemon.torture.desk import VENUES, DeskSettings, instrument_names
 from daemon.torture.run import Torture
 from daemon.torture.script import SECOND_NS, START_NS, Script, draw
@@ -24,32 +26,30 @@ proof = "20s"
 class ForgetfulVenue(FaultyVenue):
     """Reports of funding go missing, come twice, late, or with another amount, by the script's seed."""
 
+    def __init__(self, inner, script, start_ns, counts):
+        super().__init__(inner, script, start_ns, counts)
+        self._forgetting = Random(f"{script.seed}/{inner.name}")
+
     def _pass(self, now, reports):
         through = []
         for report in super()._pass(now, reports):
             if not isinstance(report, FundingSettled):
                 through.append(report)
                 continue
-            fault = self.forgetting.choice(["told", "lost", "doubled", "late", "wrong", "wrong first"])
+            fault = self._forgetting.choice(["told", "lost", "doubled", "late", "wrong", "wrong first"])
             self.counts[fault] += 1
             if fault in ("wrong", "wrong first"):
                 through.append(_doubled(report))
             if fault in ("told", "doubled", "wrong first"):
                 through.append(report)
             if fault in ("doubled", "late"):
-                self._hold(now + self.forgetting.randrange(1, 4_000_000_000), report)
+                self._hold(now + self._forgetting.randrange(1, 4_000_000_000), report)
         return through
 
 
 def _doubled(one):
     what = (one.ts, one.account, one.instrument, one.rate, one.mark, one.qty * 2, one.amount * 2, one.asset)
     return FundingSettled(*what, one.position_side)
-
-
-def forgetful(inner, script, start_ns, counts):
-    venue = ForgetfulVenue(inner, script, start_ns, counts)
-    venue.forgetting = Random(f"{script.seed}/{inner.name}")
-    return venue
 
 
 seen: Counter[str] = Counter()
@@ -72,7 +72,7 @@ def test_what_the_venue_paid_is_booked_to_the_digit(seed, tmp_path):
         has_company=False,
         is_armed=True,
         funding_ns=10 * SECOND_NS,
-        venue=forgetful,
+        venue=ForgetfulVenue,
     )
     run.run()
     seen.update(run.counts)
@@ -83,8 +83,10 @@ def test_what_the_venue_paid_is_booked_to_the_digit(seed, tmp_path):
     assert len(paid) >= 5
     assert sum(one.paid for one in tracker.state.perpetuals.values()) == sum(one.amount for one in paid)
     # The market is over at START + 120 s: what should have been settled later is nobody's.
+    assert isinstance(tracker, FundingTracker)
     assert [stamp for _, stamp, _, _ in tracker.differences() if stamp <= START_NS + SECONDS * SECOND_NS] == []
     ledger = run.cell.dispatcher.actors["ledger"]
+    assert isinstance(ledger, Ledger)
     assert ledger.totals().funding["USDT"] == sum(one.amount for one in paid)
 
 
