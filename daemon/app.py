@@ -33,7 +33,7 @@ from actors.order_scheduler import OrderScheduler, SchedulerConfig
 from actors.pacing import PacingConfig
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from actors.sync_records import Modes, SyncConfig

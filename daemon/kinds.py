@@ -29,7 +29,7 @@ from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
 from actors.order_scheduler import SchedulerConfig
 from actors.pacing import PacingConfig
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
 from actors.sync_records import SyncConfig
