@@ -22,7 +22,8 @@ from actors.guards.config import GuardsConfig
 from actors.halts import Halts, HaltsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
-from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.margin_monitor import MarginMonitor
+from actors.margin_records import MarginConfig
 from actors.messages import Checker
 from actors.notifier import Notifier, NotifierConfig
 from actors.order_executor import OrderExecutor

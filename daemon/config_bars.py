@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.feed_state import FeedConfig
-from actors.margin_monitor import MarginConfig
+from actors.margin_records import MarginConfig
 from actors.risk_config import RiskConfig
 from daemon.config_read import Read
 from daemon.config_references import Reference

@@ -23,7 +23,7 @@ from actors.guards.config import GuardsConfig
 from actors.halts import HaltsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
-from actors.margin_monitor import MarginConfig
+from actors.margin_records import MarginConfig
 from actors.notifier import NotifierConfig
 from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
