@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from actors.risk_checks import InstrumentLimits, RiskConfig
+from actors.risk_config import InstrumentLimits, RiskConfig
 from venues.model.money import ZERO
 from venues.port import Lane, Message, message
 

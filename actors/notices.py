@@ -5,7 +5,7 @@ from enum import IntEnum
 from venues.port import Lane, Message, message
 
 
-class Severity(IntEnum):
+class Urgency(IntEnum):
     """From CRITICAL on a person must acknowledge."""
 
     INFO = 0
@@ -25,7 +25,7 @@ class Notice(Message):
     ts: int
     number: int
     ref: str
-    severity: Severity
+    urgency: Urgency
     subject: str
     text: str
     fields: dict[str, str]

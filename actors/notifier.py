@@ -18,23 +18,23 @@ from actors.halts import key_of as part_of
 from actors.margin_calls import CallTerms, Sample, call_of, follow, said
 from actors.margin_figures import MarginFigures
 from actors.messages import KillLevel, KillState, MarginLevel
-from actors.notices import CHANNEL, ChannelState, Notice, Severity
+from actors.notices import CHANNEL, ChannelState, Notice, Urgency
 from venues.model.money import to_text
 
 _KEPT = 100
 _PERSON = "operator"
 
 _KILL = {
-    KillLevel.REDUCE_ONLY: Severity.SERIOUS,
-    KillLevel.CANCEL_ALL: Severity.CRITICAL,
-    KillLevel.FLATTEN: Severity.EMERGENCY,
+    KillLevel.REDUCE_ONLY: Urgency.SERIOUS,
+    KillLevel.CANCEL_ALL: Urgency.CRITICAL,
+    KillLevel.FLATTEN: Urgency.EMERGENCY,
 }
 _MARGIN = {
-    MarginLevel.WARNING: Severity.WARNING,
-    MarginLevel.DANGER: Severity.SERIOUS,
-    MarginLevel.UNKNOWN: Severity.SERIOUS,
-    MarginLevel.CRITICAL: Severity.CRITICAL,
-    MarginLevel.LIQUIDATION: Severity.EMERGENCY,
+    MarginLevel.WARNING: Urgency.WARNING,
+    MarginLevel.DANGER: Urgency.SERIOUS,
+    MarginLevel.UNKNOWN: Urgency.SERIOUS,
+    MarginLevel.CRITICAL: Urgency.CRITICAL,
+    MarginLevel.LIQUIDATION: Urgency.EMERGENCY,
 }
 
 
@@ -53,11 +53,11 @@ class NotifierConfig:
 
 @define
 class Alarm:
-    """One cause. `worst` is the highest severity that it came to, `told_ns` when it was told last, `by` who saw it."""
+    """One cause. `worst` is the highest urgency that it came to, `told_ns` when it was told last, `by` who saw it."""
 
     ref: str
-    severity: Severity
-    worst: Severity
+    urgency: Urgency
+    worst: Urgency
     subject: str
     text: str
     fields: dict[str, str]
@@ -71,7 +71,7 @@ class Alarm:
 
     @property
     def needs_ack(self) -> bool:
-        return self.worst >= Severity.CRITICAL and not self.by
+        return self.worst >= Urgency.CRITICAL and not self.by
 
 
 @define
@@ -109,16 +109,16 @@ class Notifier(Actor):
 
     @handles(MarginFigures)
     def on_margin(self, now: int, figures: MarginFigures) -> None:
-        ref, severity = f"margin/{figures.account}", _MARGIN.get(figures.level)
+        ref, urgency = f"margin/{figures.account}", _MARGIN.get(figures.level)
         samples = self.state.samples.setdefault(figures.account, [])
         follow(samples, figures, self.config.margin)
-        if severity is None:
+        if urgency is None:
             self._end(now, ref, f"margin of {figures.account} is healthy again")
             return
         alarm = self.state.alarms.get(ref)
         if figures.level is MarginLevel.UNKNOWN and alarm is not None and alarm.is_open:
             # Unknown proves nothing: what was critical stays so.
-            severity = max(severity, alarm.severity)
+            urgency = max(urgency, alarm.urgency)
         call = call_of(figures, samples, self.config.margin)
         fields = {
             "account": figures.account,
@@ -135,16 +135,16 @@ class Notifier(Actor):
         if call.left_ns is not None:
             fields["seconds_to_liquidation"] = str(call.left_ns // 1_000_000_000)
         fields |= {f"liquidation {name}": to_text(price) for name, price in figures.prices.items()}
-        self._raise(now, ref, severity, f"margin call: {figures.account} {figures.level}", said(figures, call), fields)
+        self._raise(now, ref, urgency, f"margin call: {figures.account} {figures.level}", said(figures, call), fields)
 
     @handles(KillState)
     def on_kill(self, now: int, kill: KillState) -> None:
-        severity = _KILL.get(kill.level)
-        if severity is None:
+        urgency = _KILL.get(kill.level)
+        if urgency is None:
             self._end(now, "kill", f"armed by {kill.why}")
             return
         fields = {"level": kill.level.name.lower(), "trigger": str(kill.trigger)}
-        self._raise(now, "kill", severity, f"kill switch: {kill.level.name}", f"{kill.trigger}: {kill.why}", fields)
+        self._raise(now, "kill", urgency, f"kill switch: {kill.level.name}", f"{kill.trigger}: {kill.why}", fields)
         if kill.trigger == _PERSON:
             # Whoever did it knows.
             self._see("kill", kill.why.partition(":")[0])
@@ -163,7 +163,7 @@ class Notifier(Actor):
     @handles(GuardStatus)
     def on_guard(self, now: int, guard: GuardStatus) -> None:
         if guard.is_in_charge:
-            self._raise(now, "guard", Severity.EMERGENCY, "the guard flattens the book", guard.why, {})
+            self._raise(now, "guard", Urgency.EMERGENCY, "the guard flattens the book", guard.why, {})
         elif guard.is_up:
             self._end(now, "guard", "the desk has the book again")
 
@@ -174,28 +174,26 @@ class Notifier(Actor):
             self._end(now, ref, f"{channel.channel} reaches people again")
         else:
             subject = f"{channel.channel} does not reach anybody"
-            self._raise(now, ref, Severity.SERIOUS, subject, channel.why, {})
+            self._raise(now, ref, Urgency.SERIOUS, subject, channel.why, {})
 
     # An alarm's life
 
-    def _raise(
-        self, now: int, ref: str, severity: Severity, subject: str, text: str, fields: Mapping[str, str]
-    ) -> None:
+    def _raise(self, now: int, ref: str, urgency: Urgency, subject: str, text: str, fields: Mapping[str, str]) -> None:
         known = self.state.alarms.get(ref)
         if known is None or not known.is_open:
-            alarm = Alarm(ref, severity, severity, subject, text, dict(fields), now, self.config.cooldown_ns)
+            alarm = Alarm(ref, urgency, urgency, subject, text, dict(fields), now, self.config.cooldown_ns)
             self.state.alarms[ref] = alarm
             # One that comes and goes waits out its cooldown, unless it is worse than before.
-            if known is not None and severity <= known.worst and now - known.told_ns < known.cooldown_ns:
+            if known is not None and urgency <= known.worst and now - known.told_ns < known.cooldown_ns:
                 alarm.told_ns, alarm.cooldown_ns = known.told_ns, known.cooldown_ns
                 self.out.timer(ref, known.told_ns + known.cooldown_ns)
             else:
                 self._tell(now, alarm)
             return
-        was, known.severity = known.severity, severity
+        was, known.urgency = known.urgency, urgency
         known.subject, known.text, known.fields = subject, text, dict(fields)
-        known.worst = max(known.worst, severity)
-        if severity > was:
+        known.worst = max(known.worst, urgency)
+        if urgency > was:
             known.by = ""
             known.cooldown_ns = max(self.config.cooldown_min_ns, known.cooldown_ns // 2)
             self._tell(now, known)
@@ -209,22 +207,22 @@ class Notifier(Actor):
         if alarm.times:
             self.state.history.append(alarm)
             del self.state.history[: -self.config.keep]
-            self._say(now, alarm, Severity.INFO)
+            self._say(now, alarm, Urgency.INFO)
 
     def _tell(self, now: int, alarm: Alarm) -> None:
         alarm.times += 1
         alarm.told_ns = now
         self.out.timer(alarm.ref, now + alarm.cooldown_ns)
-        self._say(now, alarm, alarm.severity)
+        self._say(now, alarm, alarm.urgency)
 
-    def _say(self, now: int, alarm: Alarm, severity: Severity) -> None:
+    def _say(self, now: int, alarm: Alarm, urgency: Urgency) -> None:
         state = self.state
         state.last += 1
         notice = Notice(
             now,
             state.last,
             alarm.ref,
-            severity,
+            urgency,
             alarm.subject if alarm.is_open else f"over: {alarm.subject}",
             alarm.text,
             dict(alarm.fields),

@@ -42,7 +42,8 @@ from actors.messages import (
     StopCommand,
 )
 from actors.risk_book import InFlight, KnownBasket, KnownLeg, RiskState, Touch
-from actors.risk_checks import Facts, Reason, RiskConfig, identity, refusals, unit_notional
+from actors.risk_checks import Facts, Reason, identity, refusals, unit_notional
+from actors.risk_config import RiskConfig
 from actors.risk_lines import Lines
 from actors.risk_parts import begins_execution
 from actors.risk_under_way import UnderWay

@@ -13,7 +13,7 @@ from attrs import define
 
 from actors.messages import OrderRequest
 from actors.risk_book import Held, InFlight, RiskState
-from actors.risk_checks import BPS, InstrumentLimits, RiskConfig
+from actors.risk_config import BPS, InstrumentLimits, RiskConfig
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side

@@ -12,7 +12,8 @@ from actors.halts import HaltScope, HaltState, HaltTrigger
 from actors.halts import key_of as part_of
 from actors.messages import KillLevel, OrderRequest
 from actors.risk_book import RiskState, Stopped, Touch
-from actors.risk_checks import BPS, Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import BPS, RiskConfig
 from venues.model.instrument import Instrument
 
 

@@ -22,7 +22,8 @@ from actors.guards.config import GuardsConfig
 from actors.halts import Halts, HaltsConfig
 from actors.kill_switch import KillConfig, KillSwitch
 from actors.ledger import Ledger, LedgerConfig
-from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.margin_monitor import MarginMonitor
+from actors.margin_records import MarginConfig
 from actors.messages import Checker
 from actors.notifier import Notifier, NotifierConfig
 from actors.order_executor import OrderExecutor
@@ -33,7 +34,7 @@ from actors.order_scheduler import OrderScheduler, SchedulerConfig
 from actors.pacing import PacingConfig
 from actors.portfolio_guard import PortfolioGuard
 from actors.position_synchronizer import PositionSynchronizer
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.statistics import Statistics, StatisticsConfig
 from actors.sync_records import Modes, SyncConfig

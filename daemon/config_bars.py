@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.feed_state import FeedConfig
-from actors.margin_monitor import MarginConfig
-from actors.risk_checks import RiskConfig
+from actors.margin_records import MarginConfig
+from actors.risk_config import RiskConfig
 from daemon.config_read import Read
 from daemon.config_references import Reference
 from daemon.config_schema import Bars, Venue

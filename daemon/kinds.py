@@ -23,13 +23,13 @@ from actors.guards.config import GuardsConfig
 from actors.halts import HaltsConfig
 from actors.kill_switch import KillConfig
 from actors.ledger import LedgerConfig
-from actors.margin_monitor import MarginConfig
+from actors.margin_records import MarginConfig
 from actors.notifier import NotifierConfig
 from actors.order_groups import GroupConfig
 from actors.order_records import OrderManagerConfig
 from actors.order_scheduler import SchedulerConfig
 from actors.pacing import PacingConfig
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.statistics import StatisticsConfig
 from actors.strategies.base import Strategy
 from actors.sync_records import SyncConfig

@@ -361,7 +361,7 @@ def alerts(view: DeskView) -> dict[str, Any]:
 def _alarm(one: Alarm) -> dict[str, Any]:
     return {
         "ref": one.ref,
-        "severity": one.severity.name.lower(),
+        "urgency": one.urgency.name.lower(),
         "worst": one.worst.name.lower(),
         "subject": one.subject,
         "text": one.text,

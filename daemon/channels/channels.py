@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from actors.notices import CHANNEL, Notice, Severity
+from actors.notices import CHANNEL, Notice, Urgency
 from daemon.channels.config import ChannelsConfig
 from daemon.channels.outlet import Channel, Outlet
 from daemon.config_structure import Credential
@@ -13,7 +13,7 @@ from daemon.logs import get_logger
 from daemon.secrets import Secret, load
 
 _log = get_logger("notice")
-_LEVELS = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.SERIOUS: "error"}
+_LEVELS = {Urgency.INFO: "info", Urgency.WARNING: "warning", Urgency.SERIOUS: "error"}
 
 
 class Channels:
@@ -24,7 +24,7 @@ class Channels:
 
     def post(self, notice: Notice) -> None:
         """Tell everybody, but nobody about himself."""
-        level = "info" if notice.is_over else _LEVELS.get(notice.severity, "critical")
+        level = "info" if notice.is_over else _LEVELS.get(notice.urgency, "critical")
         _log.say(level, notice.subject, ref=notice.ref, text=notice.text, number=notice.number, times=notice.times)
         for name, outlet in self.outlets.items():
             if notice.ref != CHANNEL + name:
@@ -51,7 +51,7 @@ def build_channels(
         outlets[name] = Outlet(
             name,
             channel,
-            Severity[at_least.upper()],
+            Urgency[at_least.upper()],
             config.timeout_ns,
             config.attempts,
             config.retry_ns,

@@ -6,7 +6,7 @@ from attrs import Attribute, field, frozen
 from attrs.validators import in_
 
 from actors.config_checks import positive
-from actors.notices import Severity
+from actors.notices import Urgency
 from daemon.config_structure import Credential
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,7 +47,7 @@ class Webhook:
 
     url: str = field(validator=_is_url)
     token: Credential | None = None
-    at_least: str = field(default="warning", validator=in_([one.name.lower() for one in Severity]))
+    at_least: str = field(default="warning", validator=in_([one.name.lower() for one in Urgency]))
 
 
 @frozen
@@ -64,7 +64,7 @@ class Mail:
     username: str | None = None
     password: Credential | None = None
     starttls: bool = True
-    at_least: str = field(default="serious", validator=in_([one.name.lower() for one in Severity]))
+    at_least: str = field(default="serious", validator=in_([one.name.lower() for one in Urgency]))
 
     def __attrs_post_init__(self) -> None:
         if not self.starttls and self.host not in _HERE:

@@ -7,7 +7,7 @@ from typing import Protocol
 import trio
 from attrs import define, field
 
-from actors.notices import Notice, Severity
+from actors.notices import Notice, Urgency
 from daemon.logs import get_logger
 
 OUTCOMES = ("sent", "failed", "dropped")
@@ -41,7 +41,7 @@ class Outlet:
 
     name: str
     channel: Channel
-    at_least: Severity
+    at_least: Urgency
     timeout_ns: int
     attempts: int
     retry_ns: int
@@ -54,7 +54,7 @@ class Outlet:
 
     def post(self, notice: Notice) -> None:
         """Let a notice wait for its turn; who heard of a cause also hears that it is over."""
-        if notice.severity < self.at_least and not notice.is_over:
+        if notice.urgency < self.at_least and not notice.is_over:
             return
         if len(self._waiting) >= self.size:
             self.counts["dropped"] += 1

@@ -15,7 +15,7 @@ def as_json(notice: Notice, run: str) -> dict[str, Any]:
         "ts": notice.ts,
         "number": notice.number,
         "ref": notice.ref,
-        "severity": notice.severity.name.lower(),
+        "urgency": notice.urgency.name.lower(),
         "subject": notice.subject,
         "text": notice.text,
         "fields": notice.fields,
@@ -28,7 +28,7 @@ def as_json(notice: Notice, run: str) -> dict[str, Any]:
 
 def subject(notice: Notice, run: str) -> str:
     """Return one line without control characters."""
-    said = redact(f"[{run}] {notice.severity.name} {notice.subject}")
+    said = redact(f"[{run}] {notice.urgency.name} {notice.subject}")
     return "".join(char if char.isprintable() else " " for char in said)[:SUBJECT_MAX]
 
 

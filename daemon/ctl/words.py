@@ -254,7 +254,7 @@ def alerts(told: dict[str, Any]) -> Parts:
     ]
     columns = {
         "ref": "cause",
-        "worst": "severity",
+        "worst": "urgency",
         "since": "since",
         "ended": "over",
         "times": ">told",

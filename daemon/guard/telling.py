@@ -2,7 +2,7 @@
 
 from actors.guardian_messages import Charge, Latched
 from actors.messages import KillLevel
-from actors.notices import Notice, Severity
+from actors.notices import Notice, Urgency
 from venues.port import Message
 
 
@@ -16,21 +16,19 @@ class Telling:
         """Return what is told of an effect, None for those that people need not hear of at once."""
         if isinstance(message, Latched) and message.level > message.before and message.level >= KillLevel.CANCEL_ALL:
             is_worst = message.level is KillLevel.FLATTEN
-            severity = Severity.EMERGENCY if is_worst else Severity.CRITICAL
+            urgency = Urgency.EMERGENCY if is_worst else Urgency.CRITICAL
             who = f"{message.trigger} {message.operator}".strip()
             return self._made(
                 message.ts,
                 "guard/latch",
-                severity,
+                urgency,
                 f"the guard latched {message.level.name}",
                 f"{who}: {message.reason}",
             )
         if isinstance(message, Charge) and message.is_in_charge:
-            return self._made(
-                message.ts, "guard/charge", Severity.EMERGENCY, "the guard flattens the book", message.why
-            )
+            return self._made(message.ts, "guard/charge", Urgency.EMERGENCY, "the guard flattens the book", message.why)
         return None
 
-    def _made(self, ts: int, ref: str, severity: Severity, subject: str, text: str) -> Notice:
+    def _made(self, ts: int, ref: str, urgency: Urgency, subject: str, text: str) -> Notice:
         self._number += 1
-        return Notice(ts, self._number, ref, severity, subject, text, {}, needs_ack=True)
+        return Notice(ts, self._number, ref, urgency, subject, text, {}, needs_ack=True)

@@ -10,7 +10,8 @@ from attrs import frozen
 
 from actors.ledger import Ledger
 from actors.liquidation_price import Member, NoLiquidationPriceError, liquidation_price
-from actors.margin_monitor import MarginMonitor, MarginRuleError, Pool
+from actors.margin_monitor import MarginMonitor, MarginRuleError
+from actors.margin_records import Pool
 from actors.risk_checks import unit_notional
 from actors.statistics_state import StatisticsState
 from venues.model.instrument import Instrument

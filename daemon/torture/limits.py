@@ -9,7 +9,7 @@ from attrs import define, field
 
 from actors.cell import Cell
 from actors.messages import FillEvent, OrderRequest, OrderUpdate
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import Side

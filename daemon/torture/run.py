@@ -11,7 +11,7 @@ from actors.basket_plan import ExecutorConfig
 from actors.cell import Cell
 from actors.dispatcher import Intent
 from actors.messages import BasketState, BasketUpdate, FillEvent, OrderUpdate
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from daemon.app import build_actors
 from daemon.config_schema import RunConfig
 from daemon.seats import build_seats, markets

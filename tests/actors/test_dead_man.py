@@ -14,7 +14,8 @@ from actors.dead_man import FOREVER, DeadManConfig, DeadManKeeper
 from actors.dead_man_words import DeadManLapsed, DeadManState, DeadManWanted, key_of
 from actors.messages import BookView, CancelRequest, OrderApproved, OrderDenied, OrderRequest
 from actors.order_manager import OrderManager
-from actors.risk_checks import Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderStatus, OrderType, Side, TimeInForce, can_rest

@@ -45,8 +45,7 @@ from actors.messages import (
     StopCommand,
     WalletUpdate,
 )
-from actors.notices import ChannelState, Notice
-from actors.notices import Severity as NoticeSeverity
+from actors.notices import ChannelState, Notice, Urgency
 from actors.sync_messages import Adopt, PositionResolved, WalletMoved
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.order import OrderStatus, PositionSide, Side
@@ -165,7 +164,7 @@ TOLD = [
     (MarginState(1, "f", MarginLevel.HEALTHY, D(10), D(0), None), "f healthy, no position"),
     (ChannelState(1, "webhook", False, "status 500"), "webhook fails: status 500"),
     (
-        Notice(1, 1, "kill", NoticeSeverity.CRITICAL, "kill switch: CANCEL_ALL", "operator: ann", {}, True, times=2),
+        Notice(1, 1, "kill", Urgency.CRITICAL, "kill switch: CANCEL_ALL", "operator: ann", {}, True, times=2),
         "kill switch: CANCEL_ALL (told 2 times): operator: ann",
     ),
     (OrderDenied(1, REQUEST, ("killed: FLATTEN", "backlog: x")), "buy 1 fut:BTC: killed: FLATTEN; backlog: x"),

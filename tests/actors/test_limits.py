@@ -9,7 +9,7 @@ from attrs import evolve
 from actors.base import Collected, detached_outbox
 from actors.limits import INSTRUMENT_KEYS, TightenLimit, effective
 from actors.messages import BookView, Incident, OrderApproved, OrderDenied, OrderRequest
-from actors.risk_checks import InstrumentLimits, RiskConfig
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import Side

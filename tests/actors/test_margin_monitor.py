@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from actors.base import Collected, detached_outbox
 from actors.cell import CellRestarted
-from actors.margin_monitor import MarginConfig, MarginMonitor
+from actors.margin_monitor import MarginMonitor
+from actors.margin_records import MarginConfig
 from actors.messages import (
     BasketLeg,
     BasketState,

@@ -15,7 +15,7 @@ from actors.halts import HaltScope, HaltState
 from actors.margin_calls import CallTerms, Sample, call_of, follow, time_left_ns
 from actors.margin_figures import MarginFigures
 from actors.messages import KillLevel, KillState, MarginLevel
-from actors.notices import ChannelState, Notice, Severity
+from actors.notices import ChannelState, Notice, Urgency
 from actors.notifier import Notifier, NotifierConfig
 
 D = Decimal
@@ -95,11 +95,11 @@ def test_each_worsening_is_told_at_once_and_halves_the_cooldown() -> None:
     rig = Rig()
     for level in LEVELS:
         rig.margin(level)
-    assert [one.severity for one in rig.told] == [
-        Severity.WARNING,
-        Severity.SERIOUS,
-        Severity.CRITICAL,
-        Severity.EMERGENCY,
+    assert [one.urgency for one in rig.told] == [
+        Urgency.WARNING,
+        Urgency.SERIOUS,
+        Urgency.CRITICAL,
+        Urgency.EMERGENCY,
     ]
     rig.pass_s(20)
     assert rig.moments == [0, 0, 0, 0, 7.5, 15]
@@ -158,7 +158,7 @@ def test_it_is_over_when_the_cause_is_gone_and_remembered() -> None:
     rig.pass_s(600)
     assert [(one.is_over, one.needs_ack) for one in rig.told] == [(False, True), (True, False)]
     (over,) = rig.notifier.state.history
-    assert (over.worst, over.raised_ns, over.ended_ns) == (Severity.CRITICAL, NOW, NOW + 10 * SECOND)
+    assert (over.worst, over.raised_ns, over.ended_ns) == (Urgency.CRITICAL, NOW, NOW + 10 * SECOND)
 
 
 def test_what_comes_and_goes_is_told_no_more_often_than_what_stays() -> None:
@@ -184,28 +184,28 @@ def test_what_comes_back_worse_is_told_at_once() -> None:
 def test_unknown_margin_proves_nothing() -> None:
     rig = Rig()
     rig.margin(MarginLevel.UNKNOWN)
-    assert rig.told[0].severity is Severity.SERIOUS
+    assert rig.told[0].urgency is Urgency.SERIOUS
     assert "no fresh mark" in rig.told[0].text
     rig.margin(MarginLevel.CRITICAL)
     rig.margin(MarginLevel.UNKNOWN)
-    assert rig.notifier.state.alarms["margin/f"].severity is Severity.CRITICAL
+    assert rig.notifier.state.alarms["margin/f"].urgency is Urgency.CRITICAL
 
 
 # Other causes
 
 
 @pytest.mark.parametrize(
-    ("level", "severity"),
+    ("level", "urgency"),
     [
-        (KillLevel.REDUCE_ONLY, Severity.SERIOUS),
-        (KillLevel.CANCEL_ALL, Severity.CRITICAL),
-        (KillLevel.FLATTEN, Severity.EMERGENCY),
+        (KillLevel.REDUCE_ONLY, Urgency.SERIOUS),
+        (KillLevel.CANCEL_ALL, Urgency.CRITICAL),
+        (KillLevel.FLATTEN, Urgency.EMERGENCY),
     ],
 )
-def test_a_kill_is_told_and_is_over_once_armed(level: KillLevel, severity: Severity) -> None:
+def test_a_kill_is_told_and_is_over_once_armed(level: KillLevel, urgency: Urgency) -> None:
     rig = Rig()
     rig.kill(level)
-    assert (rig.told[0].severity, rig.told[0].fields["trigger"]) == (severity, "drawdown")
+    assert (rig.told[0].urgency, rig.told[0].fields["trigger"]) == (urgency, "drawdown")
     rig.kill(KillLevel.ARMED, "operator", "ann: looked at it")
     assert rig.told[-1].is_over
 

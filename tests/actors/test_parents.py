@@ -12,7 +12,7 @@ from actors.base import Collected, detached_outbox
 from actors.executions import ExecutionIntent
 from actors.messages import BookView, FillEvent, OrderApproved, OrderDenied, OrderRequest, OrderUpdate
 from actors.parents import Parents
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind

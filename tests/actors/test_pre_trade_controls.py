@@ -45,7 +45,8 @@ from actors.messages import (
     PreflightRequest,
 )
 from actors.order_manager import OrderManager
-from actors.risk_checks import InstrumentLimits, Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO

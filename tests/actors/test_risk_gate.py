@@ -34,7 +34,8 @@ from actors.messages import (
     ReservationReleased,
     StopCommand,
 )
-from actors.risk_checks import RULES, InstrumentLimits, Reason, RiskConfig
+from actors.risk_checks import RULES, Reason
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.fill import Fill, FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind

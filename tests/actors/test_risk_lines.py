@@ -36,7 +36,8 @@ from actors.messages import (
     ResumeCommand,
     StopCommand,
 )
-from actors.risk_checks import InstrumentLimits, Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from actors.risk_lines import Lines
 from actors.sessions import AttemptConfig

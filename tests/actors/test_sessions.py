@@ -21,7 +21,8 @@ from actors.messages import (
     PreflightReply,
     PreflightRequest,
 )
-from actors.risk_checks import Reason, RiskConfig, is_session_closed
+from actors.risk_checks import Reason, is_session_closed
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from actors.sessions import AttemptConfig, Sessions, SessionState
 from venues.model.instrument import Instrument, InstrumentKind

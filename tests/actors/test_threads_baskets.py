@@ -26,7 +26,7 @@ from actors.messages import (
     PreflightRequest,
     StopCommand,
 )
-from actors.risk_checks import RiskConfig
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO

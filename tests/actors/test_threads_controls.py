@@ -32,7 +32,8 @@ from actors.messages import (
     StopCommand,
 )
 from actors.order_manager import OrderManager
-from actors.risk_checks import Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import RiskConfig
 from actors.risk_gate import RiskGate
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO

@@ -26,7 +26,8 @@ from actors.messages import (
 from actors.order_groups import OrderGroups
 from actors.order_manager import OrderManager
 from actors.order_scheduler import OrderScheduler
-from actors.risk_checks import InstrumentLimits, Reason, RiskConfig
+from actors.risk_checks import Reason
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from actors.sessions import AttemptConfig, Sessions, SessionState
 from venues.model.money import ZERO

@@ -306,7 +306,7 @@ async def test_an_acknowledgement_reaches_what_was_told_by_then(desk: MemoryDesk
     alarm = KillTrigger(desk.now(), "drill", KillLevel.CANCEL_ALL, "a drill")
     desk.offer(alarm)
     (told,) = (await done(ops, "alerts"))["open"]
-    assert (told["ref"], told["severity"], told["needs_ack"]) == ("kill", "critical", True)
+    assert (told["ref"], told["urgency"], told["needs_ack"]) == ("kill", "critical", True)
     events = (await done(ops, "events", limit=1000))["events"]
     number = next(one["number"] for one in events if one["kind"] == "Notice")
     # What was told after the event that somebody has seen is not seen.

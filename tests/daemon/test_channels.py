@@ -12,7 +12,7 @@ from attrs import define, field
 from message_sinks import http_sink, smtp_sink
 from trio.testing import MockClock
 
-from actors.notices import Notice, Severity
+from actors.notices import Notice, Urgency
 from daemon.channels.channels import Channels, build_channels
 from daemon.channels.config import ChannelsConfig, Mail, Webhook, credentials_of
 from daemon.channels.mail import MailChannel
@@ -27,14 +27,14 @@ TOKEN = "tok-Zb91Qm4s8VxY7"
 PASSWORD = "pw-4Kd82hQz5Lx0"
 
 
-def notice(number=1, severity=Severity.CRITICAL, ref="margin/f", **changes):
+def notice(number=1, urgency=Urgency.CRITICAL, ref="margin/f", **changes):
     values: dict[str, Any] = {
         "subject": "margin call: f critical",
         "text": "margin of f is critical: coverage 1.100; now: add 900 USDT",
         "fields": {"shortfall": "900", "account": "f"},
-        "needs_ack": severity >= Severity.CRITICAL,
+        "needs_ack": urgency >= Urgency.CRITICAL,
     } | changes
-    return Notice(1_700_000_000 * SECOND, number, ref, severity, **values)
+    return Notice(1_700_000_000 * SECOND, number, ref, urgency, **values)
 
 
 # Webhook
@@ -50,7 +50,7 @@ async def test_a_notice_is_posted_as_json_with_its_token() -> None:
         "ts": 1_700_000_000 * SECOND,
         "number": 1,
         "ref": "margin/f",
-        "severity": "critical",
+        "urgency": "critical",
         "subject": "margin call: f critical",
         "text": "margin of f is critical: coverage 1.100; now: add 900 USDT",
         "fields": {"shortfall": "900", "account": "f"},
@@ -219,7 +219,7 @@ class Rig:
     changes: list[tuple[str, bool, str]] = field(factory=list)
 
     def outlet(self, **settings: Any) -> Outlet:
-        values = {"at_least": Severity.WARNING, "timeout_ns": 5 * SECOND, "attempts": 3, "retry_ns": SECOND, "size": 4}
+        values = {"at_least": Urgency.WARNING, "timeout_ns": 5 * SECOND, "attempts": 3, "retry_ns": SECOND, "size": 4}
         values |= settings
         return Outlet("hook", self.channel, on_change=lambda *one: self.changes.append(one), **values)  # type: ignore[arg-type]
 
@@ -272,9 +272,9 @@ async def test_attempts_are_further_and_further_apart(autojump_clock: MockClock)
 async def test_the_queue_is_bounded_and_keeps_what_must_be_acknowledged(autojump_clock: MockClock) -> None:
     rig = Rig()
     outlet = rig.outlet()
-    severities = (Severity.CRITICAL, Severity.WARNING, Severity.CRITICAL, Severity.CRITICAL, Severity.CRITICAL)
-    for number, severity in enumerate(severities, 1):
-        outlet.post(notice(number, severity))
+    urgencies = (Urgency.CRITICAL, Urgency.WARNING, Urgency.CRITICAL, Urgency.CRITICAL, Urgency.CRITICAL)
+    for number, urgency in enumerate(urgencies, 1):
+        outlet.post(notice(number, urgency))
     outlet.post(notice(6))
     assert (outlet.waiting, outlet.counts["dropped"]) == (4, 2)
     await settle(outlet, 1)
@@ -283,10 +283,10 @@ async def test_the_queue_is_bounded_and_keeps_what_must_be_acknowledged(autojump
 
 async def test_what_is_less_severe_is_not_sent_but_its_end_is(autojump_clock: MockClock) -> None:
     rig = Rig()
-    outlet = rig.outlet(at_least=Severity.CRITICAL)
-    outlet.post(notice(1, Severity.SERIOUS))
-    outlet.post(notice(2, Severity.CRITICAL))
-    outlet.post(notice(3, Severity.INFO, is_over=True))
+    outlet = rig.outlet(at_least=Urgency.CRITICAL)
+    outlet.post(notice(1, Urgency.SERIOUS))
+    outlet.post(notice(2, Urgency.CRITICAL))
+    outlet.post(notice(3, Urgency.INFO, is_over=True))
     await settle(outlet, 1)
     assert rig.channel.sent == [2, 3]
 
@@ -310,7 +310,7 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
         outlet = Outlet(
             "webhook",
             WebhookChannel(sink.url, "demo", None, SECOND // 20),
-            Severity.WARNING,
+            Urgency.WARNING,
             SECOND // 10,
             1,
             1,
@@ -356,8 +356,8 @@ def test_channels_are_built_from_their_tables(tmp_path: Path, monkeypatch: pytes
     assert credentials_of(config) == ["hook", "smtp"]
     built = build_channels(config, "demo", tmp_path, lambda *one: None)
     assert {name: one.at_least for name, one in built.outlets.items()} == {
-        "webhook": Severity.WARNING,
-        "mail": Severity.SERIOUS,
+        "webhook": Urgency.WARNING,
+        "mail": Urgency.SERIOUS,
     }
     (tmp_path / "smtp").unlink()
     with pytest.raises(CredentialError):

@@ -65,7 +65,7 @@ def test_what_a_stopped_desk_cannot_tell_the_guard_tells(tmp_path):
         stopped(world.desk())
         until(lambda: sink.posts, "the webhook hears of it")
     _, told = sink.posts[0]
-    assert (told["ref"], told["severity"], told["subject"]) == (
+    assert (told["ref"], told["urgency"], told["subject"]) == (
         "guard/latch",
         "critical",
         "the guard latched CANCEL_ALL",

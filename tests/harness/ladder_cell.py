@@ -23,7 +23,7 @@ from actors.messages import (
 )
 from actors.order_executor import OrderExecutor
 from actors.order_manager import OrderManager
-from actors.risk_checks import InstrumentLimits, RiskConfig
+from actors.risk_config import InstrumentLimits, RiskConfig
 from actors.risk_gate import RiskGate
 from venues.costs.liquidity import LiquidityLimits
 from venues.model.book import Level
