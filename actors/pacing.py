@@ -307,12 +307,16 @@ class Pacer:
         """The venue refused for the number of requests: freeze what is new. Returns until when.
 
         The count here was too low, or others share the limit: only the reserves of cancels and hedges are left.
+        What is refused while the venue is frozen already, as a hedge may be, makes the freeze no longer.
         """
         state, config = self.state, self.config
-        refusals = state.refusals[venue] = state.refusals.get(venue, 0) + 1
-        if until_ns is None:
-            until_ns = now + min(config.backoff_max_ns, config.backoff_ns << min(refusals - 1, 32))
-        until = state.frozen_ns[venue] = max(until_ns, state.frozen_ns.get(venue, 0))
+        frozen_ns = state.frozen_ns.get(venue, 0)
+        if now >= frozen_ns:
+            state.refusals[venue] = state.refusals.get(venue, 0) + 1
+            frozen_ns = now + min(config.backoff_max_ns, config.backoff_ns << min(state.refusals[venue] - 1, 32))
+            if until_ns is not None:
+                frozen_ns = until_ns
+        until = state.frozen_ns[venue] = max(until_ns or 0, frozen_ns)
         for way in self._ways.values():
             for key, spent_ns in way.drains if way.venue == venue else ():
                 state.full_ns[key] = max(state.full_ns.get(key, 0), now + spent_ns)

@@ -127,9 +127,6 @@ book_age_max = "2s"
 order_qty_max = "{order_qty_max}"
 position_qty_max = "{position_qty_max}"
 
-[pacing]
-backoff_max = "20s"
-
 [guards.concentration]
 floor = "0.4"
 """

@@ -176,11 +176,18 @@ def test_a_refusal_freezes_what_is_new_and_leaves_the_reserves() -> None:
 
 def test_refusals_in_a_row_freeze_longer_until_the_venue_takes_something() -> None:
     one = pacer(RateLimit(100, SECOND), backoff_max_ns=8 * SECOND)
-    assert [(one.refused(SECOND, VENUE) - SECOND) // SECOND for _ in range(5)] == [2, 4, 8, 8, 8]
-    one.accepted(8 * SECOND, VENUE)
-    assert one.refused(9 * SECOND, VENUE) == 17 * SECOND, "frozen still: what was taken proves nothing"
-    one.accepted(17 * SECOND, VENUE)
-    assert one.refused(17 * SECOND, VENUE) == 19 * SECOND
+    ends, at = [], SECOND
+    for _ in range(5):
+        until = one.refused(at, VENUE)
+        # What is refused meanwhile, a hedge on its reserve, makes it no longer.
+        assert one.refused(until - 1, VENUE) == until
+        ends.append((until - at) // SECOND)
+        at = until
+    assert ends == [2, 4, 8, 8, 8]
+    one.accepted(at - 1, VENUE)
+    assert one.refused(at, VENUE) == at + 8 * SECOND, "frozen still: what was taken proves nothing"
+    one.accepted(at + 8 * SECOND, VENUE)
+    assert one.refused(at + 8 * SECOND, VENUE) == at + 10 * SECOND
 
 
 def test_a_ban_lasts_as_long_as_the_venue_says() -> None:
