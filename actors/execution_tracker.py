@@ -37,6 +37,7 @@ from actors.tracker_records import (
     Record,
     TrackerConfig,
     TrackerState,
+    are_numbers,
     fill_key,
 )
 from venues.model.instrument import Instrument
@@ -84,6 +85,8 @@ class ExecutionTracker(Actor):
     @handles(OrderDenied)
     def on_denied(self, now: int, denied: OrderDenied) -> None:
         order = denied.request
+        if not are_numbers(order.qty, order.price, order.trigger_price):
+            return
         child = ChildRecord(order, None, self.state.touches.get(order.instrument), why="; ".join(denied.reasons))
         self._finish(now, child)
 
@@ -176,6 +179,8 @@ class ExecutionTracker(Actor):
     @handles(ExecutionReport)
     def on_report(self, now: int, report: ExecutionReport) -> None:
         self.state.parents.pop(report.parent_id, None)
+        if not are_numbers(report.qty):
+            return
         known = self.state.ended_parents.get(report.parent_id)
         busted = known.busted_qty if known is not None else ZERO
         self._keep(self.state.ended_parents, report.parent_id, ParentRecord(0, report, busted))

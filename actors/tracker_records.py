@@ -221,3 +221,8 @@ class TrackerState:
 def fill_key(fill: Fill) -> str:
     """Return what tells fills apart: one trade has a buyer and a seller, and both may be ours."""
     return f"{fill.account}/{fill.instrument}/{fill.trade_id}/{fill.side}"
+
+
+def are_numbers(*values: Decimal | None) -> bool:
+    """Whether what was asked for can be recorded: a state that holds NaN or an infinity does not come back."""
+    return all(value is None or value.is_finite() for value in values)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from actors.execution_counts import LATENCY_BOUNDS, SLIPPAGE_BOUNDS
 from actors.execution_tracker import ExecutionTracker
@@ -246,6 +247,21 @@ def test_a_denied_order_is_recorded_and_was_never_sent():
     child = one.state.ended_orders["r1"]
     assert (child.status, child.sent_ns, child.acked_ns, child.ended_ns) == (None, None, None, 1)
     assert child.why == "max_qty: 2; killed: x"
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ["qty", "price", "trigger_price"])
+def test_what_is_refused_for_being_no_number_leaves_a_state_that_can_be_restored(name: str, bad: str):
+    """A denied order of NaN in the records kept a desk from coming back from its own journal."""
+    one = play(actor(), (1, OrderDenied(1, evolve(request(), **{name: D(bad)}), ("bad_number",))))
+    parent = ExecutionReport(
+        1, "p1", "carry", "a", PERP.id, Side.BUY, D(bad), ExecutionState.DENIED, ExecutionMode.MARKET_ONLY
+    )
+    one = play(one, (1, parent), (2, OrderDenied(2, request(key="r2"), ("killed",))))
+    other = actor()
+    other.restore(one.snapshot())
+    assert list(other.state.ended_orders) == ["r2"]
+    assert not other.state.ended_parents
 
 
 def test_a_book_that_is_not_live_has_no_touch():
