@@ -16,6 +16,7 @@ from actors.base import Collected, detached_outbox
 from actors.cell import CellRestarted
 from actors.control import ClockOffset
 from actors.dead_man_words import DeadManState
+from actors.executions import ExecutionIntent
 from actors.halts import (
     Halt,
     HaltCommand,
@@ -265,6 +266,7 @@ def test_c6_the_window_moves_on() -> None:
 def test_c6_others_slices_and_reductions_are_not_counted() -> None:
     gate, done = make(THROTTLED)
     hold(gate, "-50")
+    gate.handle(NOW, ExecutionIntent(NOW, "p1", "twap", "f", PERP.id, Side.BUY, D(50)))
     for number in range(1, 10):
         assert ask(gate, done, order(number, strategy="twap", parent_id="p1")) == set()
         assert ask(gate, done, order(number + 10, reduce_only=True, qty=D("0.01"))) == set()

@@ -10,6 +10,7 @@ from group_world import GroupWorld, bracket
 from order_bench import ACC, PERP_ID, Bench, ack, ask, fill, key, lost, view
 
 from actors.base import Actor
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import Dispatcher
 from actors.group_messages import BracketRequest, ScheduleOrder
 from actors.group_plan import Role
@@ -61,6 +62,8 @@ class Desk:
         self.manager = OrderManager(SPECS)
         self.cell = Dispatcher([self.gate, self.manager, OrderScheduler(), OrderGroups(SPECS), *others])
         self.cell.start(self.now)
+        # The venue would cancel by itself, for as long as these tests last.
+        self.gate.handle(self.now, DeadManState(self.now, ACC, PERP_ID, 1 << 62))
         self.sent: list[object] = []
         self.tell(BookView(self.now, PERP_ID, 999, 1, 1001, 1))
 

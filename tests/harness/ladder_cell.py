@@ -6,6 +6,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from actors.base import Actor, handles
+from actors.dead_man_words import DeadManState
 from actors.dispatcher import Dispatcher
 from actors.execution_records import OrderExecutorConfig, ParentOrder
 from actors.executions import ExecutionIntent, ExecutionMode, ExecutionReport
@@ -225,6 +226,10 @@ def _key(command: SubmitOrder) -> tuple[str, str, str]:
     return command.account, command.instrument, command.client_order_id
 
 
+FOR_EVER = 1 << 62
+"""Until when the venues would cancel by themselves."""
+
+
 class LadderCell:
     """One cell under a hand-driven clock (ns)."""
 
@@ -244,6 +249,9 @@ class LadderCell:
             [self.books, self.gate, OrderManager(SPECS, name="order_manager"), self.executor, *others, self.recorder]
         )
         self.dispatcher.start(self.now)
+        for spec in SPECS.values():
+            for account in (name for name, venue in ACCOUNTS.items() if venue == spec.venue):
+                self.gate.handle(self.now, DeadManState(self.now, account, spec.id, FOR_EVER))
         self.pump()
 
     def book(self, bids: str, asks: str, spec: Instrument = PERP) -> None:
