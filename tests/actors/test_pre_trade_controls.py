@@ -267,6 +267,7 @@ def test_c6_others_slices_and_reductions_are_not_counted() -> None:
     gate, done = make(THROTTLED)
     hold(gate, "-50")
     gate.handle(NOW, ExecutionIntent(NOW, "p1", "twap", "f", PERP.id, Side.BUY, D(1_000)))
+    gate.handle(NOW, ExecutionIntent(NOW, "p1", "twap", "f", PERP.id, Side.BUY, D(50)))
     for number in range(1, 10):
         assert ask(gate, done, order(number, strategy="twap", parent_id="p1")) == set()
         assert ask(gate, done, order(number + 10, reduce_only=True, qty=D("0.01"))) == set()

@@ -62,6 +62,8 @@ class Desk:
         self.manager = OrderManager(SPECS)
         self.cell = Dispatcher([self.gate, self.manager, OrderScheduler(), OrderGroups(SPECS), *others])
         self.cell.start(self.now)
+        # The venue would cancel by itself, for as long as these tests last.
+        self.gate.handle(self.now, DeadManState(self.now, ACC, PERP_ID, 1 << 62))
         self.sent: list[object] = []
         self.tell(BookView(self.now, PERP_ID, 999, 1, 1001, 1))
         self.tell(DeadManState(self.now, ACC, PERP_ID, 1 << 62))

@@ -226,6 +226,10 @@ def _key(command: SubmitOrder) -> tuple[str, str, str]:
     return command.account, command.instrument, command.client_order_id
 
 
+FOR_EVER = 1 << 62
+"""Until when the venues would cancel by themselves."""
+
+
 class LadderCell:
     """One cell under a hand-driven clock (ns)."""
 
@@ -250,6 +254,9 @@ class LadderCell:
                 if venue == spec.venue:
                     # Timers of venues run for ever here.
                     self.dispatcher.take(self.now, DeadManState(self.now, account, spec.id, 1 << 62))
+        for spec in SPECS.values():
+            for account in (name for name, venue in ACCOUNTS.items() if venue == spec.venue):
+                self.gate.handle(self.now, DeadManState(self.now, account, spec.id, FOR_EVER))
         self.pump()
 
     def book(self, bids: str, asks: str, spec: Instrument = PERP) -> None:
