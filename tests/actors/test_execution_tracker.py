@@ -253,7 +253,8 @@ def test_a_denied_order_is_recorded_and_was_never_sent():
 @pytest.mark.parametrize("name", ["qty", "price", "trigger_price"])
 def test_what_is_refused_for_being_no_number_leaves_a_state_that_can_be_restored(name: str, bad: str):
     """A denied order of NaN in the records kept a desk from coming back from its own journal."""
-    one = play(actor(), (1, OrderDenied(1, evolve(request(), **{name: D(bad)}), ("bad_number",))))
+    asked: Any = request()
+    one = play(actor(), (1, OrderDenied(1, evolve(asked, **{name: D(bad)}), ("bad_number",))))
     parent = ExecutionReport(
         1, "p1", "carry", "a", PERP.id, Side.BUY, D(bad), ExecutionState.DENIED, ExecutionMode.MARKET_ONLY
     )

@@ -250,11 +250,6 @@ class LadderCell:
         )
         self.dispatcher.start(self.now)
         for spec in SPECS.values():
-            for account, venue in ACCOUNTS.items():
-                if venue == spec.venue:
-                    # Timers of venues run for ever here.
-                    self.dispatcher.take(self.now, DeadManState(self.now, account, spec.id, 1 << 62))
-        for spec in SPECS.values():
             for account in (name for name, venue in ACCOUNTS.items() if venue == spec.venue):
                 self.gate.handle(self.now, DeadManState(self.now, account, spec.id, FOR_EVER))
         self.pump()
