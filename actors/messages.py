@@ -229,7 +229,7 @@ class OrderRequest(Message):
     """An order somebody wants. `request_id` is unique in the run; `is_hedge` marks orders that reduce risk.
 
     `trigger_price` (and `trigger_on_mark`) only for orders that wait for it, `expire_ns` only for GTD. `parent_id`
-    names the execution whose slice this is.
+    names the execution whose slice this is, `group_id` the bracket or pair that asks for it.
     """
 
     ts: int
@@ -250,6 +250,7 @@ class OrderRequest(Message):
     trigger_on_mark: bool = False
     expire_ns: int | None = None
     parent_id: str = ""
+    group_id: str = ""
 
 
 @message()

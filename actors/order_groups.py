@@ -445,5 +445,5 @@ def _request(now: int, group: Group, request_id: str, role: Role, qty: Decimal) 
         trigger_price=trigger,
         trigger_on_mark=trigger is not None and group.trigger_on_mark,
         expire_ns=group.expire_ns if is_entry and price is not None else None,
-        parent_id=group.id,
+        group_id=group.id,
     )

@@ -8,6 +8,7 @@ from attrs import define, frozen
 
 from actors.messages import KillLevel, OrderRequest
 from actors.risk_config import BPS, InstrumentLimits, RiskConfig
+from actors.sessions import execution_of
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.model.order import OrderType, can_rest
@@ -362,7 +363,7 @@ def _attempts(order: OrderRequest, facts: Facts) -> str | None:
     most = facts.config.attempts
     if facts.attempts < most.attempts:
         return None
-    return f"{order.parent_id or order.basket_id} tried {facts.attempts} times in {most.window_ns} ns"
+    return f"{execution_of(order)} tried {facts.attempts} times in {most.window_ns} ns"
 
 
 def _period_collar(order: OrderRequest, facts: Facts) -> str | None:

@@ -108,7 +108,7 @@ class RiskGate(UnderWay):
         # A window of no length remembers nothing.
         mark = ""
         line = None if timer_why else lines.clears(now, order)
-        is_execution = order.basket_id or order.parent_id
+        is_execution = order.basket_id or order.parent_id or order.group_id
         if line is not None and (is_execution or self._sessions.is_gated) and self._sessions.objects(now, order):
             line = None
         if line is not None and window:

@@ -32,7 +32,7 @@ _DAY_NS = 86_400_000_000_000
 class AttemptConfig:
     """At most `attempts` orders of one execution in one instrument within `window_ns` of open market.
 
-    An execution is what `parent_id` or else `basket_id` of its orders names; orders with neither are not counted.
+    An execution is the parent, group or basket that its orders name; orders that name none are not counted.
     """
 
     attempts: int = field(default=200, validator=positive)
@@ -85,7 +85,7 @@ class Sessions:
             return True
         if self.products and order.instrument in self.products:
             return self.market(now, order.instrument) is not InstrumentState.OPEN or self._is_spent(now, order)
-        return bool(order.basket_id or order.parent_id) and self._is_spent(now, order)
+        return bool(execution_of(order)) and self._is_spent(now, order)
 
     def closed_why(self, now: int, order: OrderRequest) -> str:
         """Return why the market takes no such order now, an empty string when it does.
@@ -144,7 +144,7 @@ class Sessions:
 
     def note(self, now: int, order: OrderRequest) -> None:
         """Count an order that leaves."""
-        if not (order.basket_id or order.parent_id):
+        if not execution_of(order):
             return
         all_tries = self.state.tries
         tries = all_tries.get(_key(order))
@@ -156,7 +156,12 @@ class Sessions:
 
 
 def _key(order: OrderRequest) -> str:
-    return f"{order.parent_id or order.basket_id}|{order.instrument}"
+    return f"{execution_of(order)}|{order.instrument}"
+
+
+def execution_of(order: OrderRequest) -> str:
+    """Return what the order is a part of, empty when it stands alone."""
+    return order.parent_id or order.group_id or order.basket_id
 
 
 def _by_calendar(product: Product, now: int) -> _Known:

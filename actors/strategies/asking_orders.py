@@ -128,7 +128,6 @@ class AsksOrders(Sight):
             price,
             tif,
             reduce_only,
-            parent_id=request_id,
         )
         self.out.emit(ScheduleOrder(now, request, not_before_ns, not_after_ns))
         return request_id
