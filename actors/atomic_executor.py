@@ -113,6 +113,11 @@ class AtomicExecutor(Placing):
         leg.book(event.fill.qty, event.fill.price, is_reduce=child.is_reduce)
         leg.book_fee(event.fill, self.instruments[leg.instrument])
         self.mark(now, basket)
+        if basket.state is BasketState.BROKEN and basket.closes is None and not basket.is_balanced(self.instruments):
+            # What was told of it when it was given up is true no more.
+            self.incident(
+                now, "fill_after_end", basket.id, f"broken basket is out of balance, unhedged {basket.unhedged}"
+            )
         if child.is_final:
             # No update need follow: the order manager may remember no more of the order than its fills.
             self._go_on(now, basket)

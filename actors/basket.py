@@ -74,8 +74,9 @@ def next_state(state: BasketState, event: BasketEvent) -> BasketState:
 class Leg:
     """One leg and what happened to it; quantities are positive, in the instrument's units, along `side`.
 
-    `extended` was traded on the leg's side, `reduced` back; `taken` went by liquidation or deleveraging, `closed` by a
-    closing basket, `fee_qty` as fees in the base asset. Costs are price x quantity; `arrival_*` the touch at placement,
+    `extended` was traded on the leg's side, `reduced` back; `taken` went by liquidation or deleveraging, and is below
+    zero where it came back to a leg that busts had left on the other side; `closed` went by a closing basket, `fee_qty`
+    as fees in the base asset. Costs are price x quantity; `arrival_*` the touch at placement,
     `start_touch` the one that caps on prices are counted from, once that is a later one; `quote` is the request of
     the maker order on the leg, sent at `quoted_ns`. `closed_fees` are what closing
     cost in quote; `handed_over*` is what a closing basket's leg has put down to the leg it closes.
@@ -150,14 +151,19 @@ class Leg:
 
     def take(self, fill: Fill, qty: Decimal, spec: Instrument) -> None:
         """Take `qty` of somebody else's fill off the leg, at its price and with its share of the fee."""
-        self.taken += qty
-        self.taken_cost += qty * fill.price
+        off = qty if fill.side is self.side.opposite else -qty
+        self.taken += off
+        self.taken_cost += off * fill.price
         self.book_fee(evolve(fill, fee=fill.fee * qty / fill.qty), spec)
 
-    def is_taken_by(self, fill: Fill) -> bool:
-        """Whether a fill of somebody else takes from this leg: it trades against the leg's side."""
-        mine = (self.account, self.instrument, self.side.opposite, self.position_side)
-        return mine == (fill.account, fill.instrument, fill.side, fill.position_side)
+    def is_of(self, fill: Fill) -> bool:
+        """Whether a fill of somebody else trades what this leg holds, on either side."""
+        mine = (self.account, self.instrument, self.position_side)
+        return mine == (fill.account, fill.instrument, fill.position_side)
+
+    def open_to(self, side: Side) -> Decimal:
+        """Return how much of the leg trades on `side` take off, negative when they add to it."""
+        return self.position if side is self.side.opposite else -self.position
 
     def slippage(self, spec: Instrument) -> Decimal:
         """Return what trading cost against the arrival mid, in quote; negative when it was better."""

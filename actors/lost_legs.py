@@ -40,6 +40,7 @@ class LostLegs(BasketBook):
     def taken(self, now: int, fill: Fill) -> None:
         """Take what somebody else closed off the baskets that hold it, oldest first.
 
+        A leg whose own fills were taken back after it had been taken stands on the other side, and is taken from there.
         What no basket is known to hold was filled by an order whose reports are still on their way.
         """
         left = fill.qty
@@ -49,8 +50,9 @@ class LostLegs(BasketBook):
                 if basket.closes is not None or basket.state not in _HOLDING:
                     continue
                 for index, leg in enumerate(basket.legs):
-                    there = leg.position + (ZERO if is_known else basket.coming(index))
-                    gone = min(left, there) if leg.is_taken_by(fill) else ZERO
+                    is_coming = not is_known and fill.side is leg.side.opposite
+                    there = leg.open_to(fill.side) + (basket.coming(index) if is_coming else ZERO)
+                    gone = min(left, there) if leg.is_of(fill) else ZERO
                     if gone <= ZERO:
                         continue
                     leg.take(fill, gone, self.instruments[leg.instrument])

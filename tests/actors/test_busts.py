@@ -18,7 +18,7 @@ from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO, desk_arithmetic
 from venues.model.order import Side
 from venues.model.position import position_key
-from venues.port import TradeBusted
+from venues.port import OrderFilled, TradeBusted
 
 D = Decimal
 S = 1_000_000_000
@@ -166,6 +166,14 @@ def bust(cell: Harness, basket: str, instrument: str) -> None:
     cell.feed(TradeBusted(cell.now, event.fill.account, instrument, event.fill.trade_id, "error trade"))
 
 
+def forced(qty: str, side: Side, reason: FillReason) -> OrderFilled:
+    """A fill of the perpetual by the venue, under an order of its own."""
+    return OrderFilled(
+        1, "acc", PERP.id, "forced-1", "forced-1", f"forced-{reason}", side, D(61_000), D(qty), Liquidity.NONE, ZERO,
+        "USDT", reason,
+    )  # fmt: skip
+
+
 def stands(cell: Harness, *baskets: str) -> dict[str, Decimal]:
     """Return what the fills of baskets come to that were not taken back."""
     gone = {(one.fill.instrument, one.fill.trade_id) for one in cell.dispatcher.actors["heard"].state}
@@ -217,6 +225,21 @@ def test_a_close_that_cannot_trade_again_leaves_its_basket_broken():
     cell.advance(60 * S)
     assert (cell.states("c1")[-1], cell.states("b1")[-1]) == ("broken", "broken")
     assert cell.executor.state.baskets["b1"].filled() == (ZERO, D(-1))
+
+
+def test_what_a_bust_left_on_the_other_side_is_taken_from_there():
+    """The venue closes the short, then takes the opening sell back: its buy stands alone until it is deleveraged."""
+    cell = opened()
+    cell.venue.by_instrument[PERP.id] = [Outcome(is_rejected=True)] * 50
+    cell.venue.by_instrument[SPOT.id] = [Outcome(is_rejected=True)] * 50
+    cell.feed(forced("1", Side.BUY, FillReason.LIQUIDATION))
+    bust(cell, "b1", PERP.id)
+    cell.advance(30 * S)
+    assert cell.states("b1")[-1] == "broken"
+    assert cell.executor.state.baskets["b1"].filled() == (D(1), D(1))
+    cell.feed(forced("0.4", Side.SELL, FillReason.ADL))
+    assert cell.executor.state.baskets["b1"].filled() == (D(1), D("0.6"))
+    assert cell.incidents().count("leg_taken") == 2
 
 
 def test_a_bust_of_a_basket_nobody_remembers_is_an_incident():

@@ -116,6 +116,22 @@ def test_a_basket_given_up_for_lost_orders_is_settled_by_what_became_of_them(arr
     assert len(submits(cell)) == 2
 
 
+def test_a_fill_of_a_broken_opening_is_told_when_it_makes_the_basket_uneven() -> None:
+    """Given up with nothing filled, as far as was known: the incident told of no imbalance."""
+    cell = desk()
+    cell.venue.by_instrument[SPOT.id] = [Outcome(is_lost=True)]
+    cell.venue.by_instrument[PERP.id] = [Outcome(is_rejected=True) for _ in range(50)]
+    cell.venue.failing_queries = 1_000
+    opened(cell)
+    cell.advance(30 * SECOND)
+    assert cell.states("b1")[-1] == "broken"
+    assert "fill_after_end" not in cell.incidents()
+    cell.venue.failing_queries = 0
+    cell.advance(60 * SECOND)
+    assert cell.executor.state.baskets["b1"].filled() == (D(1), ZERO)
+    assert "fill_after_end" in cell.incidents()
+
+
 # Legs taken by the venue
 
 
