@@ -175,12 +175,25 @@ def test_a_refusal_freezes_what_is_new_and_leaves_the_reserves() -> None:
 
 
 def test_refusals_in_a_row_freeze_longer_until_the_venue_takes_something() -> None:
-    one = pacer(RateLimit(100, SECOND), backoff_max_ns=8 * SECOND)
-    assert [(one.refused(SECOND, VENUE) - SECOND) // SECOND for _ in range(5)] == [2, 4, 8, 8, 8]
-    one.accepted(8 * SECOND, VENUE)
-    assert one.refused(9 * SECOND, VENUE) == 17 * SECOND, "frozen still: what was taken proves nothing"
-    one.accepted(17 * SECOND, VENUE)
-    assert one.refused(17 * SECOND, VENUE) == 19 * SECOND
+    one, now, rests = pacer(RateLimit(100, SECOND), backoff_max_ns=8 * SECOND), SECOND, []
+    for _ in range(5):
+        until = one.refused(now, VENUE)
+        rests.append((until - now) // SECOND)
+        now = until
+    assert rests == [2, 4, 8, 8, 8]
+    one.accepted(now - 1, VENUE)
+    assert one.refused(now, VENUE) == now + 8 * SECOND, "frozen still: what was taken proves nothing"
+    one.accepted(now + 8 * SECOND, VENUE)
+    assert one.refused(now + 8 * SECOND, VENUE) == now + 10 * SECOND
+
+
+def test_refusals_of_what_goes_on_during_a_freeze_do_not_double_it() -> None:
+    """Ten cancels refused within a ban of a few seconds kept all queries back for two minutes."""
+    one = pacer(RateLimit(100, SECOND))
+    for number in range(10):
+        at = SECOND + number * 100 * MS
+        assert one.refused(at, VENUE) == at + 2 * SECOND
+    assert one.refused(4 * SECOND, VENUE) == 8 * SECOND
 
 
 def test_a_ban_lasts_as_long_as_the_venue_says() -> None:
