@@ -388,17 +388,23 @@ class BasketBook(BasketAccounts):
         self.publish(now, basket)
 
     def _retire(self) -> None:
-        """Forget the oldest baskets that hold nothing, beyond those kept for late fills."""
-        excess = len(self.state.baskets) - self.config.keep_baskets
-        if excess <= 0:
+        """Forget the oldest baskets that hold nothing, beyond those kept for late fills and busts.
+
+        Those denied before their first order are counted apart: many of them must not push out one that traded.
+        """
+        baskets = self.state.baskets
+        if len(baskets) <= self.config.keep_baskets:
             return
-        for basket in list(self.state.baskets.values()):
+        denied = sum(one.state is BasketState.DENIED for one in baskets.values())
+        excess = {True: denied - self.config.keep_baskets, False: len(baskets) - denied - self.config.keep_baskets}
+        for basket in list(baskets.values()):
+            if max(excess.values()) <= 0:
+                return
+            is_denied = basket.state is BasketState.DENIED
             is_over = basket.state in ENDED and not basket.is_pending and not basket.closing
-            if is_over and not self.open_legs(basket):
-                del self.state.baskets[basket.id]
-                excess -= 1
-                if excess == 0:
-                    return
+            if excess[is_denied] > 0 and is_over and not self.open_legs(basket):
+                del baskets[basket.id]
+                excess[is_denied] -= 1
 
 
 def timer_key(basket: Basket) -> str:

@@ -116,8 +116,9 @@ class BasketChecks:
             self.net[spec.base] = self.net.get(spec.base, ZERO) + moved(fill, spec) * spec.multiplier
 
     def _busted(self, bust: Any) -> None:
+        """Take a fill off; what the executor has forgotten is nobody's: the desk says so, and a person must look."""
         fill = bust.fill
-        if bust.basket_id:
+        if bust.basket_id in self.executor().state.baskets:
             spec = self.specs[fill.instrument]
             self.net[spec.base] -= moved(fill, spec) * spec.multiplier
 

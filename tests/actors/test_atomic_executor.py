@@ -629,6 +629,17 @@ def test_ended_baskets_are_forgotten_beyond_the_limit() -> None:
     assert cell.states("b0")[-1] == "denied"
 
 
+def test_baskets_that_were_denied_do_not_push_out_one_that_traded() -> None:
+    """While a venue takes no orders, a strategy may be denied each second; a bust must still find what it takes off."""
+    cell = desk(config=ExecutorConfig(keep_baskets=3))
+    cell.tell(intent(cell, basket="traded"))
+    cell.tell(closing(cell, "traded", "close"))
+    cell.desk.state.refusing = {Checker.RATE: "the venue takes no new orders"}
+    for number in range(10):
+        cell.tell(intent(cell, basket=f"d{number}"))
+    assert list(cell.executor.state.baskets) == ["traded", "close", "d7", "d8", "d9"]
+
+
 # Properties
 
 OUTCOMES = st.builds(
