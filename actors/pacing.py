@@ -78,8 +78,8 @@ class PacingConfig:
     `cancel_reserve` is left to cancels alone, `hedge_reserve` to them and hedges, `query_reserve` to all but new
     orders. An order that waits longer than its patience is not sent any more. At most `queue_max` new orders wait.
     Before its first order a basket is promised `leg_orders` and `leg_cancels` for each leg.
-    After a refusal for their number, new orders and queries rest for `backoff_ns`, or as long as the venue says; when
-    the venue refuses again after such a rest, the next one is twice as long, up to `backoff_max_ns`.
+    After a refusal for their number, new orders and queries rest for `backoff_ns`, doubled by every further one up to
+    `backoff_max_ns`, or as long as the venue says.
     """
 
     venues: Mapping[str, VenuePace] = field(factory=dict, metadata={"ref": "venue"})
@@ -146,8 +146,8 @@ class Promise:
 class PacingState:
     """`full_ns` by bucket: when it is full again. `frozen_ns` by venue: until when only cancels and hedges go.
 
-    `waiting` by client id; `refusals` counts a venue's freezes since it last took something new. `promises` by basket
-    and account.
+    `waiting` by client id; `refusals` counts a venue's since it last took something new. `promises` by basket and
+    account.
     """
 
     full_ns: dict[str, int] = field(factory=dict)
@@ -307,15 +307,16 @@ class Pacer:
         """The venue refused for the number of requests: freeze what is new. Returns until when.
 
         The count here was too low, or others share the limit: only the reserves of cancels and hedges are left.
+        What is refused while the venue is frozen already, as a hedge may be, makes the freeze no longer.
         """
         state, config = self.state, self.config
-        refusals = state.refusals.get(venue, 0)
-        # What was on its way, and what goes on during a freeze, says nothing of how long the next one must be.
-        if not refusals or now >= state.frozen_ns.get(venue, 0):
-            refusals = state.refusals[venue] = refusals + 1
-        if until_ns is None:
-            until_ns = now + min(config.backoff_max_ns, config.backoff_ns << min(refusals - 1, 32))
-        until = state.frozen_ns[venue] = max(until_ns, state.frozen_ns.get(venue, 0))
+        frozen_ns = state.frozen_ns.get(venue, 0)
+        if now >= frozen_ns:
+            state.refusals[venue] = state.refusals.get(venue, 0) + 1
+            frozen_ns = now + min(config.backoff_max_ns, config.backoff_ns << min(state.refusals[venue] - 1, 32))
+            if until_ns is not None:
+                frozen_ns = until_ns
+        until = state.frozen_ns[venue] = max(until_ns or 0, frozen_ns)
         for way in self._ways.values():
             for key, spent_ns in way.drains if way.venue == venue else ():
                 state.full_ns[key] = max(state.full_ns.get(key, 0), now + spent_ns)
