@@ -19,6 +19,7 @@ from actors.messages import (
     KillLevel,
     KillState,
     OrderRequest,
+    Placement,
     PreflightReply,
 )
 from actors.order_records import VENUE_REASONS
@@ -143,7 +144,10 @@ class BasketChecks:
             return f"I4: {request.request_id} opens while stopping" if is_stopping and not request.reduce_only else ""
         if is_stopping and child.is_first and basket.closes is None:
             return f"I4: {request.request_id} opens while stopping"
+        # A maker's fills are each taken on the other leg at once: what filled was no try, quotes have a bound of their own.
         tries = len(basket.children)
+        if basket.placement is Placement.MAKER_TAKER:
+            tries = sum(not one.rests and not one.filled for one in basket.children.values())
         most = (len(basket.legs) + 1) * (self.config.hedge_attempts + 1) + self.config.hedge_attempts
         if tries > most or basket.misses > 2 * self.config.hedge_attempts:
             return f"I11: {basket.id} has made {tries} orders and missed {basket.misses} times"
