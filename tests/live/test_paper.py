@@ -45,11 +45,14 @@ def test_a_paper_run_at_full_speed_trades_what_the_backtest_trades(tmp_path: Pat
 def test_a_run_that_was_stopped_goes_on_and_one_that_ended_begins_afresh(tmp_path: Path) -> None:
     config = write_config(tmp_path / "desk.toml", BUSY)
     state = tmp_path / "state"
-    with running(config, state, "--for", "40s", "--speed", "20") as daemon:
+    # The first and the third life must be over before their market is, however slow the machine; the second is not.
+    slow, fast = ("--for", "200s", "--speed", "1"), ("--for", "200s", "--speed", "20")
+    with running(config, state, *slow) as daemon:
         daemon.wait_ready()
         assert daemon.terminate() == 0, daemon.words()
         assert daemon.listener(daemon.paths.guard_socket) is None
         assert daemon.listener(daemon.paths.venue_socket) is None
+        daemon.arguments = fast
         daemon.start()
         assert daemon.wait_ready()["run"] == "000002"
         assert daemon.process is not None
@@ -57,6 +60,7 @@ def test_a_run_that_was_stopped_goes_on_and_one_that_ended_begins_afresh(tmp_pat
         for run in ("000001", "000002"):
             replayed = basisd("replay", str(state / "runs" / run), "--check")
             assert "no difference" in replayed.stdout, replayed.stdout + replayed.stderr
+        daemon.arguments = slow
         daemon.start()
         assert daemon.wait_ready()["run"] == "000001"
         assert (state / "done" / "000001" / "runs" / "000002" / "log" / "manifest.json").exists()
