@@ -144,7 +144,7 @@ class BasketChecks:
             return f"I4: {request.request_id} opens while stopping" if is_stopping and not request.reduce_only else ""
         if is_stopping and child.is_first and basket.closes is None:
             return f"I4: {request.request_id} opens while stopping"
-        # What a maker fills is taken on the other leg at once: that was no try, and quotes have a bound of their own.
+        # What a maker fills is taken on the other leg at once: that is no try, and quotes have a bound of their own.
         tries = len(basket.children)
         if basket.placement is Placement.MAKER_TAKER:
             tries = sum(not one.rests and not one.filled for one in basket.children.values())

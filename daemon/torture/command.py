@@ -1,6 +1,7 @@
 """What `basisd torture` does: many seeds over several processes, a report, and smallest scripts of what went wrong."""
 
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from daemon.torture.shrink import Shrinking
 
 TWICE_EVERY = 10
 """Every so many seeds one is run a second time, for I12."""
-_SHRUNK_MAX = 3
 
 
 def main(arguments: Namespace) -> int:
@@ -34,6 +34,8 @@ def main(arguments: Namespace) -> int:
         ]
         if not jobs or arguments.jobs < 1:
             raise ValueError("--seeds and --jobs must be at least 1")
+        if arguments.shrink < 0:
+            raise ValueError("--shrink must be at least 0")
         jobs[0].script()
     except (ValueError, OverflowError) as error:
         raise ExitError(str(error)) from error
@@ -44,7 +46,7 @@ def main(arguments: Namespace) -> int:
             print(f"VIOLATION {outcome.error}", file=sys.stderr)
     what = f"--hours {arguments.hours} --faults {arguments.faults}"
     again = {one.seed: f"basisd torture --seeds 1 --first-seed {one.seed} {what}" for one in outcomes}
-    scripts = _shrink([one for one in outcomes if one.error], jobs, Path(arguments.out))
+    scripts = _shrink([one for one in outcomes if one.error], jobs, Path(arguments.out), arguments.shrink)
     again |= {seed: f"{again[seed]}; smallest: basisd torture --script {path}" for seed, path in scripts.items()}
     _print(outcomes, duration_ns, kinds, again, is_json=arguments.json)
     return FAILED if any(one.error for one in outcomes) else 0
@@ -59,14 +61,17 @@ def _run_all(jobs: list[Job], processes: int) -> Iterator[Outcome]:
         yield from pool.map(run_job, jobs)
 
 
-def _shrink(failed: list[Outcome], jobs: list[Job], folder: Path) -> dict[int, Path]:
+def _shrink(failed: list[Outcome], jobs: list[Job], folder: Path, runs: int) -> dict[int, Path]:
+    """Cut down the scripts of failures by `runs` in all, those that failed soonest first: their runs are short."""
     by_seed = {job.seed: job for job in jobs}
     paths = {}
-    for outcome in failed[:_SHRUNK_MAX]:
-        if outcome.invariant == "I12":
-            continue
-        shrinking = Shrinking(run_script, outcome.invariant)
+    failed = [one for one in failed if one.invariant != "I12"]
+    for outcome in sorted(failed, key=lambda one: one.ended_ns or math.inf):
+        if runs <= 0:
+            break
+        shrinking = Shrinking(run_script, outcome.invariant, runs)
         script = shrinking.shrink(by_seed[outcome.seed].script(), outcome.ended_ns)
+        runs -= shrinking.runs
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"torture-{outcome.seed}.json"
         path.write_text(dump(script))

@@ -26,7 +26,10 @@ TRIPS: dict[FaultKind, tuple[str, ...]] = {
     ),
     _K.GUARD_DOWN: (f"order/{Reason.GUARD_DOWN}",),
     _K.GUARD_CHARGE: (f"order/{Reason.GUARD_IN_CHARGE}",),
-    _K.DOWN: (f"order/{Reason.VENUE_DOWN}", f"basket/{DenyReason.NO_TOUCH}", f"kill/{Trigger.BROKEN_BASKET}"),
+    _K.DOWN: (
+        f"order/{Reason.VENUE_DOWN}", f"order/{Reason.NO_DEAD_MAN}", f"basket/{DenyReason.NO_TOUCH}",
+        f"kill/{Trigger.BROKEN_BASKET}",
+    ),
     _K.QUERIES_FAIL: (f"order/{Reason.READ_ONLY}", "kill/position_queries"),
     _K.STALE: (
         f"order/{Reason.FEED_DOWN}", f"basket/{DenyReason.NO_TOUCH}",
@@ -62,6 +65,15 @@ BEYOND: dict[str, str] = {
     f"basket/{DenyReason.LIMIT_PRICE}": "the liquidity check of the same basket refuses first",
     f"basket/{DenyReason.INVERSE_LEG}": "no inverse contract is listed here",
     f"basket/{DenyReason.PREFLIGHT_TIMEOUT}": "every checker of a desk answers at once",
+    f"basket/{DenyReason.CLOSURE}": "markets without hours, no listing ends",
+    f"order/{Reason.SESSION_CLOSED}": "markets without hours, no venue halts one",
+    f"order/{Reason.HALTED}": "a thousand executions a minute, or limits of a strategy's own, which none has here",
+    f"order/{Reason.THROTTLED}": "a thousand executions a minute are more than this desk makes",
+    f"order/{Reason.ATTEMPTS}": "an executor gives up long before two hundred orders",
+    f"order/{Reason.UNAUTHORISED}": "every strategy may open here",
+    f"kill/{Trigger.CLOCK_SKEW}": "the clock is measured outside the cell, by the daemon",
+    f"kill/{Trigger.PNL_UNKNOWN}": "no report of a venue here holds what is no number",
+    f"kill/{Trigger.CELL_FAILED}": "an actor that raises breaks the run",
 }
 """Controls that no fault can trip in this desk, and why; the executor's own tests have them."""
 

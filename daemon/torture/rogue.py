@@ -228,17 +228,28 @@ RISK_MISDEEDS: dict[str, Make] = {
     Reason.BELOW_MIN_NOTIONAL: _scaled(qty="0.01"),
     Reason.UNPRICED: _one(type=OrderType.MARKET, price=None, tif=TimeInForce.IOC),
     Reason.PRICE_COLLAR: _scaled(price="0.97"),
+    Reason.PERIOD_COLLAR: _scaled(price="0.5"),
     Reason.HARD_COLLAR: _scaled(price="0.5"),
     Reason.ORDER_QTY: _scaled(qty="100"),
     Reason.ORDER_NOTIONAL: _scaled(qty="150"),
     Reason.POSITION_QTY: _scaled(qty="150"),
     Reason.POSITION_NOTIONAL: _scaled(qty="200"),
     Reason.GROSS_NOTIONAL: _scaled(qty="1000"),
+    Reason.UNEXECUTED_NOTIONAL: _scaled(qty="1000"),
     Reason.OPEN_ORDERS: _many(16),
     Reason.MESSAGE_RATE: _cancels,
     Reason.DUPLICATE_ID: _same_id,
     Reason.DUPLICATE_ORDER: _twice,
     Reason.BASKET_OVERRUN: _in_basket,
+    Reason.PARENT_OVERRUN: _one(parent_id="nobody"),
+    Reason.REDUCE_CAPACITY: lambda rogue, good: [
+        BasketIntent(
+            good.ts,
+            rogue.next_id(),
+            NAME,
+            tuple(evolve(leg, reduce_only=not leg.side.sign > 0) for leg in rogue.legs()),
+        )
+    ],
     Reason.BACKLOG: _one(),
 }
 """What the risk gate refuses, by its reason. The other reasons follow from faults; the last one only in a flood."""

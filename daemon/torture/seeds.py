@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from attrs import evolve, frozen
 
 from actors.messages import Placement
+from actors.snapshot import SnapshotError
 from daemon.live.recovery import RecoveryError
 from daemon.log import LogCorruptError, LogWriteError
 from daemon.torture.desk import VENUES, DeskSettings, instrument_names
@@ -60,7 +61,7 @@ def run_script(script: Script) -> Outcome:
             run.check_end(is_alive=True)
         except InvariantError as broken:
             invariant, error = broken.name, str(broken)
-        except (RecoveryError, LogCorruptError, LogWriteError) as broken:
+        except (RecoveryError, SnapshotError, LogCorruptError, LogWriteError) as broken:
             invariant, error = type(broken).__name__, f"seed {script.seed}: {type(broken).__name__}: {broken}"
         return run.outcome(invariant, error)
 

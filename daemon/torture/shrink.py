@@ -7,7 +7,6 @@ from attrs import define, evolve, field
 from daemon.torture.run import Outcome
 from daemon.torture.script import SECOND_NS, START_NS, Fault, Script
 
-RUNS_MAX = 150
 _GRACE_NS = 2 * SECOND_NS
 
 
@@ -17,7 +16,7 @@ class Shrinking:
 
     run: Callable[[Script], Outcome]
     invariant: str
-    runs_max: int = RUNS_MAX
+    runs_max: int
     runs: int = field(init=False, default=0)
 
     def shrink(self, script: Script, failed_ns: int | None) -> Script:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from attrs import evolve
 from sabotage import SABOTAGES
 
 from daemon import cli
@@ -69,7 +70,7 @@ def test_a_failing_script_is_cut_to_the_fault_that_matters(monkeypatch):
     script = Script(3, 120 * SECOND_NS, (*noise, fault))
     outcome = run_script(script)
     assert outcome.invariant in ("I1", "I9")
-    small = Shrinking(run_script, outcome.invariant).shrink(script, outcome.ended_ns)
+    small = Shrinking(run_script, outcome.invariant, 100).shrink(script, outcome.ended_ns)
     assert small.faults == (fault,)
     assert small.duration_ns < 60 * SECOND_NS
     assert run_script(small).invariant == outcome.invariant
@@ -96,12 +97,27 @@ def test_the_command_names_a_failing_seed_and_writes_its_smallest_script(capsys,
     assert f"basisd torture --script {path}" in capsys.readouterr().out
 
 
+def test_shrinking_ends_after_its_number_of_runs_whatever_is_left():
+    """Three runs halve forty faults three times."""
+    faults = tuple(Fault(FaultKind.GAP, at * SECOND_NS, 0, INSTRUMENTS[0], at) for at in range(5, 45))
+    outcome, played = run_script(Script(1, 90 * SECOND_NS, ())), []
+
+    def play(script):
+        played.append(script)
+        return evolve(outcome, invariant="I1" if faults[-1] in script.faults else "")
+
+    small = Shrinking(play, "I1", 3).shrink(Script(1, 120 * SECOND_NS, faults), None)
+    assert len(played) == 3
+    assert small.faults == faults[-5:]
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["--faults", "earthquake"], "is no fault"),
         (["--hours", "0.001"], "at least 90 s"),
         (["--seeds", "0"], "at least 1"),
+        (["--shrink", "-1"], "at least 0"),
         (["--script", "nowhere.json"], "nowhere.json"),
     ],
 )
