@@ -17,12 +17,14 @@ BUSY = {
 HOLDING = {**BUSY, "max_hold": '"24h"', "exit_bps": '"-10000"', "max_baskets": "1"}
 """Opens one basket at once and keeps it."""
 
+# A desk that trades on after its venue was gone must not have been disarmed for a position it held meanwhile.
 _LIMITS = """
 [kill_switch]
 capital = "10000000"
 consecutive_losses = 1000000
 daily_loss = "1000000"
 daily_loss_hard = "2000000"
+stale_grace = "1h"
 
 [daemon]
 snapshot = "2s"

@@ -27,11 +27,11 @@ PATIENCE_S = 30.0
 
 
 def eventually(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
-    """Return the first thing that is not None (and not False). Raises AssertionError naming `what`."""
+    """Return the first thing that is true: nothing found yet, an empty list, is not it. Raises AssertionError."""
     deadline = time.monotonic() + patience_s
     while True:
         found = look()
-        if found is not None and found is not False:
+        if found:
             return found
         assert time.monotonic() < deadline, f"not within {patience_s} s: {what}"
         # The other side runs in other processes: there is nothing here to wait on.
