@@ -109,7 +109,7 @@ def _add_torture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes, default: %(default)s")
     parser.add_argument("--script", metavar="FILE", help="play the faults of a script file instead of seeds")
     parser.add_argument(
-        "--shrink", type=int, default=20, metavar="N", help="runs to shrink failures, default: %(default)s"
+        "--shrink", type=int, default=12, metavar="N", help="runs to shrink failures, default: %(default)s"
     )
     parser.add_argument("--out", default=".", metavar="DIR", help="where smallest failing scripts go, default: here")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
