@@ -57,6 +57,8 @@ class Resting(Strategy):
         )
 '''
 
+# A machine's first venue compiles for twenty seconds of a processor of its own before it listens.
+_START_S = 180
 _CHANGES = {"entry_bps": '"-100"', "exit_bps": '"-1000"', "max_hold": '"1000h"', "max_baskets": "1"}
 _RESTING_TABLE = """
 [[strategies]]
@@ -102,7 +104,7 @@ class Desk:
     def start(self) -> dict[str, str]:
         """Start the desk and what it wants, and wait until it is ready; return what the unit shows then."""
         self.machine.systemctl("start", "--no-block", DESK)
-        return self.machine.until_state(DESK, ActiveState="active")
+        return self.machine.until_state(DESK, _START_S, ActiveState="active")
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
