@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,8 @@ from daemon.log.snapshots import SNAPSHOT_NAME, encode_snapshot
 
 CRASHES = int(os.environ.get("BASISD_BOUNDARY_CRASHES", str(2 * len(BOUNDARIES))))
 KILLED = str(ROOT / "tests" / "harness" / "killed_desk.py")
+GONE_S = 10.0
+"""How long a desk that stopped answering may take to be gone."""
 UP_TO = 5
 """A boundary is passed at most this often before the desk dies at it."""
 
@@ -63,9 +66,12 @@ def live_until_killed(daemon: Daemon) -> bool:
     try:
         arm_again(daemon, daemon.wait_ready())
     except (AssertionError, UnreachableError, CallFailedError):
-        # On its way up it passes boundaries as well.
-        if daemon.process.poll() is None:
-            raise
+        # On its way up it passes boundaries as well; its sockets close before it can be waited for.
+        try:
+            daemon.process.wait(GONE_S)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            raise AssertionError(daemon.words()) from None
     deadline = time.monotonic() + PATIENCE_S
     while daemon.process.poll() is None and time.monotonic() < deadline:
         # The other side is a process: there is nothing here to wait on.

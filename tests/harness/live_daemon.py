@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,6 +89,19 @@ class Probe:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def processes_of(state: Path) -> list[int]:
+    """Return the processes whose command lines name a state folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if os.fsencode(state) in words:
+            found.append(int(entry.name))
+    return found
 
 
 class Daemon:
@@ -183,9 +196,9 @@ class Daemon:
             probe.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        for path in (self.paths.guard_socket, self.paths.venue_socket):
-            pid = self.listener(path)
-            if pid is not None:
+        # Not by who listens: one that is only starting, or is shutting down, does not listen.
+        for pid in processes_of(self.paths.state):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
