@@ -2,7 +2,7 @@
 
 Only a complete answer counts: a failed or missing one is never "nothing missing". Fills of the last moments are left to
 the next round, as their reports may still be on their way. What the list has and we have not, the order manager books
-from the same answer.
+from the same answer. What we have and two complete answers in a row have not, the venue took back unheard.
 """
 
 from collections.abc import Mapping
@@ -49,10 +49,11 @@ class DropCopyConfig:
 
 @define
 class Booked:
-    """A fill as it was told here."""
+    """A fill as it was told here. `is_missed`: the venue's last complete answer did not have it."""
 
     event: FillEvent
     is_busted: bool = False
+    is_missed: bool = False
 
 
 @define
@@ -237,13 +238,28 @@ class DropCopy(Actor):
             if since <= fill.ts <= until and fill.account == result.account
         }
         same = sum(self._is_same(now, fill, self.state.fills.get(key)) for key, fill in theirs.items())
-        for key, booked in reversed(self.state.fills.items()):
-            fill = booked.event.fill
-            is_within = since <= fill.ts <= until and fill.account == result.account
-            if is_within and not booked.is_busted and key not in theirs:
-                self._differ(now, fill, CopyDifference.MISSING_THERE, _text(fill), "")
+        ours = [
+            (key, booked)
+            for key, booked in reversed(self.state.fills.items())
+            if since <= (fill := booked.event.fill).ts <= until and fill.account == result.account
+        ]
+        for key, booked in ours:
+            if key in theirs:
+                booked.is_missed = False
+            elif not booked.is_busted:
+                self._miss(now, booked)
         copy.verified_ns = until
         self.out.emit(DropCopyVerified(now, result.account, since, until, same))
+
+    def _miss(self, now: int, booked: Booked) -> None:
+        """Stop at the first answer without one of our fills, and ask again; take it off at the second."""
+        fill = booked.event.fill
+        if booked.is_missed:
+            self._bust(now, booked, "not in the venue's own list, asked twice")
+            return
+        booked.is_missed = True
+        self._differ(now, fill, CopyDifference.MISSING_THERE, _text(fill), "")
+        self.out.timer(_ROUND + fill.account, now + self.config.grace_ns)
 
     def _is_same(self, now: int, theirs: Fill, booked: Booked | None) -> bool:
         if booked is None:

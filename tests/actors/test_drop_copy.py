@@ -127,6 +127,32 @@ def test_a_fill_that_the_venue_does_not_know_stops_new_risk():
     ]
 
 
+def test_a_fill_missing_from_two_answers_in_a_row_was_taken_back_without_our_hearing_it():
+    play = Play()
+    fill = report("7", 10)
+    play.at(10, told(fill))
+    play.compare(60)
+    # It asks again as soon as the grace is over.
+    assert ("drop_copy", "round/a", START + 65 * S) in play.done.timers
+    said = play.compare(65)
+    assert [one.fill for one in said if isinstance(one, FillBusted)] == [to_fill(fill, "bd-1")]
+    assert names(said) == ["Incident:busted_trade", "KillTrigger:busted_trade"]
+    # Once: neither another answer nor the venue's late word takes it off again.
+    assert not [one for one in play.compare(125) if isinstance(one, FillBusted)]
+    assert not [one for one in play.at(126, TradeBusted(0, "a", "v:X", "7")) if isinstance(one, FillBusted)]
+    # A venue that has it all the same is told of.
+    assert names(play.compare(185, fill))[0] == "DropCopyMismatch:still_there"
+
+
+def test_a_fill_that_one_answer_lacked_and_the_next_has_stays_ours():
+    play = Play()
+    fill = report("7", 10)
+    play.at(10, told(fill))
+    play.compare(60)
+    assert names(play.compare(65, fill)) == []
+    assert not [one for one in play.compare(70) if isinstance(one, FillBusted)]
+
+
 def test_fills_of_the_last_moments_are_judged_the_next_time():
     play = Play()
     play.at(56, told(report("1", 56)))
