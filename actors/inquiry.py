@@ -34,7 +34,8 @@ class Inquiry:
 
     A round in which both were answered and neither showed the order is one proof of absence; two such rounds in a row,
     the second begun at least `quiet_ns` after the first was complete, prove it. A failed round starts the count anew.
-    `is_verifying` keeps the inquiry alive for an order already taken for over.
+    `is_verifying` keeps the inquiry alive for an order already taken for over. `lacking` complete FILLS answers in a
+    row, the first at `lacking_since_ns`, had less than the venue says was filled.
     """
 
     attempt: int = 0
@@ -47,6 +48,8 @@ class Inquiry:
     is_failed: bool = False
     asked_order: bool = False
     first_absent_ns: int | None = None
+    lacking: int = 0
+    lacking_since_ns: int = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -66,6 +69,12 @@ class Inquiry:
         """Forget rounds under way and the delay: the connection is new."""
         self.outstanding.clear()
         self.attempt, self.next_ns, self.first_absent_ns = 0, now, None
+
+    def count_lacking(self, now: int, *, is_lacking: bool) -> None:
+        """Note whether a complete answer to the FILLS query lacked something."""
+        if not self.lacking:
+            self.lacking_since_ns = now
+        self.lacking = self.lacking + 1 if is_lacking else 0
 
     def disprove_absence(self) -> None:
         """Any report about the order arrived."""

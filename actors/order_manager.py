@@ -4,6 +4,7 @@ from actors.base import handles
 from actors.cell import CellRestarted
 from actors.dead_man_words import DeadManLapsed
 from actors.halts import HaltScope, HaltState
+from actors.inquiry import Inquiry
 from actors.messages import (
     CancelRequest,
     Checker,
@@ -46,6 +47,7 @@ from venues.port import (
 )
 
 _BOTH = PositionSide.BOTH
+_LACKING_MIN = 3
 _ORDER_CHANNELS = frozenset({"", "private", "orders"})
 
 
@@ -320,6 +322,8 @@ class OrderManager(OrderStrangers):
             self.state.duplicate_fills += 1
             return
         order.updated_ns = now
+        if tracked.taken_back:
+            tracked.taken_back = max(ZERO, tracked.taken_back - report.qty)
         inquiry = self.state.inquiries.get(order.client_order_id)
         if inquiry is not None:
             inquiry.disprove_absence()
@@ -367,7 +371,22 @@ class OrderManager(OrderStrangers):
             return
         if result.kind is QueryKind.FILLS:
             is_found = len(tracked.order.trade_ids) > seen or self._has_nameless(tracked.order, result.fills)
+            self._count_missing(now, tracked, inquiry)
         self._judge(now, tracked, inquiry, inquiry.answer(now, result.query_id, is_found, self._pace))
+
+    def _count_missing(self, now: int, tracked: Tracked, inquiry: Inquiry) -> None:
+        """End the wait for trades that the venue counts in an ended order and has in no list: nobody will tell them."""
+        is_lacking = tracked.order.status.is_terminal and tracked.lacks_fills
+        inquiry.count_lacking(now, is_lacking=is_lacking)
+        if inquiry.lacking < _LACKING_MIN or now - inquiry.lacking_since_ns < self.config.missing_fills_ns:
+            return
+        order = tracked.order
+        tracked.taken_back = tracked.venue_filled - order.filled_qty
+        lost = f"of {tracked.venue_filled} filled {tracked.taken_back} are in no list of trades"
+        text = f"{order.client_order_id}: {lost}"
+        self._incident(now, "fills_missing", tracked.basket_id, text)
+        self._trip(now, "fills_missing", text)
+        self._settle(now, tracked, why="the rest was taken back")
 
     def _has_nameless(self, order: Order, fills: tuple[OrderFilled, ...]) -> bool:
         """Whether an answer holds fills that could be this order's: no client id, and an order id not seen yet."""

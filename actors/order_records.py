@@ -32,14 +32,16 @@ class OrderManagerConfig:
     """`run_prefix` begins every client id and differs between runs; durations are nanoseconds, limits are counts.
 
     An order is absent when two complete answers `absence_quiet_ns` apart say so (a venue may not find an order it has
-    just taken for a few seconds: Binance error -2013). `keep_orders` ended orders are kept whole, `keep_traces` more
-    only as far as late and repeated fills need it. Open orders of others are asked for again every
-    `strangers_retry_ns` as long as there are any; at most `strangers_max` are followed.
+    just taken for a few seconds: Binance error -2013). Trades of an ended order that three complete answers in a row
+    do not have, over `missing_fills_ns`, were taken back before they were told. `keep_orders` ended orders are kept
+    whole, `keep_traces` more only as far as late and repeated fills need it. Open orders of others are asked for again
+    every `strangers_retry_ns` as long as there are any; at most `strangers_max` are followed.
     """
 
     run_prefix: str = field(default="bd-", validator=_is_prefix)
     ack_timeout_ns: int = field(default=5_000_000_000, validator=positive)
     absence_quiet_ns: int = field(default=3_000_000_000, validator=positive)
+    missing_fills_ns: int = field(default=30_000_000_000, validator=positive)
     query_timeout_ns: int = field(default=5_000_000_000, validator=positive)
     query_backoff_ns: int = field(default=500_000_000, validator=positive)
     query_backoff_max_ns: int = field(default=30_000_000_000, validator=positive)
@@ -54,7 +56,8 @@ class OrderManagerConfig:
 class Tracked:
     """An order with what was asked for it. `venue_filled` is the largest total any report named.
 
-    `sightings` counts answers in a row that showed it resting after it had ended.
+    `sightings` counts answers in a row that showed it resting after it had ended. `taken_back` of the venue's total are
+    trades that its own lists do not have any more.
     """
 
     order: Order
@@ -69,10 +72,11 @@ class Tracked:
     cancels_refused: int = 0
     reject_reason: RejectReason | None = None
     sightings: int = 0
+    taken_back: Decimal = ZERO
 
     @property
     def lacks_fills(self) -> bool:
-        return self.order.filled_qty < self.venue_filled
+        return self.order.filled_qty + self.taken_back < self.venue_filled
 
     @property
     def is_immediate(self) -> bool:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from actors.messages import FillEvent, OrderUpdate
 from daemon.torture.wire import FaultyVenue
 from venues.model.instrument import Instrument
+from venues.model.money import ZERO
 
 
 class Truth:
@@ -18,6 +19,9 @@ class Truth:
 
     def _refresh(self) -> None:
         for venue in self._venues.values():
+            for fill in venue.busts:
+                key = (fill.account, fill.instrument, fill.trade_id, fill.side)
+                self._fills.setdefault(key, (fill.qty, fill.price))
             for fill in reversed(venue.inner.state.fills):
                 key = (fill.account, fill.instrument, fill.trade_id, fill.side)
                 if key in self._fills:
@@ -54,6 +58,8 @@ class Truth:
         filled = spec.qty(order.filled)
         if not order.status.is_terminal:
             return f"I9: {name} is {update.status} for the desk and {order.status} at {venue.name}"
-        if filled != update.filled_qty:
+        # What was taken back before it was told may be told late or never.
+        back = sum((one.qty for one in venue.busts if (one.account, one.client_order_id) == key), ZERO)
+        if update.filled_qty not in (filled, filled - back):
             return f"I1: {name} ended with {update.filled_qty} for the desk and {filled} at {venue.name}"
         return ""

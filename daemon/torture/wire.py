@@ -85,7 +85,7 @@ class FaultyVenue:
         self._rng = Random(0)
         self._sent_ns: dict[str, int] = {}
         self._resting: dict[str, SubmitOrder] = {}
-        self._busts: list[OrderFilled] = []
+        self.busts: list[OrderFilled] = []
 
     # The face of a venue
 
@@ -209,7 +209,9 @@ class FaultyVenue:
         if bust is None or not fills:
             return []
         self.counts.met(fault)
-        said: list[Report] = bust(now, fills[-1].instrument, fills[-1].trade_id)
+        last = fills[-1]
+        self.busts += [one for one in fills if (one.instrument, one.trade_id) == (last.instrument, last.trade_id)]
+        said: list[Report] = bust(now, last.instrument, last.trade_id)
         return self._pass(now, said)
 
     def _while_down(self, now: int, command: Command) -> list[Report]:

@@ -217,6 +217,49 @@ def test_a_query_says_filled_before_the_fills_come() -> None:
     assert bench.last().is_final
 
 
+def lacking(bench: Bench) -> SubmitOrder:
+    """A cancelled order of which the venue counts 0.7 as filled, and tells 0.3."""
+    order = bench.order()
+    bench.tell(ack(order))
+    bench.tell(fill(order, "a", "0.3"))
+    bench.tell(OrderCanceled(1, *key(order), D("0.7")))
+    return order
+
+
+def test_trades_that_no_complete_list_has_were_taken_back() -> None:
+    bench = Bench(missing_fills_ns=30 * SECOND)
+    order = lacking(bench)
+    end = bench.now + 30 * SECOND
+    while bench.now < end:
+        assert not bench.last().is_final
+        bench.answer(None, fill(order, "a", "0.3"))
+        bench.until_asked()
+    bench.answer(None, fill(order, "a", "0.3"))
+    assert (bench.last().status, bench.last().filled_qty, bench.last().is_final) == (S.CANCELED, D("0.3"), True)
+    assert bench.incidents() == ["fills_missing"]
+    assert bench.triggers() == ["fills_missing"]
+    bench.wait(600 * SECOND)
+    assert bench.queries() == []
+    # Told all the same it is booked, and what is still missing then is no news.
+    bench.tell(fill(order, "b", "0.1"))
+    assert (bench.filled(order), bench.last().is_final) == (D("0.4"), True)
+    assert bench.incidents() == ["fills_missing", "late_fill"]
+
+
+def test_answers_that_failed_or_were_few_do_not_take_trades_back() -> None:
+    bench = Bench(missing_fills_ns=SECOND, query_backoff_ns=10 * SECOND)
+    order = lacking(bench)
+    # Two complete answers are long apart, and not three.
+    for fails in (False, True, True, True, False):
+        assert not bench.last().is_final
+        bench.answer(None, fill(order, "a", "0.3"), fails=fails)
+        bench.until_asked()
+    assert not bench.last().is_final
+    bench.answer(None, fill(order, "a", "0.3"), fill(order, "b", "0.4"))
+    assert bench.last().is_final
+    assert bench.incidents() == []
+
+
 def test_an_overfill_is_booked_and_stops_new_risk() -> None:
     # nautilus 3493: inferred fills before real ones.
     bench = Bench()
