@@ -415,7 +415,12 @@ class AtomicExecutor(Placing):
 
     @handles(ResumeCommand)
     def resumed(self, now: int, message: ResumeCommand) -> None:
+        """Go on; no book is believed before it is told again, however young it was when the desk went away."""
         self.state.is_stopping = False
+        self.state.live.clear()
+        self.state.touches.clear()
+        for basket in self.state.baskets.values():
+            self._forget_depth(basket)
 
     @handles(CellRestarted)
     def restarted(self, now: int, message: CellRestarted) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from actors import basket_cost
 from actors.base import handles
-from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Leg, new_leg, quantum, residual_key
+from actors.basket import ACTIVE, ENDED, Basket, BasketEvent, Child, Leg, new_leg, quantum, residual_key
 from actors.basket_accounts import BasketAccounts
 from actors.basket_plan import DeniedError, DenyReason, common_sizes
 from actors.basket_records import LeftOpen
@@ -17,6 +17,7 @@ from actors.messages import (
     BasketState,
     BasketUpdate,
     BookView,
+    CancelRequest,
     Placement,
     ReservationReleased,
 )
@@ -251,12 +252,23 @@ class BasketBook(BasketAccounts):
     # Ending
 
     def give_up(self, now: int, basket: Basket, why: str) -> None:
-        """End a basket that is out of balance, or may be: a person must look, and no new risk is taken."""
+        """End a basket that is out of balance, or may be: a person must look, and no new risk is taken.
+
+        Nobody would hedge what its resting orders fill from now on: they leave.
+        """
         basket.why = why
+        for request_id, child in basket.children.items():
+            if child.rests and not child.is_final and not child.is_leaving:
+                self.cancel(now, request_id, child)
         self.begin_trouble(now, basket)
         self._tell_broken(now, basket)
         self.trip(now, "basket_broken", f"{basket.id}: {why}")
         self.end(now, basket, BasketEvent.BREAK)
+
+    def cancel(self, now: int, request_id: str, child: Child) -> None:
+        """Ask for an order's end; the order manager sees to it until the venue says so."""
+        child.is_leaving = True
+        self.out.emit(CancelRequest(now, request_id))
 
     def _tell_broken(self, now: int, basket: Basket) -> None:
         """Write the incident that every broken basket has: why, how uneven it is, what it lost at the mids so far."""

@@ -12,7 +12,6 @@ from actors.lost_legs import LostLegs
 from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
-    CancelRequest,
     DepthRequest,
     KillLevel,
     OrderRequest,
@@ -165,11 +164,6 @@ class Placing(LostLegs):
     def schedule(self, now: int, basket: Basket) -> None:
         """Come back at the next moment when time alone changes the decision."""
         raise NotImplementedError
-
-    def cancel(self, now: int, request_id: str, child: Child) -> None:
-        """Ask for an order's end; the order manager sees to it until the venue says so."""
-        child.is_leaving = True
-        self.out.emit(CancelRequest(now, request_id))
 
     # Followers
 

@@ -243,7 +243,7 @@ class GuardVenues(Actor):
         inquiry = working.inquiry
         assert inquiry is not None
         found = next((o for o in result.orders if o.client_order_id == working.order.client_order_id), None)
-        verdict = inquiry.answer(now, result.query_id, found is not None, self.config.pace)
+        verdict = inquiry.answer(now, result.query_id, found is not None, self.config.pace, result.ts)
         if found is not None:
             self._book(now, working, found.filled_qty)
         if verdict is Verdict.ABSENT or (found is not None and found.status.is_terminal):

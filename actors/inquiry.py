@@ -33,7 +33,8 @@ class Inquiry:
     """Rounds of an ORDER query by client id and a FILLS query.
 
     A round in which both were answered and neither showed the order is one proof of absence; two such rounds in a row,
-    the second begun at least `quiet_ns` after the first was complete, prove it. A failed round starts the count anew.
+    the second begun at least `quiet_ns` after the first was complete, prove it, by our clock and by the times that the
+    answers carry: ours may jump. A failed round starts the count anew.
     `is_verifying` keeps the inquiry alive for an order already taken for over. `lacking` complete FILLS answers in a
     row, the first at `lacking_since_ns`, had less than the venue says was filled.
     """
@@ -48,6 +49,8 @@ class Inquiry:
     is_failed: bool = False
     asked_order: bool = False
     first_absent_ns: int | None = None
+    first_absent_venue_ns: int = 0
+    round_venue_ns: list[int] = field(factory=list)
     lacking: int = 0
     lacking_since_ns: int = 0
 
@@ -61,6 +64,7 @@ class Inquiry:
 
     def begin(self, now: int) -> None:
         self.outstanding.clear()
+        self.round_venue_ns.clear()
         self.begun_ns = now
         self.is_found = self.is_failed = False
         self.asked_order = self.asks_order
@@ -81,9 +85,10 @@ class Inquiry:
         self.is_found = True
         self.first_absent_ns = None
 
-    def answer(self, now: int, query_id: str, is_found: bool, pace: Pace) -> Verdict:
+    def answer(self, now: int, query_id: str, is_found: bool, pace: Pace, venue_ns: int) -> Verdict:
         """Note one answer of the round. FOUND only follows from the ORDER query: it alone tells the status."""
         kind = self.outstanding.pop(query_id)
+        self.round_venue_ns.append(venue_ns)
         if is_found:
             self.disprove_absence()
         verdict = self._close(now, pace) if not self.outstanding else Verdict.NOTHING
@@ -102,10 +107,14 @@ class Inquiry:
             self.first_absent_ns = None
             return Verdict.NOTHING
         if self.first_absent_ns is None:
-            self.first_absent_ns = now
+            self.first_absent_ns, self.first_absent_venue_ns = now, max(self.round_venue_ns)
             self.next_ns = now + pace.quiet_ns
             return Verdict.NOTHING
-        if self.begun_ns < self.first_absent_ns + pace.quiet_ns:
-            self.next_ns = self.first_absent_ns + pace.quiet_ns
+        early = max(
+            self.first_absent_ns + pace.quiet_ns - self.begun_ns,
+            self.first_absent_venue_ns + pace.quiet_ns - min(self.round_venue_ns),
+        )
+        if early > 0:
+            self.next_ns = now + early
             return Verdict.NOTHING
         return Verdict.ABSENT

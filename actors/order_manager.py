@@ -372,7 +372,7 @@ class OrderManager(OrderStrangers):
         if result.kind is QueryKind.FILLS:
             is_found = len(tracked.order.trade_ids) > seen or self._has_nameless(tracked.order, result.fills)
             self._count_missing(now, tracked, inquiry)
-        self._judge(now, tracked, inquiry, inquiry.answer(now, result.query_id, is_found, self._pace))
+        self._judge(now, tracked, inquiry, inquiry.answer(now, result.query_id, is_found, self._pace, result.ts))
 
     def _count_missing(self, now: int, tracked: Tracked, inquiry: Inquiry) -> None:
         """End the wait for trades that the venue counts in an ended order and has in no list: nobody will tell them."""

@@ -33,6 +33,8 @@ RESOLVED_NS = 120 * SECOND_NS
 """How long a difference from the venue, or an order of unknown fate, may last."""
 _COMPARED_NS = 5 * SECOND_NS
 _NET_MIN = Decimal(150)
+_CALM_NS = 12 * SECOND_NS
+"""Longer than another basket may be uneven before it is alarmed of: it may cover an older difference that long."""
 _NET_BUDGET = 25_000 * SECOND_NS
 _MILLISECOND_NS = 1_000_000
 _SIZE_MAX = 25_000
@@ -50,11 +52,17 @@ class InvariantError(AssertionError):
 
 @define
 class _Net:
-    """One base asset's open difference over all accounts, in quote money, and what it has cost so far."""
+    """One base asset's open difference over all accounts, in quote money, and what it has cost so far.
+
+    It is over once there was none for `_CALM_NS`: one that is alarmed of passes through zero between the two fills of
+    another basket. `calm_ns` is when there was none any more, `complaints` how many alarms there were then.
+    """
 
     value: Decimal = ZERO
     spent: Decimal = ZERO
     complained: int = 0
+    calm_ns: int = 0
+    complaints: int = 0
 
 
 @define
@@ -200,11 +208,16 @@ class Invariants:
         self._is_open = False
         for base, qty in nets.items():
             net, value = self._nets[base], abs(qty) * _PRICES[base]
+            was_open = bool(net.value)
             net.value = value if value >= _NET_MIN else ZERO
-            if net.value:
-                self._is_open = True
-            else:
-                net.spent, net.complained = ZERO, self.notes.complaints
+            if not net.value:
+                net.calm_ns = desk_now if was_open else net.calm_ns
+                net.complaints = self.notes.complaints
+                continue
+            self._is_open = True
+            is_alarmed = net.complaints > net.complained
+            if not was_open and (not is_alarmed or desk_now - net.calm_ns >= _CALM_NS):
+                net.spent, net.complained = ZERO, net.complaints
 
     def _spend(self, now: int, desk_now: int) -> None:
         """A difference that stays for too long by the desk's clock is complained about, or the desk was dead."""

@@ -117,7 +117,7 @@ def failed_query_proves_absence(replace: Replace) -> None:
         inquiry = self.state.inquiries.get(owner) if owner is not None else None
         if owner is not None and inquiry is not None and failed.query_id in inquiry.outstanding:
             tracked = self.state.orders[owner]
-            self._judge(now, tracked, inquiry, inquiry.answer(now, failed.query_id, False, self._pace))
+            self._judge(now, tracked, inquiry, inquiry.answer(now, failed.query_id, False, self._pace, now))
 
     replace(OrderManager, "unanswered", _handles(OrderManager.unanswered, unanswered))
 
@@ -130,7 +130,7 @@ def silent_query_proves_absence(replace: Replace) -> None:
             if inquiry.is_waiting and inquiry.due_ns(self._pace) <= now:
                 for query_id in list(inquiry.outstanding):
                     self.state.queries.pop(query_id, None)
-                    verdict = inquiry.answer(now, query_id, False, self._pace)
+                    verdict = inquiry.answer(now, query_id, False, self._pace, now)
                     self._judge(now, self.state.orders[client_id], inquiry, verdict)
         sweep(self, now)
 
