@@ -1,0 +1,1 @@
+"""Binance's protocols served by the simulated venue: a product of its own, to test any client against."""
