@@ -1,1 +1,1 @@
-"""Binance's protocols served by the simulated venue: a product of its own, to test any client against."""
+"""The simulated venue behind the protocols of Binance, for clients that cannot tell."""
