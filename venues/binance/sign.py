@@ -94,8 +94,8 @@ class RsaSigner(_Sealed):
     kind = SignatureKind.RSA
 
     def __init__(self, key: "RSAPrivateKey") -> None:
-        from cryptography.hazmat.primitives.asymmetric import padding
-        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.asymmetric import padding  # noqa: PLC0415 - only RSA keys pay for it
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
 
         self.__key = key
         self.__padding = (padding.PKCS1v15(), SHA256())
@@ -111,10 +111,10 @@ def signer_of(secret: str, password: str | None = None) -> HmacSigner | Ed25519S
     """
     if not secret.lstrip().startswith(_PEM):
         return HmacSigner(secret)
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - only PEM keys pay for it
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
     try:
         key = load_pem_private_key(secret.strip().encode(), password.encode() if password else None)
