@@ -9,9 +9,6 @@ from attrs import Factory, define, frozen
 
 from venues.net.errors import LimitError
 
-_SLOTS: Final = 100
-"""Into how many slots an interval is divided: spent tokens come back up to a hundredth of it late."""
-
 
 class Priority(IntEnum):
     """Who may go further into a pool: what ends risk before what adds it."""
@@ -61,26 +58,22 @@ class PoolState:
 class _Pool:
     """Tokens spent by us in the last interval, and what the venue last said about everybody's.
 
-    `slots` are (slot number, tokens) from the oldest; `told` is the venue's figure plus what went out after the request
-    that brought it, and means something until `told_until_ns`: by then the venue's window has ended.
+    `takes` are (time, tokens), never more than the limit. `told` is the venue's figure plus what went out after the
+    request that brought it, and means something until `told_until_ns`: by then the venue's window has ended.
     """
 
     rule: PoolRule
-    slot_ns: int
     spent: int = 0
-    slots: deque[tuple[int, int]] = Factory(deque)
+    takes: deque[tuple[int, int]] = Factory(deque)
     told: int = 0
     told_until_ns: int = 0
     frozen_until_ns: int = 0
 
-    @classmethod
-    def of(cls, rule: PoolRule) -> "_Pool":
-        return cls(rule=rule, slot_ns=max(1, rule.interval_ns // _SLOTS))
-
     def forget_before(self, now_ns: int) -> None:
-        """Give back what was spent more than an interval ago; a slot counts until its last instant is that old."""
-        while self.slots and self._end_ns(self.slots[0][0]) <= now_ns:
-            self.spent -= self.slots.popleft()[1]
+        """Give back what was spent an interval ago or more."""
+        latest_ns = now_ns - self.rule.interval_ns
+        while self.takes and self.takes[0][0] <= latest_ns:
+            self.spent -= self.takes.popleft()[1]
         if now_ns >= self.told_until_ns:
             self.told = 0
 
@@ -89,35 +82,30 @@ class _Pool:
         return max(self.spent, self.told)
 
     def spend(self, tokens: int, now_ns: int) -> None:
-        slot = now_ns // self.slot_ns
-        if self.slots and self.slots[-1][0] >= slot:
-            self.slots[-1] = (self.slots[-1][0], self.slots[-1][1] + tokens)
-        else:
-            self.slots.append((slot, tokens))
+        at_ns = max(now_ns, self.takes[-1][0]) if self.takes else now_ns
+        self.takes.append((at_ns, tokens))
         self.spent += tokens
         if now_ns < self.told_until_ns:
             self.told += tokens
 
-    def spent_since(self, instant_ns: int) -> int:
-        """What was spent in the slot of that instant and after it."""
-        first = instant_ns // self.slot_ns
-        return sum(tokens for slot, tokens in self.slots if slot >= first)
+    def spent_after(self, instant_ns: int) -> int:
+        tokens = 0
+        for at_ns, taken in reversed(self.takes):
+            if at_ns <= instant_ns:
+                break
+            tokens += taken
+        return tokens
 
     def free_at(self, tokens: int, ceiling: int, now_ns: int) -> int:
         """When `tokens` more stay within `ceiling`, if nothing else is taken or told meanwhile."""
-        at_ns = now_ns
-        if self.told + tokens > ceiling:
-            at_ns = self.told_until_ns
+        free_ns = self.told_until_ns if self.told + tokens > ceiling else now_ns
         over = self.spent + tokens - ceiling
-        for slot, spent in self.slots:
+        for at_ns, taken in self.takes:
             if over <= 0:
                 break
-            over -= spent
-            at_ns = max(at_ns, self._end_ns(slot))
-        return at_ns
-
-    def _end_ns(self, slot: int) -> int:
-        return (slot + 1) * self.slot_ns + self.rule.interval_ns
+            over -= taken
+            free_ns = max(free_ns, at_ns + self.rule.interval_ns)
+        return free_ns
 
 
 class RatePools:
@@ -136,7 +124,7 @@ class RatePools:
                 raise LimitError(f"pool {rule.name}: limit {rule.limit} in {rule.interval_ns} ns")
             if rule.name in self._pools:
                 raise LimitError(f"two pools are called {rule.name}")
-            self._pools[rule.name] = _Pool.of(rule)
+            self._pools[rule.name] = _Pool(rule)
         missing = [priority.name for priority in Priority if not 0 < ceiling_percent.get(priority, 0) <= 100]
         if missing:
             raise LimitError(f"no share between 1 and 100 percent for {', '.join(missing)}")
@@ -191,7 +179,7 @@ class RatePools:
             return
         pool.forget_before(now_ns)
         since_ns = now_ns if sent_ns is None else sent_ns
-        pool.told = used + pool.spent_since(since_ns + pool.slot_ns)
+        pool.told = used + pool.spent_after(since_ns)
         pool.told_until_ns = now_ns + pool.rule.interval_ns
 
     def note_headers(self, headers: Mapping[str, str], now_ns: int, sent_ns: int | None = None) -> None:

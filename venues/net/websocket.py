@@ -2,16 +2,43 @@
 
 import random
 import ssl
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from typing import Final
 
-from attrs import field, frozen
+import trio
+from attrs import Factory, define, field, frozen
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.protocol import State
 
-from venues.net.limits import RatePools
+from venues.net.errors import NetError, NotSentError, NotSentReason
+from venues.net.limits import Priority, RatePools
+from venues.net.rest import Answer, throttle_of
+from venues.net.wire import WireConnect, WireConnection
+
+_CLOSE_S: Final = 2.0
+_TICKS: Final = 4
+_DETAIL_CHARS_MAX: Final = 120
+_PACE_S: Final = 1.0
+_RETIRE_S: Final = 1.0
+_OPEN_FAILURES: Final = (
+    OSError,
+    EOFError,
+    WebSocketException,
+    NetError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
 
 
 class DownReason(StrEnum):
-    """Why a connection ended. ROTATED and STOPPED are ours, SILENT is a half-open connection or a starved stream."""
+    """Why a connection ended.
+
+    CLOSED_BY_VENUE: it said so. LOST: the network did. SILENT: half-open, or no data where some is due. NOT_READY:
+    nobody marked it ready in time. DROPPED: its user did not want it. ROTATED: the next one took over. STOPPED: so did
+    we all.
+    """
 
     CLOSED_BY_VENUE = "closed_by_venue"
     LOST = "lost"
@@ -24,7 +51,10 @@ class DownReason(StrEnum):
 
 @frozen
 class Down:
-    """A connection that was up is gone. `unsent` was never handed to the network; whatever else was sent may have been."""
+    """A connection that was up is gone.
+
+    `unsent` was never handed to the network: proven. Whatever else was sent on it may have arrived.
+    """
 
     connection: int
     reason: DownReason
@@ -34,12 +64,14 @@ class Down:
 
 @frozen
 class SocketSettings:
-    """Seconds, unless said otherwise.
+    """How a socket is kept. Times are seconds.
 
-    idle_s: silence (no frame of any kind) after which we ping; pong_s: and after which, with no frame still, the
-    connection is dropped. data_idle_s: silence of data frames after which it is dropped although pings are answered;
-    None where silence is normal. lifetime_s: age at which the next connection is opened, made up to `jitter` of it
-    shorter; overlap_s: how long both deliver. ready_s: how long `mark_ready` may take (see ReconnectingSocket).
+    After `idle_s` without a frame of any kind we ping, and after `pong_s` more the connection is half-open.
+    `data_idle_s`: how long messages may be missing although pings are answered; None where silence is normal.
+    `lifetime_s`: the age at which the next connection is opened, up to the share `jitter` of it earlier; both deliver
+    for `overlap_s`. With `needs_ready` a connection is used only once `mark_ready` was called for it, which must
+    happen within `ready_s`. A connection that lived for `stable_s` was no failure. Of messages at most `sends_per_s`
+    leave in a second (None: any number): 8 of Binance's 10 leave two for pings and pongs.
     """
 
     idle_s: float = 20.0
@@ -59,16 +91,56 @@ class SocketSettings:
     needs_ready: bool = False
 
 
+@frozen
+class SocketCounters:
+    """What a socket has seen since it was made. `last_failure` names no address."""
+
+    name: str
+    is_up: bool
+    opened: int
+    open_failures: int
+    last_failure: str
+    rotations: int
+    messages: int
+    message_bytes: int
+    pings: int
+    sent: int
+    downs: Mapping[str, int]
+
+
+@define(eq=False)
+class _Link:
+    """One connection while it is up."""
+
+    number: int
+    wire: WireConnection
+    opened: float
+    is_ready: bool = False
+    reason: DownReason | None = None
+    detail: str = ""
+    queue: deque[str] = Factory(deque)
+    wakes: trio.Event = Factory(trio.Event)
+    ready: trio.Event = Factory(trio.Event)
+    turn: trio.Event = Factory(trio.Event)
+    is_gone: bool = False
+
+    def end(self, reason: DownReason, detail: str) -> None:
+        """Have it ended for this reason; the first one counts."""
+        if self.reason is None:
+            self.reason, self.detail = reason, detail[:_DETAIL_CHARS_MAX]
+        self.wire.stop()
+        self.wire.ended.set()
+
+
 class ReconnectingSocket:
-    """Frames of one address for ever. Connections are numbered from 1 in the order of their opening.
+    """Messages of one address for ever. Connections are numbered from 1 in the order of their opening.
 
-    on_frame(data, received_ns, connection): synchronous, called for every message as bytes, between two reads and
-    never by two at a time. on_up(connection): it is open; say what must be said there (`send(text, connection)`).
-    on_down(down): called once for each on_up. While a connection is replaced two are up.
+    on_frame(data, received_ns, connection): called for every message, as bytes, by the task that reads: it is
+    synchronous and nothing is read meanwhile. on_up(connection): it is open; say what must be said there with
+    `send(text, connection)`. on_down(down): once for each on_up; no frame of that connection comes after it. While one
+    connection replaces another both are up. on_failure(detail): an attempt to connect failed.
 
-    `send` without a number goes to the current connection: the newest one that is ready. A connection is ready when it
-    is open, or, with `needs_ready`, when `mark_ready` is called for it (after a logon); if that does not happen
-    within `ready_s` it is dropped.
+    `limits` are asked for `connect_costs` before each attempt; a handshake refused with 418 or 429 counts as an answer.
     """
 
     def __init__(
@@ -81,40 +153,331 @@ class ReconnectingSocket:
         *,
         settings: SocketSettings,
         now: Callable[[], int],
+        on_failure: Callable[[str], None] | None = None,
         limits: RatePools | None = None,
         connect_costs: Mapping[str, int] | None = None,
         rng: random.Random | None = None,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        raise NotImplementedError
-
-    async def run(self) -> None:
-        """Connect and stay connected until cancelled. What a callback raises ends it; url_of may raise NetError."""
-        raise NotImplementedError
+        self.name = name
+        self._url_of = url_of
+        self._on_frame = on_frame
+        self._on_up = on_up
+        self._on_down = on_down
+        self._on_failure = on_failure
+        self._settings = settings
+        self._now = now
+        self._limits = limits
+        self._connect_costs = dict(connect_costs or {})
+        self._rng = rng or random.Random()
+        self._tls = tls
+        self._headers = dict(headers or {})
+        self._links: dict[int, _Link] = {}
+        self._current: _Link | None = None
+        self._failures = 0
+        self._opened = 0
+        self._open_failures = 0
+        self._last_failure = ""
+        self._rotations = 0
+        self._messages = 0
+        self._message_bytes = 0
+        self._pings = 0
+        self._sent = 0
+        self._downs: Counter[str] = Counter()
 
     @property
     def is_up(self) -> bool:
         """Whether some connection is ready."""
-        raise NotImplementedError
+        return self._current is not None
 
     @property
     def current(self) -> int | None:
-        """The number of the connection that `send` goes to."""
-        raise NotImplementedError
+        """The connection that `send` goes to: the newest one that is ready."""
+        return None if self._current is None else self._current.number
+
+    def counters(self) -> SocketCounters:
+        return SocketCounters(
+            name=self.name,
+            is_up=self.is_up,
+            opened=self._opened,
+            open_failures=self._open_failures,
+            last_failure=self._last_failure,
+            rotations=self._rotations,
+            messages=self._messages,
+            message_bytes=self._message_bytes,
+            pings=self._pings,
+            sent=self._sent,
+            downs=dict(self._downs),
+        )
 
     def send(self, text: str, connection: int | None = None) -> int:
-        """Queue a message and return the number of its connection. Raises NotSentError (DOWN, QUEUE_FULL)."""
-        raise NotImplementedError
+        """Queue a message for the current connection, or that one, and return its number.
+
+        Raises NotSentError: DOWN when there is no such connection, QUEUE_FULL when too many messages wait already.
+        """
+        link = self._current if connection is None else self._links.get(connection)
+        if link is None or link.reason is not None:
+            raise NotSentError(NotSentReason.DOWN, self.name)
+        if len(link.queue) >= self._settings.queued_max:
+            raise NotSentError(NotSentReason.QUEUE_FULL, f"{self.name}: {len(link.queue)} messages wait")
+        link.queue.append(text)
+        link.wakes.set()
+        return link.number
 
     def mark_ready(self, connection: int) -> None:
-        """A connection may be used. Harmless for one that is gone."""
-        raise NotImplementedError
+        """A connection may be used. Harmless for one that is gone or ready."""
+        link = self._links.get(connection)
+        if link is None or link.reason is not None or link.is_ready:
+            return
+        link.is_ready = True
+        self._choose_current()
+        link.ready.set()
 
     def drop(self, connection: int, detail: str) -> None:
-        """End a connection that is of no use (DROPPED); another is opened. Harmless for one that is gone."""
-        raise NotImplementedError
+        """End a connection that is of no use; another one is opened. Harmless for one that is gone."""
+        link = self._links.get(connection)
+        if link is not None:
+            link.end(DownReason.DROPPED, detail)
+            self._choose_current()
 
-    def reconnect(self, detail: str) -> None:
-        """Replace the current connection as at its end of life: its address changed (a rotated listen key)."""
-        raise NotImplementedError
+    def reconnect(self) -> None:
+        """Replace the newest connection as at its end of life: its address is another now. Harmless without one."""
+        if self._links:
+            self._links[max(self._links)].turn.set()
+
+    async def run(self) -> None:
+        """Connect, and stay connected until cancelled. What a callback raises ends it, in an ExceptionGroup.
+
+        `url_of` is asked before each attempt and may raise NetError, which counts as a failed attempt.
+        """
+        old: _Link | None = None
+        async with trio.open_nursery() as nursery:
+            while True:
+                link = await self._open(nursery, is_relief=old is not None and not old.is_gone)
+                if old is not None and not old.is_gone:
+                    self._rotations += 1
+                    nursery.start_soon(self._retire, old)
+                with trio.move_on_after(self._settings.lifetime_s * (1 - self._settings.jitter * self._rng.random())):
+                    await link.turn.wait()
+                if trio.current_time() - link.opened >= self._settings.stable_s or not link.is_gone:
+                    self._failures = 0
+                else:
+                    self._failures += 1
+                old = link
+
+    async def _open(self, nursery: trio.Nursery, is_relief: bool) -> _Link:
+        """Try until a connection is ready. The first attempt waits for nothing when it relieves one that is up."""
+        while True:
+            if not is_relief or self._failures:
+                await trio.sleep(self._pause_s())
+            await self._wait_for_tokens()
+            link: _Link | None = await nursery.start(self._live)
+            if link is None:
+                self._failures += 1
+                continue
+            with trio.move_on_after(self._settings.ready_s):
+                await link.ready.wait()
+            if link.is_ready and not link.is_gone:
+                return link
+            self._failures += 1
+            link.end(DownReason.NOT_READY, f"not ready within {self._settings.ready_s:g} s")
+
+    def _pause_s(self) -> float:
+        settings = self._settings
+        if not self._failures:
+            return settings.backoff_first_s * self._rng.random()
+        longest_s = min(settings.backoff_max_s, settings.backoff_first_s * 2.0 ** min(self._failures, 32))
+        return longest_s * (0.5 + self._rng.random() / 2)
+
+    async def _wait_for_tokens(self) -> None:
+        while self._limits is not None:
+            now_ns = self._now()
+            # A stream that is down is risk: it goes before questions and new orders.
+            retry_ns = self._limits.take(Priority.HEDGE, self._connect_costs, now_ns)
+            if retry_ns is None:
+                return
+            await trio.sleep((retry_ns - now_ns) / 1e9)
+
+    async def _live(self, *, task_status: trio.TaskStatus[_Link | None]) -> None:
+        """One connection from its handshake to its end; starts with None when there was no handshake."""
+        connection: WireConnection | None = None
+        try:
+            url = await self._url_of()
+            async with self._connect(url) as opened:
+                assert isinstance(opened, WireConnection)
+                connection = opened
+                await self._serve(opened, task_status)
+        except _OPEN_FAILURES as error:
+            if connection is not None:
+                raise
+            self._note_failure(error)
+            task_status.started(None)
+
+    def _connect(self, url: str) -> WireConnect:
+        settings = self._settings
+        return WireConnect(
+            url,
+            create_connection=WireConnection,
+            ssl=self._tls if url.startswith("wss:") else None,
+            additional_headers=self._headers,
+            user_agent_header=None,
+            compression=None,
+            proxy=None,
+            open_timeout=settings.open_s,
+            close_timeout=_CLOSE_S,
+            ping_interval=None,
+            max_size=settings.frame_bytes_max,
+            max_queue=None,
+        )
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Count a failed attempt. Its text is not ours to tell: it may hold the address, and that a key."""
+        detail = type(error).__name__
+        if isinstance(error, InvalidStatus):
+            detail = f"{detail} {error.response.status_code}"
+            self._note_refusal(error)
+        elif isinstance(error, OSError) and error.strerror:
+            detail = f"{detail} {error.strerror}"
+        elif isinstance(error, NetError):
+            detail = f"{detail} {error}"
+        self._open_failures += 1
+        self._last_failure = detail[:_DETAIL_CHARS_MAX]
+        if self._on_failure is not None:
+            self._on_failure(self._last_failure)
+
+    def _note_refusal(self, error: InvalidStatus) -> None:
+        if self._limits is None:
+            return
+        now_ns = self._now()
+        headers = {key.lower(): value for key, value in error.response.headers.raw_items()}
+        throttle = throttle_of(Answer(error.response.status_code, headers, b"", now_ns, now_ns))
+        if throttle is not None and throttle.is_ban:
+            self._limits.ban(throttle.until_ns)
+        elif throttle is not None:
+            self._limits.freeze(throttle.until_ns)
+
+    async def _serve(self, wire: WireConnection, task_status: trio.TaskStatus[_Link | None]) -> None:
+        self._opened += 1
+        link = _Link(self._opened, wire, trio.current_time())
+        self._links[link.number] = link
+        try:
+            self._on_up(link.number)
+            if not self._settings.needs_ready:
+                self.mark_ready(link.number)
+            task_status.started(link)
+            wire.start(self._taker(link.number))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, link)
+                nursery.start_soon(self._watch, link)
+                nursery.start_soon(self._notice_end, link)
+                await wire.ended.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._finish(link)
+        if wire.failure is not None:
+            raise wire.failure
+        with trio.move_on_after(_CLOSE_S):
+            if link.reason is not DownReason.SILENT:
+                await wire.aclose()
+        await trio.aclose_forcefully(wire.stream)
+
+    def _taker(self, number: int) -> Callable[[bytes], None]:
+        on_frame, now = self._on_frame, self._now
+
+        def take(data: bytes) -> None:
+            received_ns = now()
+            self._messages += 1
+            self._message_bytes += len(data)
+            on_frame(data, received_ns, number)
+
+        return take
+
+    def _finish(self, link: _Link) -> None:
+        """A connection is gone: say so once, with what was never sent."""
+        reason, detail = link.reason, link.detail
+        if reason is None:
+            reason, detail = _reason_of(link.wire)
+            link.reason = reason
+        link.is_gone = True
+        link.wire.stop()
+        del self._links[link.number]
+        self._choose_current()
+        self._downs[reason] += 1
+        link.ready.set()
+        link.turn.set()
+        self._on_down(Down(link.number, reason, detail, tuple(link.queue)))
+
+    def _choose_current(self) -> None:
+        usable = [link for link in self._links.values() if link.is_ready and link.reason is None]
+        self._current = max(usable, key=lambda link: link.number) if usable else None
+
+    async def _retire(self, old: _Link) -> None:
+        """End a connection once the one that follows it has delivered for long enough, and while one does."""
+        await trio.sleep(self._settings.overlap_s)
+        while not old.is_gone:
+            if self._current is not None and self._current.number > old.number:
+                old.end(DownReason.ROTATED, "")
+                return
+            await trio.sleep(max(self._settings.overlap_s, _RETIRE_S))
+
+    async def _notice_end(self, link: _Link) -> None:
+        await link.wire.wait_closed()
+        link.wire.ended.set()
+
+    async def _write(self, link: _Link) -> None:
+        """Write what is queued, no more than so many a second."""
+        limit = self._settings.sends_per_s
+        written: deque[float] = deque(maxlen=limit or 1)
+        while True:
+            if not link.queue:
+                link.wakes = trio.Event()
+                await link.wakes.wait()
+            if limit is not None and len(written) == limit:
+                await trio.sleep_until(written[0] + _PACE_S)
+            if link.wire.state is not State.OPEN:
+                return
+            text = link.queue.popleft()
+            self._sent += 1
+            written.append(trio.current_time())
+            try:
+                await link.wire.send(text)
+            except WebSocketException:
+                return
+
+    async def _watch(self, link: _Link) -> None:
+        """Notice a connection that has fallen silent: no frame although we pinged, or no message where one was due."""
+        settings, wire = self._settings, link.wire
+        tick_s = settings.idle_s / _TICKS
+        heard, messages, silent, empty_s = -1, -1, 0, 0.0
+        while True:
+            await trio.sleep(tick_s)
+            silent = silent + 1 if wire.heard == heard else 0
+            empty_s = empty_s + tick_s if wire.messages == messages else 0.0
+            heard, messages = wire.heard, wire.messages
+            if wire.state is not State.OPEN:
+                link.end(*_reason_of(wire))
+            elif settings.data_idle_s is not None and empty_s >= settings.data_idle_s:
+                link.end(DownReason.SILENT, f"no message for {empty_s:g} s")
+            elif silent >= _TICKS and not await self._is_answered(link, heard):
+                link.end(DownReason.SILENT, f"no frame for {settings.idle_s + settings.pong_s:g} s")
+
+    async def _is_answered(self, link: _Link, heard: int) -> bool:
+        """Ping, and tell whether any frame came within `pong_s`: some venue's pongs are late, its data is not."""
+        self._pings += 1
+        with trio.move_on_after(self._settings.pong_s):
+            try:
+                await (await link.wire.ping()).wait()
+            except WebSocketException:
+                return True
+        return link.wire.heard != heard
+
+
+def _reason_of(wire: WireConnection) -> tuple[DownReason, str]:
+    if wire.protocol.close_rcvd is not None:
+        close = wire.protocol.close_rcvd
+        return DownReason.CLOSED_BY_VENUE, f"{close.code} {close.reason}"[:_DETAIL_CHARS_MAX].strip()
+    if wire.state is State.OPEN:
+        return DownReason.STOPPED, ""
+    error = wire.connection_exc or wire.protocol.parser_exc
+    return DownReason.LOST, "end of stream" if error is None else type(error).__name__
