@@ -20,14 +20,21 @@ def decimals(step: Decimal) -> int:
 
 @frozen
 class Listing:
-    """One symbol. Quantities in base units; `multiplier_up` and `multiplier_down` are PERCENT_PRICE's."""
+    """One symbol. Quantities in base units; `multiplier_up` and `multiplier_down` are PERCENT_PRICE's.
+
+    `min_notional` and the limits of quantity are here and not in `spec`: they are refused before the venue sees them.
+    `price_precision` is how many decimals a price may have, and is printed with, whatever its tick.
+    """
 
     spec: Instrument
     pair: str
     contract_type: str
     onboard_ms: int
+    min_price: Decimal
     max_price: Decimal
+    max_qty: Decimal
     market_max_qty: Decimal
+    min_notional: Decimal
     multiplier_up: Decimal = Decimal("1.0500")
     multiplier_down: Decimal = Decimal("0.9500")
     market_take_bound: Decimal = Decimal("0.05")
@@ -38,6 +45,7 @@ class Listing:
     funding_cap: Decimal = Decimal("0.00300000")
     funding_floor: Decimal = Decimal("-0.00300000")
     interest_rate: Decimal = Decimal("0.00010000")
+    price_precision: int = 2
     price_decimals: int = field(init=False)
     qty_decimals: int = field(init=False)
 

@@ -1,0 +1,140 @@
+"""What happens on the emulated market: made from a seed around one mid for each underlying, or a recording."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from heapq import merge
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from sim.emulator.listings import Listing
+from sim.market import RecordedMarket, Recording, with_mid_marks
+from sim.synthetic import SECOND_NS, SyntheticInstrument, SyntheticMarket, SyntheticSettings
+from venues.model.book_sync import BookSync, SequenceRule, SyncResult
+from venues.model.order import Side
+from venues.port import BookDelta, BookSnapshot, FundingRate, MarkPrice, Message, Quote, Trade
+
+MarketEvents = Iterator[tuple[int, Message]]
+"""Venue time (ns UTC, never going back) and what happened."""
+
+_MIDS = {"BTC": Decimal(100_000), "ETH": Decimal(4_000)}
+_LEVELS = 40
+_LOTS = {"BTC": 2_000, "ETH": 30_000}
+_SPOT_LOTS = {"BTC": 150_000, "ETH": 200_000}
+_QUARTERLY_PREMIUM_BPS = 80.0
+_HOUR_NS = 3_600 * SECOND_NS
+_WHOLE = 1_000_000
+
+
+@frozen
+class SyntheticPace:
+    """How fast the made market moves: the venue time between two books, and what of funding."""
+
+    step_ns: int = 100_000_000
+    funding_rate: Decimal = Decimal("0.0001")
+    funding_interval_hours: int = 8
+    volatility_bps: float = 4.0
+
+
+def synthetic(listings: dict[str, Listing], seed: int, start_ns: int, pace: SyntheticPace) -> MarketEvents:
+    """Return a market without end that begins at `start_ns`, the same for the same arguments."""
+    step_ns = pace.step_ns
+    underlyings: dict[str, list[Listing]] = {}
+    for one in listings.values():
+        underlyings.setdefault(one.spec.base, []).append(one)
+    markets = []
+    for index, (base, listed) in enumerate(underlyings.items()):
+        settings = SyntheticSettings(
+            seed + index,
+            start_ns + index * 7_000,
+            None,
+            _MIDS[base],
+            tuple(_instrument(one, pace) for one in listed),
+            volatility_bps=pace.volatility_bps,
+            step_ns=step_ns,
+            feed_latency_ns=0,
+            feed_jitter_ns=0,
+            # A mark each second at least: a longer step must not step over a funding stamp.
+            mark_interval_ns=max(SECOND_NS, step_ns),
+        )
+        made = SyntheticMarket(settings, {one.id: one.spec for one in listed})
+        markets.append((arrival.venue_ns, arrival.message) for arrival in made)
+    return merge(*markets, key=lambda event: event[0])
+
+
+def _instrument(listing: Listing, pace: SyntheticPace) -> SyntheticInstrument:
+    spec = listing.spec
+    lots = (_SPOT_LOTS if spec.is_spot else _LOTS)[spec.base]
+    return SyntheticInstrument(
+        spec.id,
+        premium_bps=_QUARTERLY_PREMIUM_BPS if spec.expiry_ns is not None else 0.0,
+        levels=_LEVELS,
+        lots_per_level=lots,
+        funding_rate=pace.funding_rate,
+        funding_interval_ns=pace.funding_interval_hours * _HOUR_NS,
+    )
+
+
+def recorded(path: Path, listings: dict[str, Listing], start_ns: int) -> MarketEvents:
+    """Return a recording over and over, from `start_ns` on. Raises RecordingError, NoFramesError."""
+    lap_start = start_ns
+    while True:
+        last = lap_start
+        market = RecordedMarket([Recording(path, tuple(one.spec for one in listings.values()))], lambda _: None)
+        shift = lap_start - market.start_ns
+        for ns, message in _usable(market, listings):
+            last = max(last, ns + shift)
+            yield last, _shifted(message, last)
+        lap_start = last + SECOND_NS
+
+
+def _usable(market: RecordedMarket, listings: dict[str, Listing]) -> MarketEvents:
+    """Yield what a venue would say: books only where the frames prove them, and marks where nobody tells them."""
+    rule = SequenceRule.SPOT if next(iter(listings.values())).spec.is_spot else SequenceRule.FUTURES
+    specs = {one.id: one.spec for one in listings.values()}
+    syncs = {name: BookSync(rule) for name in specs}
+    contracts = [one.id for one in specs.values() if not one.is_spot]
+    arrivals = sorted_by_venue(with_mid_marks(iter(market), contracts, specs, SECOND_NS))
+    told = set()
+    for ns, message in arrivals:
+        if isinstance(message, MarkPrice) and message.index is not None:
+            told.add(message.instrument)
+        if isinstance(message, BookDelta | BookSnapshot):
+            found = _synchronised(syncs[message.instrument], message)
+            if found is not None:
+                yield ns, found
+        elif isinstance(message, MarkPrice) and message.index is None:
+            if message.instrument not in told:
+                yield ns, evolve(message, index=message.mark)
+        elif isinstance(message, Trade | MarkPrice | FundingRate):
+            yield ns, message
+
+
+def sorted_by_venue(arrivals: Iterator[object]) -> MarketEvents:
+    """Yield arrivals by venue time as far as they come nearly so; what is late happens when it came."""
+    last = 0
+    for arrival in arrivals:
+        last = max(last, arrival.venue_ns)  # type: ignore[attr-defined]
+        yield last, arrival.message  # type: ignore[attr-defined]
+
+
+def _synchronised(sync: BookSync, message: BookDelta | BookSnapshot) -> Message | None:
+    was_usable = sync.is_usable
+    result = sync.on_delta(message) if isinstance(message, BookDelta) else sync.on_snapshot(message)
+    if result is not SyncResult.APPLIED:
+        return None
+    if was_usable and isinstance(message, BookDelta):
+        return message
+    book = sync.book
+    return BookSnapshot(
+        message.ts, message.instrument, sync.last_id, book.depth(Side.BUY, _WHOLE), book.depth(Side.SELL, _WHOLE)
+    )
+
+
+def _shifted(message: Message, ns: int) -> Message:
+    if isinstance(message, MarkPrice) and message.next_funding_ns is not None:
+        return evolve(message, ts=ns, next_funding_ns=message.next_funding_ns + ns - message.ts)
+    return evolve(message, ts=ns)  # type: ignore[misc]
+
+
+__all__ = ["MarketEvents", "Quote", "SyntheticPace", "recorded", "synthetic"]
