@@ -9,6 +9,8 @@ from attrs import Factory, define, frozen
 
 from venues.net.errors import LimitError
 
+_DIGITS_MAX: Final = 12
+
 
 class Priority(IntEnum):
     """Who may go further into a pool: what ends risk before what adds it."""
@@ -186,7 +188,7 @@ class RatePools:
         """Take from response headers (names in small letters) what the rules say can be found there."""
         for pool in self._pools.values():
             told = headers.get(pool.rule.header, "") if pool.rule.header else ""
-            if told.isascii() and told.isdigit():
+            if told.isascii() and told.isdigit() and len(told) <= _DIGITS_MAX:
                 self.note_used(pool.rule.name, int(told), now_ns, sent_ns)
 
     def ban(self, until_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import ssl
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -23,6 +24,7 @@ _RETRY_FIRST_S: Final = 0.1
 _PATHS_MAX: Final = 256
 _OTHER_PATHS: Final = "(other)"
 _QUIET_DEFAULT_NS: Final = 60_000_000_000
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _DEADLINE: Final = "deadline"
 _CONNECTING: Final = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol")
 _BEFORE_SENDING: Final = (*_CONNECTING, "PoolTimeout", _DEADLINE)
@@ -182,7 +184,7 @@ class RestClient:
         self._paths: dict[str, _Path] = {}
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            headers=headers,
+            headers={"Accept-Encoding": "gzip", **headers},
             timeout=timeout_s,
             verify=True if tls is None else tls,
             follow_redirects=False,
@@ -289,10 +291,11 @@ class RestClient:
         try:
             response = await self._client.send(request, stream=True)
             try:
-                body = await _body_of(response)
+                raw = await _read(response)
             finally:
                 await response.aclose()
-        except httpx.HTTPError as error:
+            body = None if raw is None else _decoded(raw, response.headers.get("content-encoding", ""))
+        except (httpx.HTTPError, zlib.error, ValueError) as error:
             return None, type(error).__name__
         if body is None:
             return None, AnswerTooLargeError.__name__
@@ -318,11 +321,31 @@ class RestClient:
         return found
 
 
-async def _body_of(response: httpx.Response) -> bytes | None:
-    """The whole body, or None when there is more than ANSWER_BYTES_MAX of it."""
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body as it was sent, or None when there is more than ANSWER_BYTES_MAX of it."""
     body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_BYTES_MAX:
-            return None
-    return bytes(body)
+    # Cancelled, not left: that ends the generators this one is fed by, too.
+    with trio.CancelScope() as scope:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > ANSWER_BYTES_MAX:
+                scope.cancel()
+    return None if len(body) > ANSWER_BYTES_MAX else bytes(body)
+
+
+def _decoded(body: bytes, encoding: str) -> bytes | None:
+    """The body as it was meant, or None when that is too large. Raises zlib.error, ValueError for another encoding.
+
+    Not httpx's decoding: an error in it leaves its generators behind, to be collected some time.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise ValueError(encoding)
+    unpacking = zlib.decompressobj(_GZIP)
+    plain = unpacking.decompress(body, ANSWER_BYTES_MAX + 1)
+    if len(plain) > ANSWER_BYTES_MAX:
+        return None
+    if not unpacking.eof:
+        raise zlib.error("incomplete")
+    return plain
