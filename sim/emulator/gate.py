@@ -253,6 +253,7 @@ class Gate:
             api_key,
             peer,
             lambda: self.pools.order_counts(self._pool_ms),
+            self._faults.skew_ns,
         )
         return _Outcome(200, route.handler(session, params), with_orders)
 
