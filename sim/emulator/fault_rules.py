@@ -281,7 +281,6 @@ KINDS: Final[dict[On, dict[Kind, tuple[str, ...]]]] = {
 NEEDED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.HTTP_503: ("which",),
     Kind.ERROR: ("code", "message"),
-    Kind.REORDER: ("delay_ms",),
     Kind.SKEW: ("skew_ms",),
     Kind.GAP: ("events",),
 }
