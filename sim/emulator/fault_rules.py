@@ -159,6 +159,8 @@ def _rule(value: object, path: str) -> FaultRule:
 def _check(rule: FaultRule, fields: Fields) -> None:
     if rule.on is On.REQUEST and rule.kind is Kind.DELAY and not rule.before_ns and not rule.after_ns:
         raise ScenarioError(fields.at("before_ms"), "a delay needs before_ms or after_ms")
+    if rule.on is On.STREAM and rule.kind in (Kind.DELAY, Kind.REORDER) and not rule.delay_ns:
+        raise ScenarioError(fields.at("delay_ms"), "a delay needs more than none")
     if (
         rule.kind is Kind.HTTP_503
         and rule.executed

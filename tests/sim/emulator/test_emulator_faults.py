@@ -27,7 +27,7 @@ class Clock:
         return self.ns
 
 
-def faults_of(*documents: dict, seed: int = 0, clock: Clock | None = None) -> tuple[Faults, Clock]:
+def faults_of(*documents: dict[str, object], seed: int = 0, clock: Clock | None = None) -> tuple[Faults, Clock]:
     clock = clock or Clock()
     return Faults(rules_of({"faults": list(documents)}), seed=seed, now=clock), clock
 
@@ -36,7 +36,7 @@ def order(client_id: str = "a-1", **more: str) -> Subject:
     return Subject("POST", "/fapi/v1/order", {"symbol": "BTCUSDT", "newClientOrderId": client_id, **more})
 
 
-def depth(**more: object) -> dict:
+def depth(**more: object) -> dict[str, object]:
     return {"e": "depthUpdate", "s": "BTCUSDT", "u": 1, "b": [["100.0", "1"]], "a": [["100.1", "2"]], **more}
 
 
@@ -315,7 +315,7 @@ class TestStreams:
         assert bent != given_event
 
 
-def is_crossed(bids: list, asks: list) -> bool:
+def is_crossed(bids: list[list[str]], asks: list[list[str]]) -> bool:
     live = [[Decimal(price) for price, quantity in side if Decimal(quantity)] for side in (bids, asks)]
     return max(live[0]) > min(live[1])
 
