@@ -153,6 +153,10 @@ class Candles:
             return [one for one in found if one.start_ms >= start_ms][:limit]
         return found[-limit:] if limit > 0 else []
 
+    def minutes(self, now_ms: int) -> deque[Candle]:
+        """Return the candles of minutes, that of `now_ms` last: the ones kept, not copies."""
+        return self._source("1m", now_ms)
+
     def current(self, interval: str, now_ms: int) -> Candle | None:
         """Return the candle of `now_ms`."""
         return self.at(interval, start_of(interval, now_ms), now_ms)

@@ -78,11 +78,10 @@ _PUBLIC_KINDS: Final = frozenset({Kind.BOOK_TICKER, Kind.DEPTH, Kind.PARTIAL_DEP
 class Stream:
     """One market stream. `symbol` is upper case, empty for streams of all symbols; for continuous candles the pair.
 
-    `speed_ms` is the shortest time between two events, 0 for as they come. `levels` is of partial books, `interval`
-    and `contract` (PERPETUAL...) of candles.
+    Equal streams carry the same events, whatever they were called when asked for. `speed_ms` is the shortest time
+    between two events, 0 for as they come. `levels` is of partial books, `interval` and `contract` of candles.
     """
 
-    name: str
     kind: Kind
     symbol: str = ""
     speed_ms: int = 0
@@ -90,15 +89,15 @@ class Stream:
     interval: str = ""
     contract: str = ""
 
-    @property
-    def route(self) -> Route:
-        """The class of a futures stream."""
-        return Route.PUBLIC if self.kind in _PUBLIC_KINDS else Route.MARKET
-
     def is_served_by(self, route: Route) -> bool:
+        """Single trades are documented nowhere, and asked for on both classes."""
         if route is Route.SPOT:
             return True
-        return self.route is (Route.PUBLIC if route is Route.LEGACY else route)
+        if route is Route.PRIVATE:
+            return False
+        if route is Route.MARKET:
+            return self.kind not in _PUBLIC_KINDS
+        return self.kind in _PUBLIC_KINDS or self.kind is Kind.TRADE
 
 
 def _one(kind: Kind, speed_ms: int = 0) -> Callable[["re.Match[str]"], dict[str, Any]]:
@@ -112,7 +111,7 @@ def _depth(match: "re.Match[str]") -> dict[str, Any]:
 
 
 def _mark(match: "re.Match[str]") -> dict[str, Any]:
-    return {"kind": Kind.MARK_PRICE, "speed_ms": 1_000 if match["speed"] else 3_000}
+    return {"kind": Kind.MARK_PRICE, "speed_ms": 1_000 if match["speed"] == "@1s" else 3_000}
 
 
 def _kline(match: "re.Match[str]") -> dict[str, Any]:
@@ -128,7 +127,7 @@ _OF_SYMBOL: Final = tuple(
         (r"rpiDepth(@500ms)?", _one(Kind.RPI_DEPTH, 500)),
         (r"aggTrade", _one(Kind.AGG_TRADE)),
         (r"trade", _one(Kind.TRADE)),
-        (r"markPrice(?P<speed>@1s)?", _mark),
+        (r"markPrice(?P<speed>@[13]s)?", _mark),
         (rf"kline_{_INTERVAL}", _kline),
         (r"ticker", _one(Kind.TICKER, 2_000)),
         (r"miniTicker", _one(Kind.MINI_TICKER, 2_000)),
@@ -142,7 +141,7 @@ _OF_ALL: Final = tuple(
     (re.compile(pattern), read)
     for pattern, read in (
         (r"!bookTicker", _one(Kind.BOOK_TICKER, 5_000)),
-        (r"!markPrice@arr(?P<speed>@1s)?", _mark),
+        (r"!markPrice@arr(?P<speed>@[13]s)?", _mark),
         (r"!ticker@arr", _one(Kind.TICKER, 1_000)),
         (r"!miniTicker@arr", _one(Kind.MINI_TICKER, 1_000)),
         (r"!forceOrder@arr", _one(Kind.FORCE_ORDER, 1_000)),
@@ -151,27 +150,27 @@ _OF_ALL: Final = tuple(
         (r"tradingSession", _one(Kind.TRADING_SESSION, 1_000)),
     )
 )
-_CONTINUOUS: Final = re.compile(rf"(?P<pair>[a-z0-9]+)_(?P<contract>[a-z_]+)@continuousKline_{_INTERVAL}")
+_CONTINUOUS: Final = re.compile(rf"(?P<pair>[a-zA-Z0-9]+)_(?P<contract>[a-zA-Z_]+)@continuousKline_{_INTERVAL}")
 _CONTRACTS: Final = frozenset({"perpetual", "current_quarter", "next_quarter", "tradifi_perpetual"})
 
 
 @lru_cache(maxsize=4_096)
 def parse_stream(name: str) -> Stream | None:
-    """Return the market stream of that name, None when there is none: symbols are written in lower case."""
+    """Return the market stream of that name, None when there is none. Symbols may be in either case."""
     for pattern, read in _OF_ALL:
         if match := pattern.fullmatch(name):
-            return Stream(name, **read(match))
+            return Stream(**read(match))
     if match := _CONTINUOUS.fullmatch(name):
-        if match["contract"] not in _CONTRACTS:
+        if match["contract"].lower() not in _CONTRACTS:
             return None
         pair, contract = match["pair"].upper(), match["contract"].upper()
-        return Stream(name, Kind.CONTINUOUS_KLINE, pair, 250, interval=match["interval"], contract=contract)
+        return Stream(Kind.CONTINUOUS_KLINE, pair, 250, interval=match["interval"], contract=contract)
     symbol, at, rest = name.partition("@")
-    if not at or not symbol or symbol != symbol.lower():
+    if not at or not symbol:
         return None
     for pattern, read in _OF_SYMBOL:
         if match := pattern.fullmatch(rest):
-            return Stream(name, symbol=symbol.upper(), **read(match))
+            return Stream(symbol=symbol.upper(), **read(match))
     return None
 
 

@@ -1,7 +1,7 @@
 """Decides what the emulated venue remembers of its public market: trades, aggregates, candles, a day's statistics.
 
 Pure: market messages of the port in, plain records out; both the REST answers and the streams read it.
-Aggregation as "Aggregate Trade Streams" of developers.binance.com: trades of one taking side at one price within 100 ms.
+Aggregation as "Aggregate Trade Streams" of developers.binance.com: trades of one taking side at one price in 100 ms.
 """
 
 from collections import deque
@@ -78,6 +78,7 @@ class InstrumentTape:
     open_interest: Decimal | None = None
     _open_agg: AggTrade | None = None
     _aggregates: int = 0
+    _day: tuple[int, list[Candle]] | None = None
 
     def bars(
         self, interval: str, now_ms: int, limit: int, start_ms: int | None = None, end_ms: int | None = None
@@ -97,10 +98,14 @@ class InstrumentTape:
 
     def day(self, now_ms: int) -> Day | None:
         """Return the last 24 hours' statistics, None before the first price."""
-        bars = self.candles.bars("1m", now_ms, _DAY_BARS)
+        bars = self.candles.minutes(now_ms)
         if not bars:
             return None
-        candle = joined(bars, now_ms - DAY_MS, now_ms)
+        running = bars[-1]
+        if self._day is None or self._day[0] != running.start_ms:
+            before = [bars[at] for at in range(max(0, len(bars) - _DAY_BARS), len(bars) - 1)]
+            self._day = (running.start_ms, [joined(before, 0, 0)] if before else [])
+        candle = joined([*self._day[1], running], now_ms - DAY_MS, now_ms)
         last = self.trades[-1] if self.trades else None
         return Day(candle, candle.close, ZERO if last is None else self.spec.qty(last.lots))
 
