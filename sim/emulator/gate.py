@@ -1,7 +1,6 @@
 """Decides whether a request is let through to its route: known path, signature, time, limits, and the faults set."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -9,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sim.emulator.fault_control import PATH as FAULTS_PATH
 from sim.emulator.fault_control import answer as answer_faults
@@ -18,7 +17,7 @@ from sim.emulator.host import Host
 from sim.emulator.http_server import HttpRequest, HttpResponse, NoAnswer
 from sim.emulator.rate_pools import RatePools, Refused
 from sim.emulator.request_text import RequestText, read_request
-from sim.emulator.routes import ApiError, ListenKeysLike, Params, RateLimit, Route, Routes, Security, Session
+from sim.emulator.routes import ApiError, ListenKeysLike, Params, RateLimit, Route, Routes, Security, Session, missing
 from sim.emulator.signatures import API_KEY, Credentials, KeyKind, ws_payloads
 
 RECV_WINDOW_MS: Final = 5_000
@@ -27,7 +26,6 @@ RECV_WINDOW_MAX_MS: Final = 60_000
 AHEAD_MS: Final = 1_000
 HANDSHAKE_WEIGHT: Final = 5
 _NS_PER_MS: Final = 1_000_000
-_INTEGER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _JSON: Final = (("content-type", "application/json;charset=UTF-8"),)
 _EXEMPT_SIDES: Final = {("SELL", "LONG"), ("BUY", "SHORT")}
 _LOGON: Final = "session.logon"
@@ -99,8 +97,7 @@ class Gate:
     ) -> None:
         self._host = host
         self._routes = routes
-        self._ws_routes = {route.ws_method: (place, route) for place, route in routes.items() if route.ws_method}
-        self._paths = {path for _, path in routes}
+        self._ws_routes = {route.ws_method: route for route in routes.values() if route.ws_method}
         self._credentials = credentials
         self._listen_keys = listen_keys
         self._faults = faults
@@ -128,12 +125,12 @@ class Gate:
     ) -> WsAnswer | NoAnswer:
         """Answer a request of the WebSocket API other than session.*; `params` are as in JSON."""
         texts = texts_of(params)
-        place_route = self._ws_routes.get(method)
+        route = self._ws_routes.get(method)
 
         def do() -> _Outcome:
-            if place_route is None:
+            if route is None:
+                self._take(peer, 1)
                 raise ApiError(-1020, "This operation is not supported.")
-            route = place_route[1]
             return self._call(route, texts, peer, lambda: self._who_ws(route, texts, login))
 
         outcome = await self._through_faults(Subject("WS", method, texts, _frees_risk(method, texts)), peer, do)
@@ -182,17 +179,24 @@ class Gate:
         try:
             text = read_request(request)
         except ApiError as error:
-            return _Outcome(error.http_status, error.body())
+            refusal = error
+            return self._guarded(lambda: self._malformed(refusal, peer))
         route = self._routes.get((request.method, request.path))
 
         def do() -> _Outcome:
             if route is None:
+                self._take(peer, 1)
                 raise ApiError(-5000, f"Path {request.path}, Method {request.method} is invalid", 404)
-            return self._call(route, text.params, peer, lambda: self._who_rest(route, request, text))
+            outcome = self._call(route, text.params, peer, lambda: self._who_rest(route, request, text))
+            return evolve(outcome, body=msgspec.Raw(msgspec.json.encode(outcome.body)))
 
         words = f"{request.method} {request.path}"
         subject = Subject(request.method, request.path, text.params, _frees_risk(words, text.params))
         return await self._through_faults(subject, peer, do)
+
+    def _malformed(self, error: ApiError, peer: str) -> _Outcome:
+        self._take(peer, 1)
+        raise error
 
     async def _through_faults(self, subject: Subject, peer: str, do: Callable[[], _Outcome]) -> _Outcome | NoAnswer:
         action = self._faults.on_request(subject)
@@ -267,7 +271,7 @@ class Gate:
         if route.security is Security.SIGNED:
             self._check_time(text.params)
             if not text.signature:
-                raise _missing("signature")
+                raise missing("signature")
             # Spot takes a signature over the text as sent only, since 2026-01-15; futures also one over the values
             # before they were encoded.
             payloads = [text.payload] if not request.path.startswith("/fapi/") else [text.payload, text.decoded]
@@ -284,7 +288,7 @@ class Gate:
 
     def _keyed_ws(self, params: Mapping[str, str]) -> str:
         if not params.get("apiKey"):
-            raise _missing("apiKey")
+            raise missing("apiKey")
         return self._known(params["apiKey"])
 
     def _signed_ws(self, params: Mapping[str, str]) -> tuple[str, KeyKind]:
@@ -292,7 +296,7 @@ class Gate:
         self._check_time(params)
         signature = unquote(params.get("signature", ""))
         if not signature:
-            raise _missing("signature")
+            raise missing("signature")
         for payload in ws_payloads(params):
             kind = self._credentials.kind_of(payload, signature)
             if kind is not None:
@@ -308,8 +312,11 @@ class Gate:
 
     def _check_time(self, params: Mapping[str, str]) -> None:
         """Raise ApiError -1021 where the client's time is not near ours. Not judged while venue time is accelerated."""
-        timestamp_ms = _integer(params, "timestamp", None)
-        window_ms = _integer(params, "recvWindow", RECV_WINDOW_MS)
+        wanted = Params(params)
+        timestamp_ms = wanted.integer("timestamp")
+        window_ms = wanted.maybe_integer("recvWindow")
+        if window_ms is None:
+            window_ms = RECV_WINDOW_MS
         if window_ms > RECV_WINDOW_MAX_MS:
             raise ApiError(-1131, f"recvWindow must be less than {RECV_WINDOW_MAX_MS}")
         if self._host.settings.speed != 1 and not self._faults.skew_ns:
@@ -355,19 +362,6 @@ def _frees_risk(method: str, params: Mapping[str, str]) -> bool:
     if params.get("reduceOnly", "").lower() == "true" or params.get("closePosition", "").lower() == "true":
         return True
     return (params.get("side"), params.get("positionSide")) in _EXEMPT_SIDES
-
-
-def _integer(params: Mapping[str, str], name: str, default: int | None) -> int:
-    text = params.get(name, "")
-    if not text and default is not None and name not in params:
-        return default
-    if _INTEGER.fullmatch(text) is None:
-        raise _missing(name)
-    return int(text)
-
-
-def _missing(name: str) -> ApiError:
-    return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
 def _bad_signature() -> ApiError:
