@@ -8,20 +8,21 @@ from emulator_process import ABSENT, Emulator, clients_python, emulating
 
 
 @pytest.fixture(scope="session")
-def _clients() -> None:
+def clients() -> None:
+    """The clients' environment is there."""
     if clients_python() is None:
         pytest.skip(ABSENT)
 
 
 @pytest.fixture(scope="module")
-def emulator(_clients: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator(clients: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulator of a market made from a seed, shared by the tests of a module."""
     with emulating(tmp_path_factory.mktemp("emulator"), "--seed", "7") as one:
         yield one
 
 
 @pytest.fixture
-def fresh_emulator(_clients: None, tmp_path: Path) -> Iterator[Emulator]:
+def fresh_emulator(clients: None, tmp_path: Path) -> Iterator[Emulator]:
     """An emulator of the test's own: nobody has traded on it."""
     with emulating(tmp_path, "--seed", "7") as one:
         yield one

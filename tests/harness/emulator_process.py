@@ -119,3 +119,8 @@ def _first_line(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
     assert lines[0].strip(), f"the emulator ended at once:\n{log.read_text()}"
     told: dict[str, str] = json.loads(lines[0])
     return told
+
+
+def made_all(answers: Mapping[str, list[Any]], calls: str) -> None:
+    """Every listed call was made. One that raised would have ended the script with its error."""
+    assert set(calls.split()) <= set(answers)

@@ -11,7 +11,7 @@ SYMBOL = "BTC/USDT:USDT"
 
 def client(given: dict[str, Any], kind: type[Any] = ccxt.binanceusdm) -> Any:
     """Return the client, unmodified but for its URLs."""
-    exchange = kind({"apiKey": given["api_key"], "secret": given["secret"]})
+    exchange = kind({"apiKey": given["api_key"], "secret": given.get("private_key", given["secret"])})
     exchange.urls["api"] = {
         name: url.replace(base(url), given["rest"]) if isinstance(url, str) else url
         for name, url in exchange.urls["api"].items()
