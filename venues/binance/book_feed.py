@@ -101,6 +101,7 @@ class BinanceFeed:
         limits: RatePools | None = None,
         on_state: Callable[[bool, str], None] | None = None,
         socket_settings: SocketSettings | None = None,
+        decoder: BinanceDecoder | None = None,
     ) -> None:
         """`on_state` hears that all streams are up, or why they are not, before the message that says so."""
         self.counters = FeedCounters()
@@ -111,7 +112,7 @@ class BinanceFeed:
         self._fetches = fetches_snapshots
         self._on_state = on_state
         by_symbol = {spec.symbol: spec for spec in self.instruments.values()}
-        self.decoder = BinanceDecoder(by_symbol)
+        self.decoder = decoder or BinanceDecoder(by_symbol)
         self._seen = {spec.id: _Seen() for spec in self.instruments.values()}
         weight, per_minute = _WEIGHT[settings.is_spot]
         self._weight = weight
@@ -160,6 +161,11 @@ class BinanceFeed:
                 self._tell_up()
             await trio.sleep_forever()
 
+    @property
+    def why_no_book(self) -> str:
+        """Why a snapshot would be of no use now, empty when it would."""
+        return "the stream that would join it is down" if self.sockets and not self._open["books"] else ""
+
     async def snapshot(self, instrument: str) -> BookSnapshot:
         """Return the book of `instrument`, fetched now. Raises SnapshotError."""
         spec = self.instruments.get(instrument)
@@ -167,8 +173,8 @@ class BinanceFeed:
             raise SnapshotError(f"{instrument} is not among the instruments")
         if self._rest is None:
             raise SnapshotError("the gateway does not run yet")
-        if self.sockets and not self._open["books"]:
-            raise SnapshotError("the stream that would join it is down")
+        if self.why_no_book:
+            raise SnapshotError(self.why_no_book)
         path = "/api/v3/depth" if self._settings.is_spot else "/fapi/v1/depth"
         query = f"symbol={spec.symbol}&limit={SNAPSHOT_LEVELS}"
         call = Call("GET", path, query, priority=Priority.QUERY, costs={WEIGHT_1M: self._weight}, is_idempotent=True)
