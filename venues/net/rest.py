@@ -20,6 +20,7 @@ LATENCY_BOUNDS_NS: Final = tuple(ms * 1_000_000 for ms in (5, 10, 25, 50, 100, 2
 
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 _ATTEMPTS_MAX: Final = 3
+_KEEPALIVE_S: Final = 30.0
 _RETRY_FIRST_S: Final = 0.1
 _PATHS_MAX: Final = 256
 _OTHER_PATHS: Final = "(other)"
@@ -190,7 +191,11 @@ class RestClient:
             follow_redirects=False,
             trust_env=False,
             http2=False,
-            limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
+            limits=httpx.Limits(
+                max_connections=connections_max,
+                max_keepalive_connections=connections_max,
+                keepalive_expiry=_KEEPALIVE_S,
+            ),
         )
 
     async def __aenter__(self) -> Self:

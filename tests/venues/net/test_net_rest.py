@@ -6,6 +6,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -23,7 +24,7 @@ LONG_S = 60.0
 
 
 def client(port: int, **more) -> RestClient:
-    settings = {
+    settings: dict[str, Any] = {
         "headers": {"X-MBX-APIKEY": "THE-KEY"},
         "limits": RatePools([POOL]),
         "clock": time.monotonic_ns,
@@ -34,11 +35,13 @@ def client(port: int, **more) -> RestClient:
 
 
 def get(path: str = "/fapi/v1/order", **more) -> Call:
-    return Call(**({"method": "GET", "path": path, "deadline_s": LONG_S, "is_idempotent": True} | more))
+    given: dict[str, Any] = {"method": "GET", "path": path, "deadline_s": LONG_S, "is_idempotent": True}
+    return Call(**(given | more))
 
 
 def post(path: str = "/fapi/v1/order", **more) -> Call:
-    return Call(**({"method": "POST", "path": path, "query": "side=BUY&signature=SECRET", "deadline_s": LONG_S} | more))
+    given: dict[str, Any] = {"method": "POST", "path": path, "query": "side=BUY&signature=SECRET", "deadline_s": LONG_S}
+    return Call(**(given | more))
 
 
 class Scripted:
@@ -323,6 +326,5 @@ async def test_no_failure_tells_key_or_signature(make: Callable[..., Call]):
     for text in texts:
         assert "SECRET" not in text
         assert "THE-KEY" not in text
-    error: BaseException | None = caught.value
-    assert error.__cause__ is None
-    assert error.__context__ is None
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
