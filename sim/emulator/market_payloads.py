@@ -47,7 +47,7 @@ def depth_update(
 ) -> Payload:
     """`ids` are the first and last update within, and the last one of the event before."""
     first, last, previous = ids
-    body = {"U": first, "u": last}
+    body: Payload = {"U": first, "u": last}
     if not listing.spec.is_spot:
         body = {"T": ts // NS_PER_MS, "s": listing.symbol, "ps": listing.pair, **body, "pu": previous, "st": USDM}
     else:

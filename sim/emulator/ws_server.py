@@ -13,6 +13,7 @@ from attrs import define, field
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 from websockets.trio.server import Server, ServerConnection, serve
 
 from sim.emulator.faults import Faults, Link
@@ -71,9 +72,12 @@ class HalfStream(trio.abc.HalfCloseableStream):
         await self._stream.aclose()
 
 
-def _connection(nursery: trio.Nursery, stream: trio.abc.Stream, *args: Any, **settings: Any) -> ServerConnection:
-    assert isinstance(stream, trio.SocketStream)
-    return ServerConnection(nursery, HalfStream(stream), *args, **settings)
+class _Connection(ServerConnection):
+    def __init__(
+        self, nursery: trio.Nursery, stream: trio.abc.Stream, protocol: ServerProtocol, server: Server, **settings: Any
+    ) -> None:
+        assert isinstance(stream, trio.SocketStream)
+        super().__init__(nursery, HalfStream(stream), protocol, server, **settings)
 
 
 @define
@@ -117,7 +121,7 @@ async def serve_websockets(
                 ping_timeout=PONG_S,
                 close_timeout=2.0,
                 max_size=REQUEST_BYTES_MAX,
-                create_connection=_connection,
+                create_connection=_Connection,
             )
         )
         task_status.started()
