@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen
@@ -11,27 +12,30 @@ GATEWAYS = {"binance_usdm": "usdm", "binance_spot": "spot"}
 """Rules of a venue to the market that its gateway trades."""
 
 
-def _is_address(*schemes: str) -> object:
-    """Return a validator: a URL of one of the schemes, the first of them encrypted unless the host is this machine."""
+def _check(value: str, safe: str, open_: str) -> None:
+    """Raises ValueError unless `value` is a URL of the scheme `safe`, or, on this machine, `open_`."""
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError as error:
+        raise ValueError(f"{_without_user(value)!r} is no address: {error}") from None
+    if url.scheme not in (safe, open_) or not host:
+        raise ValueError(f"{_without_user(value)!r} is no address: write {safe}://host")
+    if url.username is not None or url.password is not None:
+        raise ValueError("an address holds no user and no password")
+    if url.query or url.fragment:
+        raise ValueError(f"{value!r} ends with a query: write the base of all paths")
+    if url.scheme != safe and not is_loopback(host):
+        raise ValueError(f"{value!r} is not encrypted: {safe}:// everywhere but on this machine")
 
-    def check(_: object, attribute: "Attribute[str | None]", value: str | None) -> None:
-        if value is None:
-            return
-        try:
-            url = urlsplit(value)
-            host, _port = url.hostname, url.port
-        except ValueError as error:
-            raise ValueError(f"{value!r} is no address: {error}") from None
-        if url.scheme not in schemes or not host:
-            raise ValueError(f"{_without_user(value)!r} is no address: write {schemes[0]}://host")
-        if url.username is not None or url.password is not None:
-            raise ValueError("an address holds no user and no password")
-        if url.query or url.fragment:
-            raise ValueError(f"{value!r} ends with a query: write the base of all paths")
-        if url.scheme != schemes[0] and not is_loopback(host):
-            raise ValueError(f"{value!r} is not encrypted: {schemes[0]}:// everywhere but on this machine")
 
-    return check
+def _is_http(_: object, attribute: "Attribute[str]", value: str) -> None:
+    _check(value, "https", "http")
+
+
+def _is_websocket(_: object, attribute: "Attribute[Any]", value: str | None) -> None:
+    if value is not None:
+        _check(value, "wss", "ws")
 
 
 def is_loopback(host: str) -> bool:
@@ -49,8 +53,13 @@ def _without_user(value: str) -> str:
     return tail if at else head
 
 
-_is_http = _is_address("https", "http")
-_is_websocket = _is_address("wss", "ws")
+def rest_mistake(value: str) -> str:
+    """Return why `value` is no address to send requests to, an empty string when it is one."""
+    try:
+        _check(value, "https", "http")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _is_window(_: object, attribute: "Attribute[int]", value: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from daemon.config_endpoints import Endpoints
+from daemon.config_includes import expanded
 from daemon.config_structure import ConfigError, structure
 
 _T = TypeVar("_T")
@@ -29,9 +30,11 @@ class Outside:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return a configuration's tables as they are written. Raises SetupError."""
+    """Return a configuration's tables as they are written, with what it includes. Raises SetupError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(expanded(path.read_text(encoding="utf-8"), path.parent))
+    except ConfigError as error:
+        raise SetupError(f"{path}: {error}") from error
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -7,8 +7,8 @@ from daemon.gateway.keys import Keys
 from daemon.gateway.process import RefusedForGoodError
 from daemon.gateway.server import Gateway, GatewayServer
 from daemon.gateway.setup import GatewaySetup, VenueSetup
-from venues.binance.gateway import AccountKeys, BinanceGateway, KeyRefusedError
-from venues.binance.settings import GatewaySettings
+from venues.binance.gateway import BinanceGateway
+from venues.binance.settings import AccountKeys, BinanceMarket, GatewaySettings, KeyRefusedError
 
 _NS_PER_MS = 1_000_000
 
@@ -17,7 +17,7 @@ def gateway_settings(venue: str, market: str, endpoints: Endpoints, *, wants_mar
     """Return how a venue's endpoints are used."""
     return GatewaySettings(
         venue=venue,
-        market=market,
+        market=BinanceMarket(market),
         rest=endpoints.rest,
         ws_public=endpoints.ws_public,
         ws_market=endpoints.ws_market or endpoints.ws_public,

@@ -24,6 +24,10 @@ class VenueSetup:
     instruments: dict[str, Instrument]
     accounts: dict[str, AccountConfig]
 
+    @property
+    def is_spot(self) -> bool:
+        return self.market == GATEWAYS["binance_spot"]
+
 
 @frozen
 class GatewaySetup:
