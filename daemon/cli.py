@@ -19,6 +19,8 @@ COMMANDS = {
     "bench": "daemon.bench:main",
     "torture": "daemon.torture.command:main",
     "import": "daemon.import_data:main",
+    "record": "daemon.record.command:main",
+    "fetch-rules": "daemon.rules.command:main",
     "executions": "daemon.executions.rebuild:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
@@ -86,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_import(commands.add_parser("import", help="bring market data into a store that backtests read"))
 
+    _add_record(commands.add_parser("record", help="write venues' live feeds to files"))
+    _add_fetch_rules(commands.add_parser("fetch-rules", help="write a venue's instruments and brackets of today"))
+
     executions = commands.add_parser("executions", help="look after the database of executions")
     executions.add_argument("action", choices=["rebuild"], help="make it anew from the logs")
     executions.add_argument("folder", metavar="FOLDER", help="a state folder, the folder of a run, or a log")
@@ -143,6 +148,32 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     show = sources.add_parser("show", help="print what a store holds, and check every byte")
     show.add_argument("files", nargs=1, metavar="STORE")
     show.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="the instruments of its venues that have endpoints")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where files, checksums and their list go")
+    parser.add_argument("--for", metavar="TIME", help="how long, as 60s; default: until a signal comes")
+    parser.add_argument("--rotate", default="1h", metavar="TIME", help="how long a file may last, default: %(default)s")
+    parser.add_argument(
+        "--rotate-mib", type=int, default=512, metavar="N", help="how much it may hold, default: %(default)s"
+    )
+    parser.add_argument(
+        "--recorder", default="recorder", metavar="NAME", help="whose clock it is, default: %(default)s"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was recorded as JSON")
+
+
+def _add_fetch_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="ask the venues that have endpoints here, or:")
+    parser.add_argument("--rest", metavar="URL", help="the base of a venue's REST interface")
+    parser.add_argument("--rules", default="binance_usdm", choices=("binance_usdm", "binance_spot"), help="whose it is")
+    parser.add_argument("--venue", metavar="ID", help="how the venue is called here, default: as its rules")
+    parser.add_argument(
+        "--credential", metavar="FILE", help="an account's key: leverage brackets are told to nobody else"
+    )
+    parser.add_argument("--symbols", metavar="SYMBOL,...", help="default: those of CONFIG, else all that are traded")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where VENUE-DATE.toml goes")
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
