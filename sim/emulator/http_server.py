@@ -73,7 +73,7 @@ class _BadRequestError(Exception):
 
 
 async def serve_http(listener: trio.SocketListener, handler: Handler) -> None:
-    """Serve until cancelled; at most CONNECTIONS at once, others wait where the system keeps them.
+    """Serve until cancelled; at most CONNECTIONS are read at once, others wait.
 
     Requests that a client sends before it has had its answer (pipelining) are not read: the connection is closed
     after the answer. An exception of the handler ends the server: it is the handler's to answer what it cannot do.
