@@ -183,10 +183,10 @@ class UsdmAnswers:
     # Answers to queries
 
     def order(self, account: str, body: _Body, now: int) -> OrderReport:
-        return self._order_report(account, read(_order, body, "order"), now)
+        return order_report(self._names, account, read(_order, body, "order"), now)
 
     def orders(self, account: str, body: _Body, now: int) -> tuple[OrderReport, ...]:
-        return tuple(self._order_report(account, wire, now) for wire in read(_orders, body, "orders"))
+        return tuple(order_report(self._names, account, wire, now) for wire in read(_orders, body, "orders"))
 
     def algo_order(self, account: str, body: _Body, now: int) -> OrderReport:
         """Return a conditional order. Raises CodecError for one that has been triggered and has ended since.
@@ -296,40 +296,10 @@ class UsdmAnswers:
             for wire in read(_funding_rates, body, "fundingRate")
         )
 
-    def bars(self, instrument: str, body: _Body, *, is_mark: bool) -> tuple[Bar, ...]:
-        """Return the bars of `klines` or `markPriceKlines`; the last one may still be growing."""
-        bars = []
-        for row in read(_bars, body, "klines"):
-            if len(row) < _BAR_FIELDS or not isinstance(row[0], int) or not isinstance(row[6], int):
-                raise CodecError(CodecErrorReason.BAD_FIELD, f"klines: {str(row)[:80]} is no bar")
-            opened, high, low, close = (positive(str(text), "klines") for text in row[1:5])
-            if not low <= min(opened, close) <= max(opened, close) <= high:
-                raise CodecError(CodecErrorReason.BAD_NUMBER, f"klines: open, high, low, close {row[1:5]}")
-            volume = ZERO if is_mark else not_negative(str(row[5]), "klines volume")
-            end = (row[6] + 1) * NS_PER_MS
-            bars.append(Bar(end, instrument, row[0] * NS_PER_MS, opened, high, low, close, volume, is_mark))
-        return tuple(bars)
-
     def open_interest(self, body: _Body) -> OpenInterest:
         wire = read(_open_interest, body, "openInterest")
         return OpenInterest(
             wire.time_ms * NS_PER_MS, self._names.id(wire.symbol), not_negative(wire.qty, "openInterest")
-        )
-
-    def _order_report(self, account: str, wire: WireOrder, now: int) -> OrderReport:
-        return OrderReport(
-            now,
-            account,
-            self._names.id(wire.symbol),
-            wire.client_order_id,
-            str(wire.order_id),
-            SIDES[wire.side],
-            not_negative(wire.orig_qty, "origQty"),
-            not_negative(wire.executed_qty, "executedQty"),
-            known(STATUSES, wire.status, "status"),
-            known(TYPES, wire.type, "type"),
-            price_or_none(wire.price, "price"),
-            POSITION_SIDES[wire.position_side],
         )
 
     def _algo_report(self, account: str, wire: WireAlgoOrder, now: int) -> OrderReport:
@@ -347,6 +317,39 @@ class UsdmAnswers:
             price_or_none(wire.price, "price"),
             POSITION_SIDES[wire.position_side],
         )
+
+
+def order_report(names: SymbolNames, account: str, wire: WireOrder, now: int) -> OrderReport:
+    """Return an order as told in answer to a query; futures and spot use the same words."""
+    return OrderReport(
+        now,
+        account,
+        names.id(wire.symbol),
+        wire.client_order_id,
+        str(wire.order_id),
+        SIDES[wire.side],
+        not_negative(wire.orig_qty, "origQty"),
+        not_negative(wire.executed_qty, "executedQty"),
+        known(STATUSES, wire.status, "status"),
+        known(TYPES, wire.type, "type"),
+        price_or_none(wire.price, "price"),
+        POSITION_SIDES[wire.position_side],
+    )
+
+
+def bars(instrument: str, body: _Body, *, is_mark: bool) -> tuple[Bar, ...]:
+    """Return the bars of `klines` or `markPriceKlines`; the last one may still be growing."""
+    found = []
+    for row in read(_bars, body, "klines"):
+        if len(row) < _BAR_FIELDS or not isinstance(row[0], int) or not isinstance(row[6], int):
+            raise CodecError(CodecErrorReason.BAD_FIELD, f"klines: {str(row)[:80]} is no bar")
+        opened, high, low, close = (positive(str(text), "klines") for text in row[1:5])
+        if not low <= min(opened, close) <= max(opened, close) <= high:
+            raise CodecError(CodecErrorReason.BAD_NUMBER, f"klines: open, high, low, close {row[1:5]}")
+        volume = ZERO if is_mark else not_negative(str(row[5]), "klines volume")
+        end = (row[6] + 1) * NS_PER_MS
+        found.append(Bar(end, instrument, row[0] * NS_PER_MS, opened, high, low, close, volume, is_mark))
+    return tuple(found)
 
 
 def server_time_ns(body: _Body) -> int:

@@ -19,14 +19,16 @@ class Security(StrEnum):
 WEIGHT_1M: Final = "weight_1m"
 ORDERS_10S: Final = "orders_10s"
 ORDERS_1M: Final = "orders_1m"
+ORDERS_1D: Final = "orders_1d"
 """Names of the pools that requests are counted in, as `rules.rate_pools` makes them."""
 
 
 class BinanceCall(NamedTuple):
     """One request. `params` come in sending order, without `timestamp`, `recvWindow` and `signature`.
 
-    `weight` counts against REQUEST_WEIGHT, `orders` against the ten-second pool of ORDERS and `orders_minute` against
-    its one-minute pool. `ws_method` is the same request at the WebSocket API, None where there is none.
+    `weight` counts against REQUEST_WEIGHT, `orders` against the ten-second pool of ORDERS and `orders_long` against
+    its `long_pool`, of a minute at futures and of a day at spot. `ws_method` is the same request at the WebSocket API,
+    None where there is none.
     """
 
     method: str
@@ -35,14 +37,17 @@ class BinanceCall(NamedTuple):
     security: Security = Security.SIGNED
     weight: int = 1
     orders: int = 0
-    orders_minute: int = 0
+    orders_long: int = 0
     priority: Priority = Priority.QUERY
     ws_method: str | None = None
+    long_pool: str = ORDERS_1M
 
     @property
     def costs(self) -> dict[str, int]:
         """Tokens by pool."""
-        return {WEIGHT_1M: self.weight, ORDERS_10S: self.orders, ORDERS_1M: self.orders_minute}
+        if not self.orders:
+            return {WEIGHT_1M: self.weight}
+        return {WEIGHT_1M: self.weight, ORDERS_10S: self.orders, self.long_pool: self.orders_long}
 
     @property
     def is_idempotent(self) -> bool:

@@ -92,7 +92,7 @@ class UsdmRequests:
     def submit(self, command: SubmitOrder) -> BinanceCall:
         """Return the request for a new order, plain or conditional."""
         params = self._order_params(command)
-        priority = Priority.HEDGE if _takes(command) else Priority.NEW
+        priority = Priority.HEDGE if is_urgent(command) else Priority.NEW
         if command.type in ALGO_TYPES:
             return BinanceCall(
                 "POST", "/fapi/v1/algoOrder", params, Security.SIGNED, 0, 1, 1, priority, "algoOrder.place"
@@ -103,7 +103,7 @@ class UsdmRequests:
         """Return the request that replaces price and quantity; the venue wants the side, which the caller knows."""
         params = (
             ("symbol", self.symbol(command.instrument)),
-            ("origClientOrderId", _client_id(command.client_order_id)),
+            ("origClientOrderId", client_id(command.client_order_id)),
             ("side", SIDES[side]),
             ("quantity", to_text(command.qty)),
             ("price", to_text(command.price)),
@@ -112,7 +112,7 @@ class UsdmRequests:
 
     def cancel(self, command: CancelOrder, *, is_algo: bool = False) -> BinanceCall:
         """Return the request; `is_algo` for a conditional order that has not been triggered."""
-        order_id = _client_id(command.client_order_id)
+        order_id = client_id(command.client_order_id)
         symbol = self.symbol(command.instrument)
         if is_algo:
             return BinanceCall(
@@ -165,7 +165,7 @@ class UsdmRequests:
             raise UnsupportedCommandError(
                 RejectReason.UNSUPPORTED, f"a batch cancels 1 to {BATCH_CANCEL_MAX} orders of one instrument"
             )
-        ids = json.dumps([_client_id(command.client_order_id) for command in commands], separators=(",", ":"))
+        ids = json.dumps([client_id(command.client_order_id) for command in commands], separators=(",", ":"))
         params = (("symbol", symbols.pop()), ("origClientOrderIdList", ids))
         return BinanceCall("DELETE", "/fapi/v1/batchOrders", params, priority=Priority.CANCEL)
 
@@ -221,8 +221,8 @@ class UsdmRequests:
         params += _time_in_force(command)
         params += _amounts(command, is_algo)
         params += _triggers(command) if is_algo else ()
-        params.append(("clientAlgoId" if is_algo else "newClientOrderId", _client_id(command.client_order_id)))
-        params.append(("selfTradePreventionMode", _self_trade(command.stp)))
+        params.append(("clientAlgoId" if is_algo else "newClientOrderId", client_id(command.client_order_id)))
+        params.append(("selfTradePreventionMode", self_trade(command.stp)))
         params.append(("newOrderRespType", "ACK"))
         return tuple(params)
 
@@ -230,7 +230,7 @@ class UsdmRequests:
 _MARGIN_TYPES: Final = {MarginMode.CROSS: "CROSSED", MarginMode.ISOLATED: "ISOLATED"}
 
 
-def _takes(command: SubmitOrder) -> bool:
+def is_urgent(command: SubmitOrder) -> bool:
     """Whether the order is there to trade now or to take risk off: then it goes before others."""
     return (
         command.reduce_only
@@ -291,14 +291,16 @@ def _given(number: Decimal | None, name: str) -> Decimal:
     return number
 
 
-def _self_trade(stp: str | None) -> str:
+def self_trade(stp: str | None) -> str:
+    """Return the venue's word for the port's; its own default differs from door to door, so it is always sent."""
     found = _SELF_TRADE.get(stp.lower() if stp else None)
     if found is None:
         raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"stp: {stp!r} is not known")
     return found
 
 
-def _client_id(text: str) -> str:
+def client_id(text: str) -> str:
+    """Return a client order id the venue takes. Raises UnsupportedCommandError for any other."""
     if _CLIENT_ID.fullmatch(text) is None:
         raise UnsupportedCommandError(
             RejectReason.OTHER, f"client_order_id: {text[:40]!r} is not 1 to 36 of the characters .A-Z:/a-z0-9_-"

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from attrs import frozen
 
-from venues.binance.calls import ORDERS_1M, ORDERS_10S, WEIGHT_1M
+from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.reading import NS_PER_MS, not_negative, positive, read
 from venues.binance.wire import Milliseconds
@@ -49,7 +49,12 @@ _QUARTERLY: Final = ("CURRENT_QUARTER", "NEXT_QUARTER", "CURRENT_MONTH", "NEXT_M
 _PERPETUAL: Final = ("PERPETUAL", "TRADIFI_PERPETUAL")
 
 _SECONDS: Final = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
-_POOLS: Final = {("REQUEST_WEIGHT", 60): WEIGHT_1M, ("ORDERS", 10): ORDERS_10S, ("ORDERS", 60): ORDERS_1M}
+_POOLS: Final = {
+    ("REQUEST_WEIGHT", 60): WEIGHT_1M,
+    ("ORDERS", 10): ORDERS_10S,
+    ("ORDERS", 60): ORDERS_1M,
+    ("ORDERS", 86_400): ORDERS_1D,
+}
 _HEADERS: Final = {"REQUEST_WEIGHT": "x-mbx-used-weight", "ORDERS": "x-mbx-order-count"}
 _NUMBER_MAX: Final = Decimal("1E20")
 _DIGITS_MAX: Final = 20
