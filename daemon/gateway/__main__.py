@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.config_parts import SetupError
 from daemon.exits import FAILED, USAGE
 from daemon.gateway.process import serve
-from daemon.gateway.setup import SetupError, load_keys, read_setup
+from daemon.gateway.setup import load_keys, read_setup
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen

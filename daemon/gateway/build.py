@@ -34,8 +34,8 @@ class _Refusable(BinanceGateway):
     async def run(self) -> None:
         try:
             await super().run()
-        except* KeyRefusedError as group:
-            raise RefusedForGoodError(str(group.exceptions)) from group
+        except KeyRefusedError as error:
+            raise RefusedForGoodError(str(error)) from error
 
 
 def build_gateways(
@@ -50,4 +50,4 @@ def _gateway(
 ) -> BinanceGateway:
     accounts = {name: AccountKeys(keys[name].api_key.reveal(), keys[name].signer) for name in venue.accounts}
     settings = gateway_settings(venue.id, venue.market, venue.endpoints, wants_market=wants_market)
-    return _Refusable(settings, accounts, venue.instruments, server.deliver, server.now)
+    return _Refusable(settings, accounts, venue.instruments.values(), server.deliver, server.now)

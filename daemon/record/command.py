@@ -113,9 +113,12 @@ async def _record(recording: _Recording, length_ns: int | None) -> None:
         failed, rest = group.split(RecordingError)
         if failed is None or rest is not None:
             raise
-        while isinstance(failed, BaseExceptionGroup):
-            failed = failed.exceptions[0]
-        raise failed from None
+        raise _first(failed) from None
+
+
+def _first(group: BaseExceptionGroup[RecordingError]) -> RecordingError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _flush(files: Sequence[InstrumentFiles]) -> None:

@@ -14,7 +14,7 @@ from venues.binance.calls import WEIGHT_1M
 from venues.net.errors import NetError
 from venues.net.limits import PoolRule, Priority, RatePools
 from venues.net.rest import Call, RestClient
-from venues.net.websocket import Down, ReconnectingSocket, SocketSettings
+from venues.net.websocket import Down, DownReason, ReconnectingSocket, SocketSettings
 
 _MINUTE_NS = 60_000_000_000
 _WEIGHT_PER_MINUTE = 2_400
@@ -179,7 +179,7 @@ class FeedRecorder:
 
     def _on_down(self, name: str, down: Down) -> None:
         self._open[name].discard(down.connection)
-        if self._open[name]:
+        if self._open[name] or down.reason is DownReason.STOPPED:
             return
         self.counters.reconnects += 1
         why = f"{name}: {down.reason}: {down.detail}"

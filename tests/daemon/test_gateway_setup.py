@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from daemon.config import ConfigErrors, load
+from daemon.config_parts import SetupError
 from daemon.gateway.keys import read_keys
-from daemon.gateway.setup import SetupError, load_keys, read_setup
+from daemon.gateway.setup import load_keys, read_setup
 from daemon.kinds import KINDS
 from daemon.secrets import CredentialError, Secret
 
