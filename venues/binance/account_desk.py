@@ -11,7 +11,7 @@ from venues.binance.answers import listen_key
 from venues.binance.calls import BinanceCall, UnsupportedCommandError
 from venues.binance.errors import CodecError
 from venues.binance.lanes import Lane
-from venues.binance.markets import UsdmMarket
+from venues.binance.markets import Market
 from venues.binance.order_entry import OrderEntry
 from venues.binance.reactions import Verdict, judge_http
 from venues.binance.sessions import Answered, Outcome, Unsent
@@ -73,7 +73,7 @@ class AccountDesk:
         account: str,
         keys: AccountKeys,
         settings: GatewaySettings,
-        market: UsdmMarket,
+        market: Market,
         teller: Teller,
         *,
         clock: ClockOffset,
@@ -105,6 +105,7 @@ class AccountDesk:
             now=now,
             on_refusal=self._refused,
             side_of=self._side_of,
+            has_algo=market.has_algo,
         )
         self.counts = {"unreadable": 0}
         self._stream = market.user_stream(account)
@@ -163,6 +164,7 @@ class AccountDesk:
         found |= {f"events.{name}": count for name, count in asdict(self.feed.counters).items()}
         if self.ways.session is not None:
             found |= {f"session.{name}": count for name, count in asdict(self.ways.session.counters).items()}
+            found["session.is_up"] = self.ways.session.is_ready
         for path, one in self.ways.rest_counters().items():
             found[f"rest.{path}.answers"] = one.answers
             found[f"rest.{path}.unknown"] = one.unknown
@@ -308,8 +310,8 @@ class AccountDesk:
         except CodecError as error:
             raise ListenKeyError(str(error)) from None
 
-    async def _keep_key(self) -> bool:
-        outcome = await self.ways.ask(self._market.keep_listen_key)
+    async def _keep_key(self, listen_key: str) -> bool:
+        outcome = await self.ways.ask(self._market.keep_listen_key(listen_key))
         if not isinstance(outcome, Answered):
             raise ListenKeyError(outcome.why)
         if outcome.status == _OK:

@@ -9,13 +9,13 @@ from attrs import asdict
 from venues.binance.account_desk import AccountDesk
 from venues.binance.answers import server_time_ns
 from venues.binance.book_feed import BinanceFeed, Deliver
-from venues.binance.calls import ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall
+from venues.binance.calls import ORDERS_10S, WEIGHT_1M, BinanceCall
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.key_permissions import check_permissions
-from venues.binance.markets import UsdmMarket
+from venues.binance.markets import Market, market_of
 from venues.binance.reactions import Reaction, Verdict, judge_http
-from venues.binance.settings import AccountKeys, BinanceMarket, GatewaySettings, KeyRefusedError
+from venues.binance.settings import AccountKeys, GatewaySettings, KeyRefusedError
 from venues.binance.sign import query_of
 from venues.model.instrument import Instrument
 from venues.net.clock import ClockOffset
@@ -41,13 +41,6 @@ _BAN_S: Final = 120.0
 
 _POOL_OF_CODE: Final = {-1003: WEIGHT_1M, -1015: ORDERS_10S}
 """Which pool a refusal for the number of requests is about; cancels need no order count."""
-
-DEFAULT_POOLS: Final = (
-    PoolRule(WEIGHT_1M, 2_400, 60 * _SECOND_NS, "weight", "x-mbx-used-weight-1m"),
-    PoolRule(ORDERS_10S, 300, 10 * _SECOND_NS, "orders", "x-mbx-order-count-10s"),
-    PoolRule(ORDERS_1M, 1_200, 60 * _SECOND_NS, "orders", "x-mbx-order-count-1m"),
-)
-"""Limits until exchangeInfo has told them. Source: facts C4."""
 
 
 class BinanceGateway:
@@ -117,7 +110,7 @@ class BinanceGateway:
     async def _serve(self) -> None:
         settings = self._settings
         decoder = BinanceDecoder({spec.symbol: spec for spec in self._instruments})
-        market = UsdmMarket(settings, self._instruments, decoder)
+        market = market_of(settings, self._instruments, decoder)
         self._missing = {"clock": "not read yet", **{f"events of {name}": "not up yet" for name in self._keys}}
         if settings.wants_market and self._instruments:
             self._missing["market"] = "not up yet"
@@ -159,17 +152,17 @@ class BinanceGateway:
     def _client(self, pools: RatePools) -> RestClient:
         return RestClient(self._settings.rest, headers={}, limits=pools, clock=self._now, throttled=self._throttled)
 
-    async def _read_rules(self, market: UsdmMarket) -> tuple[PoolRule, ...]:
+    async def _read_rules(self, market: Market) -> tuple[PoolRule, ...]:
         """Ask for the venue's limits until it answers."""
         call = _public(market.exchange_info)
-        async with self._client(RatePools(DEFAULT_POOLS)) as rest:
+        async with self._client(RatePools(market.default_pools)) as rest:
             pause_s = CLOCK_RETRY_S
             while True:
                 try:
                     answer = await rest.request(call)
                     if answer.status == _OK:
                         told = {rule.name: rule for rule in market.pools(answer.body)}
-                        return tuple({**{rule.name: rule for rule in DEFAULT_POOLS}, **told}.values())
+                        return tuple({**{rule.name: rule for rule in market.default_pools}, **told}.values())
                 except (NetError, CodecError):
                     self._counts["clock_failures"] += 1
                 await trio.sleep(pause_s)
@@ -177,7 +170,7 @@ class BinanceGateway:
 
     # The clock
 
-    async def _keep_clock(self, market: UsdmMarket, rest: RestClient) -> None:
+    async def _keep_clock(self, market: Market, rest: RestClient) -> None:
         while True:
             with trio.move_on_after(CLOCK_S if self._clock.is_known else CLOCK_RETRY_S):
                 await self._wants_clock.wait()
@@ -188,7 +181,7 @@ class BinanceGateway:
             else:
                 await self._sample_clock(market, rest, samples=1)
 
-    async def _sample_clock(self, market: UsdmMarket, rest: RestClient, samples: int = CLOCK_SAMPLES) -> None:
+    async def _sample_clock(self, market: Market, rest: RestClient, samples: int = CLOCK_SAMPLES) -> None:
         call = _public(market.time)
         for _ in range(samples):
             try:
@@ -261,10 +254,9 @@ class BinanceGateway:
         self._scope.cancel()
 
     async def _check_key(self, name: str, desk: AccountDesk) -> None:
-        if self._settings.market is BinanceMarket.SPOT:
-            why = await check_permissions(desk.ways)
-            if why:
-                self.refuse_key(KeyRefusedError(name, why))
+        why = await check_permissions(desk.ways)
+        if why:
+            self.refuse_key(KeyRefusedError(name, why))
 
     # Limits
 

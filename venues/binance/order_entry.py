@@ -76,7 +76,8 @@ class _Known:
 class OrderEntry:
     """One account's orders. Reports go to `tell`; those of the user stream pass `news` first, which drops repeats.
 
-    `on_refusal` hears every refusal, `side_of` asks the venue for an order's side (None: it does not exist).
+    `on_refusal` hears every refusal; `side_of` asks the venue for an order's side (None: it does not exist). With
+    `has_algo` the venue keeps conditional orders apart from the others.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class OrderEntry:
         now: Callable[[], int],
         on_refusal: Callable[[Verdict], None],
         side_of: Callable[[ModifyOrder], Awaitable[Side | None]],
+        has_algo: bool = True,
     ) -> None:
         self._account = account
         self._requests = requests
@@ -99,6 +101,7 @@ class OrderEntry:
         self._now = now
         self._on_refusal = on_refusal
         self._side_of = side_of
+        self._has_algo = has_algo
         self._orders: dict[str, _Known] = {}
 
     # New orders
@@ -165,7 +168,7 @@ class OrderEntry:
             known.held.append(command)
             return
         is_algo = known is not None and known.is_algo
-        self._cancel(command, is_algo, is_last=known is not None and not is_algo)
+        self._cancel(command, is_algo, is_last=not self._has_algo or (known is not None and not is_algo))
 
     def _cancel(self, command: CancelOrder, is_algo: bool, is_last: bool) -> None:
         """Send the cancel; unless `is_last`, an order that is not found is looked for among the other kind too."""

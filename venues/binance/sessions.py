@@ -8,7 +8,7 @@ import trio
 from attrs import define, field, frozen
 
 from venues.binance.answers import ws_reply
-from venues.binance.calls import ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall, Security, stamped, ws_params
+from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall, Security, stamped, ws_params
 from venues.binance.errors import CodecError
 from venues.binance.settings import AccountKeys
 from venues.binance.sign import SignatureKind, signed_ws_params
@@ -31,6 +31,7 @@ _POOLS: Final = {
     ("REQUEST_WEIGHT", "MINUTE", 1): WEIGHT_1M,
     ("ORDERS", "SECOND", 10): ORDERS_10S,
     ("ORDERS", "MINUTE", 1): ORDERS_1M,
+    ("ORDERS", "DAY", 1): ORDERS_1D,
 }
 
 
@@ -109,6 +110,7 @@ class ApiSession:
         self._keys = keys
         self._clock = clock
         self._limits = limits
+        self._pools = {rule.name for rule in limits.rules}
         self._recv_window_ms = recv_window_ms
         self._now = now
         self._on_refused = on_refused
@@ -225,7 +227,7 @@ class ApiSession:
 
     def _note(self, limit: WireRateLimit, received_ns: int, sent_ns: int) -> None:
         pool = _POOLS.get((limit.kind, limit.interval, limit.interval_num))
-        if pool is not None and limit.count is not None:
+        if pool in self._pools and limit.count is not None:
             self._limits.note_used(pool, limit.count, received_ns, sent_ns)
 
     async def _sweep(self) -> None:

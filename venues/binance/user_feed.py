@@ -43,7 +43,7 @@ class UserFeed:
         url_of: Callable[[str], str],
         *,
         open_key: Callable[[], Awaitable[str]],
-        keep_key: Callable[[], Awaitable[bool]],
+        keep_key: Callable[[str], Awaitable[bool]],
         on_event: Callable[[bytes], None],
         on_state: Callable[[bool, str], None],
         now: Callable[[], int],
@@ -57,6 +57,7 @@ class UserFeed:
         self._on_event = on_event
         self._on_state = on_state
         self._keep_alive_s = keep_alive_s
+        self._key = ""
         self._open: set[int] = set()
         self._lately: OrderedDict[bytes, int] = OrderedDict()
         self.socket = ReconnectingSocket(
@@ -82,16 +83,16 @@ class UserFeed:
             self.socket.drop(connection, why)
 
     async def _url_of(self) -> str:
-        key = await self._open_key()
+        self._key = await self._open_key()
         self.counters.keys += 1
-        return self._url(key)
+        return self._url(self._key)
 
     async def _keep(self) -> None:
         pause_s = self._keep_alive_s
         while True:
             await trio.sleep(pause_s)
             try:
-                is_known = not self._open or await self._keep_key()
+                is_known = not self._open or await self._keep_key(self._key)
             except NetError:
                 self.counters.keeps_failed += 1
                 pause_s = min(KEEP_RETRY_S, self._keep_alive_s)
