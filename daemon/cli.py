@@ -22,6 +22,7 @@ COMMANDS = {
     "record": "daemon.record.command:main",
     "fetch-rules": "daemon.rules.command:main",
     "executions": "daemon.executions.rebuild:main",
+    "emulate": "daemon.emulate:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
 
@@ -97,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     executions.add_argument("--above", type=int, default=0, metavar="N", help="only logs with records above this one")
     executions.add_argument("--nice", type=int, default=0, metavar="N", help="give way to others by so much")
 
+    _add_emulate(
+        commands.add_parser("emulate", help="serve a venue's protocols on local ports, to test clients against")
+    )
+
     _add_torture(commands.add_parser("torture", help="let everything go wrong to a simulated desk, by seeds"))
 
     bench = commands.add_parser("bench", help="measure this machine")
@@ -104,6 +109,24 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="print the results as JSON")
     bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
     return parser
+
+
+def _add_emulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("venue", choices=["binance"], metavar="VENUE", help="binance")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="REST; websockets one above; 0: any two")
+    parser.add_argument("--address", default="127.0.0.1", metavar="IP", help="default: %(default)s")
+    parser.add_argument("--venue", dest="venue_kind", default="usdm", choices=["usdm", "spot"], help="default: usdm")
+    parser.add_argument("--market", default="synthetic", metavar="RECORDING", help="default: one made from the seed")
+    parser.add_argument("--faults", metavar="FILE", help="what goes wrong, and when (docs/faults.md)")
+    parser.add_argument("--public-key", metavar="PEM", help="the public half of an RSA or Ed25519 key that signs, too")
+    parser.add_argument("--credentials", metavar="FILE", help="API key and secret, a line each; default: new ones")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument("--speed", default="1", metavar="X", help="venue time per time, default: %(default)s")
+    parser.add_argument("--step-ms", type=int, default=100, metavar="MS", help="venue time between two books")
+    parser.add_argument("--balance", action="append", default=[], metavar="ASSET=AMOUNT", help="instead of the usual")
+    parser.add_argument("--funding-rate", default="0.0001", metavar="RATE", help="default: %(default)s")
+    parser.add_argument("--funding-hours", type=int, default=8, metavar="H", help="1, 2, 4 or 8, default: %(default)s")
+    parser.add_argument("--may-withdraw", action="store_true", help="say that the key has withdrawal permission")
 
 
 def _add_torture(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,13 @@ Source: facts C3 and ALGO_UPDATE streams recorded in March 2026: NEW, TRIGGERING
 client id, TRIGGERED, and FINISHED when that order is over; no margin is looked at before the trigger.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
+from sim.emulator.algo_placing import place_triggered
 from sim.emulator.events import AlgoEvent, Event, OrderEvent
 from sim.emulator.records import AlgoRecord
 from venues.model.money import ZERO
@@ -23,9 +24,6 @@ _FIRST_ID = 2_000_000_540_000_000
 _KEPT = 10_000
 _HUNDRED = Decimal(100)
 
-Place = Callable[[AlgoRecord], str]
-"""Place the order that a conditional order becomes; returns why it was refused, or nothing."""
-
 
 @define
 class _Trail:
@@ -37,11 +35,10 @@ class _Trail:
 
 @define
 class AlgoService:
-    """The account's conditional orders, the last of them. `place` is set by the room that places orders."""
+    """The account's conditional orders, the last of them."""
 
     host: "Host"
     orders: dict[int, AlgoRecord] = field(factory=dict)
-    place: Place | None = None
     _trails: dict[int, _Trail] = field(factory=dict)
     _placed: dict[int, AlgoRecord] = field(factory=dict)
     _ids: int = _FIRST_ID
@@ -131,8 +128,7 @@ class AlgoService:
         one.status, one.trigger_ms, one.update_ms = "TRIGGERING", now // _MS, now // _MS
         self._trails.pop(one.algo_id, None)
         self._tell(now, one)
-        assert self.place is not None
-        why = self.place(one)
+        why = place_triggered(self.host, one)
         if why:
             one.status, one.reject_reason = "REJECTED", why
             self._tell(now, one)

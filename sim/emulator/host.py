@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import trio
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sim.account import CashFlow
 from sim.emulator import figures
@@ -35,6 +35,7 @@ from venues.port import (
     Liquidated,
     MarkPrice,
     Message,
+    ModifyOrder,
     OrderFilled,
     Quote,
     Report,
@@ -43,7 +44,13 @@ from venues.port import (
 )
 
 ACCOUNT = "emulated"
+MONEY = Decimal("0.00000001")
+"""What the venue books money in."""
+
 _MS = 1_000_000
+_PAST_NS = 20_000_000_000
+"""How long the market has gone on already when the venue opens: there are trades from the first request on."""
+
 _SLICE = 64
 _FIRST_UPDATE_ID = 9_000_000_000_000
 _MARGIN_CALL_SHARE = Decimal("0.8")
@@ -64,7 +71,7 @@ _START = {
 class HostSettings:
     """`venue` is usdm or spot. `market` is "synthetic" or the path of a recording. `speed` is venue time per time.
 
-    `balances` replace the usual starting balances.
+    `balances` replace the usual starting balances. With `may_withdraw` the key is said to have that permission.
     """
 
     venue: str = "usdm"
@@ -73,6 +80,19 @@ class HostSettings:
     speed: float = 1.0
     pace: SyntheticPace = field(factory=SyntheticPace)
     balances: dict[str, Decimal] | None = None
+    may_withdraw: bool = False
+
+
+@define
+class AccountConfig:
+    """What the account has chosen that the engine does not know.
+
+    `margin_changes` are (ms, symbol, position side, 1 add or 2 reduce, amount, asset).
+    """
+
+    fee_burn: bool = False
+    multi_assets: bool = False
+    margin_changes: list[tuple[int, str, str, int, Decimal, str]] = field(factory=list)
 
 
 class Host:
@@ -93,11 +113,13 @@ class Host:
         self.account = ACCOUNT
         self._monotonic = monotonic
         self._begun = monotonic()
-        self.start_ns = self._now = wall()
+        self.start_ns = wall()
+        self._now = self.start_ns - _PAST_NS
         self.listings: dict[str, Listing] = listings(settings.venue, self.start_ns)
         self.by_id = {one.id: one for one in self.listings.values()}
         self.fees = FEES[settings.venue]
         self.notes: list[Note] = []
+        self.config = AccountConfig()
         self._flows: list[tuple[int, CashFlow]] = []
         self._subscribers: list[Subscriber] = []
         self._waiting: list[Event] = []
@@ -112,7 +134,7 @@ class Host:
             seed=settings.seed,
             on_flow=self._on_flow,
             on_note=self.notes.append,
-            settings=VenueSettings(base_fees=settings.venue == "spot"),
+            settings=VenueSettings(base_fees=settings.venue == "spot", money_quantum=MONEY),
         )
         self.ledger = Ledger(ACCOUNT, self.by_id, self._figures, wallets=dict(balances))
         self.ledger.balance_ms = self.start_ns // _MS
@@ -122,13 +144,13 @@ class Host:
         self._called: set[str] = set()
         self._events = self._market()
         self._next = next(self._events, None)
-        self.advance(self.start_ns + settings.pace.step_ns)
+        self.advance(self.start_ns)
 
     def _market(self) -> MarketEvents:
         settings = self.settings
         if settings.market == "synthetic":
-            return synthetic(self.listings, settings.seed, self.start_ns, settings.pace)
-        return recorded(Path(settings.market), self.listings, self.start_ns)
+            return synthetic(self.listings, settings.seed, self._now, settings.pace)
+        return recorded(Path(settings.market), self.listings, self._now)
 
     # Time
 
@@ -290,7 +312,7 @@ class Host:
         self.algos.on_events(self._now, events)
 
     def _completed(self, event: Event, fundings: list[FundingSettled]) -> Event:
-        """Return the account's change with what the ledger cannot know: cross wallets, the position that paid funding."""
+        """Return the account's change with what the ledger cannot know: cross wallets, and the position that paid."""
         if not isinstance(event, AccountEvent):
             return event
         state = self.venue.state
@@ -314,7 +336,17 @@ class Host:
         """Do it now and return what the venue says to it; subscribers have heard of it before this returns."""
         if isinstance(command, SubmitOrder):
             return self.submit(command, self.ledger.describe(command))
+        if isinstance(command, ModifyOrder):
+            return self.modify(command)
         return self._do(command)
+
+    def modify(self, command: ModifyOrder) -> list[Report]:
+        """Change an order, which may take."""
+        self.ledger.taker = command.client_order_id
+        try:
+            return self._do(command)
+        finally:
+            self.ledger.taker = ""
 
     def submit(self, command: SubmitOrder, record: OrderRecord) -> list[Report]:
         """Place an order that `record` describes; its number and state are filled in."""
@@ -350,6 +382,9 @@ class Host:
 
     def tell_leverage(self, symbol: str, leverage: int) -> None:
         self._tell([ConfigEvent(self._now, symbol, leverage)])
+
+    def tell_multi_assets(self, multi_assets: bool) -> None:
+        self._tell([ConfigEvent(self._now, multi_assets=multi_assets)])
 
     def tell_margin_transfer(self, symbol: str, side: PositionSide, asset: str) -> None:
         """Tell that a position's own margin changed: the wallet stays, its cross part moves."""

@@ -107,12 +107,18 @@ class Ledger:
     _order_ids: int = _FIRST_ORDER_ID
     _tran_ids: int = 0
     _amendment_ids: int = 0
+    _names: int = 0
 
     # Numbers
 
     def next_order_id(self) -> int:
         self._order_ids += 1
         return self._order_ids
+
+    def take_name(self) -> int:
+        """Return a number that no client id was made of before."""
+        self._names += 1
+        return self._names
 
     def next_trade_id(self, instrument: str) -> int:
         self._trade_ids[instrument] = self._trade_ids.get(instrument, _FIRST_TRADE_ID) + 1

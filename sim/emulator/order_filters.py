@@ -18,6 +18,7 @@ FILL_OR_KILL = (
     "Due to the order could not be filled immediately, the FOK order has been rejected. "
     "The order will not be recorded in the order history"
 )
+HALTED = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 
 REFUSALS: dict[RejectReason, tuple[int, str]] = {
     RejectReason.UNKNOWN_INSTRUMENT: (-1121, "Invalid symbol."),
@@ -34,7 +35,7 @@ REFUSALS: dict[RejectReason, tuple[int, str]] = {
     RejectReason.REDUCE_ONLY: (-2022, "ReduceOnly Order is rejected."),
     RejectReason.POSITION_SIDE: (-4061, "Order's position side does not match user's setting."),
     RejectReason.DUPLICATE_ID: (-4116, "ClientOrderId is duplicated."),
-    RejectReason.HALTED: (-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading."),
+    RejectReason.HALTED: (-4108, HALTED),
     RejectReason.LEVERAGE: (-2027, "Exceeded the maximum allowable position at current leverage."),
     RejectReason.NO_REFERENCE_PRICE: (-2020, "Unable to fill."),
     RejectReason.IN_LIQUIDATION: (-2023, "User in liquidation mode now."),
@@ -75,8 +76,10 @@ def check_price(listing: Listing, price: Decimal, *, is_trigger: bool = False) -
     if _decimals(price) > listing.price_precision and price % listing.spec.tick_size:
         raise ApiError(-1111, "Precision is over the maximum defined for this asset.")
     if price > listing.max_price:
-        raise ApiError(-4007, "Stop price greater than max price.") if is_trigger else ApiError(
-            -4002, "Price greater than max price."
+        raise (
+            ApiError(-4007, "Stop price greater than max price.")
+            if is_trigger
+            else ApiError(-4002, "Price greater than max price.")
         )
     if price < listing.min_price:
         raise ApiError(-4013, "Price less than min price.")
@@ -109,7 +112,8 @@ def check_notional(listing: Listing, qty: Decimal, price: Decimal | None, *, red
     if price is None or reduces or qty * price >= listing.min_notional:
         return
     raise ApiError(
-        -4164, f"Order's notional must be no smaller than {plain(listing.min_notional)} (unless you choose reduce only)."
+        -4164,
+        f"Order's notional must be no smaller than {plain(listing.min_notional)} (unless you choose reduce only).",
     )
 
 

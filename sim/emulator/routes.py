@@ -195,15 +195,32 @@ class RateLimit:
         }
 
 
-RATE_LIMITS = (
+RATE_LIMITS: tuple[RateLimit, ...] = (
     RateLimit("REQUEST_WEIGHT", "MINUTE", 1, 2400),
     RateLimit("ORDERS", "MINUTE", 1, 1200),
     RateLimit("ORDERS", "SECOND", 10, 300),
 )
+
+# Source: spot's exchangeInfo.
+SPOT_RATE_LIMITS: tuple[RateLimit, ...] = (
+    RateLimit("REQUEST_WEIGHT", "MINUTE", 1, 6000),
+    RateLimit("ORDERS", "SECOND", 10, 100),
+    RateLimit("ORDERS", "DAY", 1, 200_000),
+    RateLimit("RAW_REQUESTS", "MINUTE", 5, 61_000),
+)
+
+
+def rate_limits(venue: str) -> tuple[RateLimit, ...]:
+    """Return the limits of `venue`, "usdm" or "spot"."""
+    return SPOT_RATE_LIMITS if venue == "spot" else RATE_LIMITS
+
 
 Routes = Mapping[tuple[str, str], Route]
 
 
 def routes(venue: str) -> Routes:
     """Return the routes of `venue`, "usdm" or "spot", by method and path."""
-    raise NotImplementedError
+    # The rooms that answer are built on this one.
+    from sim.emulator.route_table import TABLES  # noqa: PLC0415
+
+    return TABLES[venue]
