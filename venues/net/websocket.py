@@ -221,6 +221,11 @@ class ReconnectingSocket:
             raise NotSentError(NotSentReason.DOWN, self.name)
         if len(link.queue) >= self._settings.queued_max:
             raise NotSentError(NotSentReason.QUEUE_FULL, f"{self.name}: {len(link.queue)} messages wait")
+        if self._settings.sends_per_s is None and not link.queue and link.wire.send_at_once(text):
+            self._sent += 1
+            if link.wire.has_unsent:
+                link.wakes.set()
+            return link.number
         link.queue.append(text)
         link.wakes.set()
         return link.number
@@ -426,22 +431,24 @@ class ReconnectingSocket:
         link.wire.ended.set()
 
     async def _write(self, link: _Link) -> None:
-        """Write what is queued, no more than so many a second."""
+        """Write what is queued, no more than so many a second, until the connection does not take it."""
         limit = self._settings.sends_per_s
         written: deque[float] = deque(maxlen=limit or 1)
         while True:
-            if not link.queue:
-                link.wakes = trio.Event()
-                await link.wakes.wait()
-            if limit is not None and len(written) == limit:
-                await trio.sleep_until(written[0] + _PACE_S)
-            if link.wire.state is not State.OPEN:
-                return
-            text = link.queue.popleft()
-            self._sent += 1
-            written.append(trio.current_time())
             try:
-                await link.wire.send(text)
+                if link.wire.has_unsent:
+                    await link.wire.flush()
+                if not link.queue:
+                    link.wakes = trio.Event()
+                    await link.wakes.wait()
+                    continue
+                if limit is not None and len(written) == limit:
+                    await trio.sleep_until(written[0] + _PACE_S)
+                if link.wire.state is not State.OPEN:
+                    return
+                written.append(trio.current_time())
+                self._sent += 1
+                await link.wire.send(link.queue.popleft())
             except WebSocketException:
                 return
 

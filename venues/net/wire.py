@@ -1,11 +1,13 @@
 """When a frame that arrived is handed on: at once, in the task that reads."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import trio
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.trio.client import ClientConnection, connect
 
 _DATA = (Opcode.TEXT, Opcode.BINARY)
@@ -41,6 +43,45 @@ class WireConnection(ClientConnection):
         """Hand nothing over any more."""
         self._is_stopped = True
         self._early.clear()
+
+    async def send_data(self) -> None:
+        """Send what the protocol wants sent; without a round of the scheduler when that is nothing, as mostly."""
+        if self.protocol.writes:
+            await super().send_data()
+
+    def send_at_once(self, text: str) -> bool:
+        """Send a message without waiting, if that can be done here and now; False leaves everything as it was.
+
+        It cannot over TLS, whose stream only waits, nor while something else is being sent. What the kernel does not
+        take of it stays first in what the protocol wants sent: `flush` sends that.
+        """
+        stream, protocol = self.stream, self.protocol
+        if not isinstance(stream, trio.SocketStream) or protocol.state is not State.OPEN:
+            return False
+        if protocol.writes or self.send_lock.locked() or self.send_in_progress is not None:
+            return False
+        protocol.send_text(text.encode())
+        data = b"".join(protocol.data_to_send())
+        try:
+            sent = os.write(stream.socket.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            # The reading task finds the same, and ends the connection.
+            self.set_connection_exc(error)
+            return True
+        if sent < len(data):
+            protocol.writes.insert(0, data[sent:])
+        return True
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self.protocol.writes)
+
+    async def flush(self) -> None:
+        """Send what is left of earlier messages. Raises ConnectionClosed."""
+        async with self.send_context():
+            pass
 
     def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]
         """Take what the protocol found in the bytes that were read last."""

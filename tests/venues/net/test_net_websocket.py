@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from raw_server import http_answer, raw_server, read_head
 from socket_server import PATIENCE_S, Listener, shake_hands, socket_server
@@ -342,6 +343,54 @@ async def test_messages_leave_at_the_pace_the_venue_allows():
             await listener.until("frame", 1, b"d")
     assert [message for _, message in heard] == ["a", "b", "c", "d"]
     assert heard[2][0] - began >= 1.0
+
+
+async def test_what_the_kernel_does_not_take_at_once_follows_in_order_and_whole():
+    reads = trio.Event()
+    heard: list[str | bytes] = []
+
+    async def handle(connection: ServerConnection) -> None:
+        await reads.wait()
+        async for message in connection:
+            heard.append(message)
+            if message == "last":
+                await connection.send("done")
+
+    texts = [f"{number}:" + "x" * 99_999 for number in range(150)]
+    async with socket_server(handle, max_queue=1) as url:
+        listener = Listener(url, settings=calm(sends_per_s=None))
+        async with listener.running() as socket:
+            await listener.until("up", 1)
+            for text in texts[:100]:
+                socket.send(text)
+            await trio.testing.wait_all_tasks_blocked()
+            reads.set()
+            for text in texts[100:]:
+                socket.send(text)
+                await trio.lowlevel.checkpoint()
+            socket.send("last")
+            await listener.until("frame", 1, b"done")
+    assert heard == [*texts, "last"]
+
+
+async def test_an_answer_can_be_sent_while_the_question_is_heard():
+    async def handle(connection: ServerConnection) -> None:
+        await connection.send("ping")
+        assert await connection.recv() == "pong"
+        await connection.send("well done")
+        await listen(connection)
+
+    async with socket_server(handle) as url:
+        sent: list[int] = []
+
+        def reply(data: bytes) -> None:
+            if data == b"ping":
+                sent.append(listener.socket.send("pong"))
+
+        listener: Listener = Listener(url, settings=calm(sends_per_s=None), on_frame=reply)
+        async with listener.running():
+            await listener.until("frame", 1, b"well done")
+    assert sent == [1]
 
 
 async def test_what_never_left_is_told_when_the_connection_is_gone():
