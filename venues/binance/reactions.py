@@ -210,11 +210,11 @@ def _unavailable(text: str, by_code: Verdict | None) -> Verdict:
 
 
 def _by_kind(code: int) -> tuple[Reaction, RejectReason]:
-    if -1100 < code <= -1000 or code >= 0:
-        return Reaction.VERIFY, _R.OTHER
     if -2000 < code <= -1100:
         return Reaction.NEVER_RETRY, _R.OTHER
-    return Reaction.REJECT, _R.OTHER
+    if -10_000 < code <= -2000:
+        return Reaction.REJECT, _R.OTHER
+    return Reaction.VERIFY, _R.OTHER
 
 
 def _error(body: bytes) -> WireError | None:
