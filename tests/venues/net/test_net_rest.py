@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from raw_server import http_answer, raw_server, read_head
+from tls_pair import tls_pair
 
 from venues.net import rest
 from venues.net.errors import AnswerTooLargeError, NetError, NotSentError, NotSentReason, UnknownOutcomeError
@@ -23,7 +24,7 @@ LONG_S = 60.0
 """Longer than any of these takes, unless something hangs."""
 
 
-def client(port: int, **more) -> RestClient:
+def client(port: int, base: str = "", **more) -> RestClient:
     settings: dict[str, Any] = {
         "headers": {"X-MBX-APIKEY": "THE-KEY"},
         "limits": RatePools([POOL]),
@@ -31,7 +32,7 @@ def client(port: int, **more) -> RestClient:
         "timeout_s": LONG_S,
         "rng": random.Random(7),
     }
-    return RestClient(f"http://127.0.0.1:{port}", **(settings | more))
+    return RestClient(base or f"http://127.0.0.1:{port}", **(settings | more))
 
 
 def get(path: str = "/fapi/v1/order", **more) -> Call:
@@ -112,6 +113,25 @@ async def test_one_connection_serves_many_requests():
     assert (opened, len(server.heads)) == (1, 3)
 
 
+async def test_a_certificate_of_nobody_we_trust_ends_it_before_anything_is_sent(tmp_path):
+    theirs, ours = tls_pair(tmp_path)
+    heads: list[bytes] = []
+
+    async def serve(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, theirs, server_side=True, https_compatible=True)
+        heads.append(bytes(await secure.receive_some()))
+        await secure.send_all(http_answer())
+
+    async with raw_server(serve) as port:
+        async with client(port, base=f"https://127.0.0.1:{port}", tls=ours) as asking:
+            assert (await asking.request(post())).status == 200
+        async with client(port, base=f"https://127.0.0.1:{port}") as asking:
+            with pytest.raises(NotSentError) as caught:
+                await asking.request(post(deadline_s=10.0))
+    assert caught.value.reason is NotSentReason.CONNECT
+    assert len([head for head in heads if head]) == 1
+
+
 async def test_without_a_listener_nothing_was_sent():
     async with raw_server(hang) as port:
         pass
@@ -150,7 +170,7 @@ async def test_no_free_connection_before_the_deadline_is_not_sent():
             await asking.request(post("/second", deadline_s=0.2))
         nursery.cancel_scope.cancel()
     assert caught.value.reason is NotSentReason.DEADLINE
-    assert len(heads) == 1
+    assert len([head for head in heads if head]) == 1
 
 
 async def test_an_order_whose_connection_broke_is_sent_once_and_unknown():

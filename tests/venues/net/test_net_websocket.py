@@ -10,6 +10,7 @@ import trio.testing
 from attrs import evolve
 from raw_server import http_answer, raw_server, read_head
 from socket_server import PATIENCE_S, Listener, shake_hands, socket_server
+from tls_pair import tls_pair
 from trio.testing import MockClock
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.server import ServerConnection
@@ -391,6 +392,33 @@ async def test_an_answer_can_be_sent_while_the_question_is_heard():
         async with listener.running():
             await listener.until("frame", 1, b"well done")
     assert sent == [1]
+
+
+async def test_over_tls_it_is_the_same(tmp_path):
+    async def handle(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    theirs, ours = tls_pair(tmp_path)
+    async with socket_server(handle, ssl=theirs) as url:
+        listener = Listener(url.replace("ws:", "wss:"), settings=calm(sends_per_s=None), tls=ours)
+        async with listener.running() as socket:
+            await listener.until("up", 1)
+            for text in ("a", "b"):
+                socket.send(text)
+            await listener.until("frame", 1, b"a")
+            await listener.until("frame", 1, b"b")
+            socket.reconnect()
+            await listener.until("down", 1, "rotated")
+
+
+async def test_a_certificate_of_nobody_we_trust_is_refused(tmp_path):
+    theirs, _ = tls_pair(tmp_path)
+    async with socket_server(listen, ssl=theirs) as url:
+        listener = Listener(url.replace("ws:", "wss:"), settings=CALM, tls=ssl.create_default_context())
+        async with listener.running():
+            await listener.next("failed")
+    assert "up" not in [told[0] for told in listener.told]
 
 
 async def test_what_never_left_is_told_when_the_connection_is_gone():
