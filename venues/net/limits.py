@@ -46,6 +46,15 @@ class PoolRule:
 
 
 @frozen
+class Throttle:
+    """A venue's order to be quiet until `until_ns`: in one pool, or (None) in all; as a ban for everything."""
+
+    until_ns: int
+    pool: str | None = None
+    is_ban: bool = False
+
+
+@frozen
 class PoolState:
     """A pool as it is: how much is used, how much the lowest class may still take, until when it is shut."""
 
@@ -199,6 +208,15 @@ class RatePools:
         """Take nothing from one pool, or from any, before `until_ns`. Never makes it shorter."""
         for pool in self._pools.values() if name is None else (self._pool(name),):
             pool.frozen_until_ns = max(pool.frozen_until_ns, until_ns)
+
+    def obey(self, throttle: Throttle | None) -> None:
+        """Do what the venue asks for; None asks for nothing."""
+        if throttle is None:
+            return
+        if throttle.is_ban:
+            self.ban(throttle.until_ns)
+        else:
+            self.freeze(throttle.until_ns, throttle.pool)
 
     def state(self, now_ns: int) -> tuple[PoolState, ...]:
         """How the pools stand, for metrics and for whoever must decide whether to start something."""

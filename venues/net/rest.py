@@ -13,7 +13,7 @@ import trio
 from attrs import Factory, define, field, frozen
 
 from venues.net.errors import AnswerTooLargeError, NetError, NotSentError, NotSentReason, UnknownOutcomeError
-from venues.net.limits import Priority, RatePools
+from venues.net.limits import Priority, RatePools, Throttle
 
 LATENCY_BOUNDS_NS: Final = tuple(ms * 1_000_000 for ms in (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000))
 """Upper bounds of the latency buckets."""
@@ -64,15 +64,6 @@ class Answer:
     body: bytes = field(repr=False)
     sent_ns: int
     received_ns: int
-
-
-@frozen
-class Throttle:
-    """A venue's order to be quiet until `until_ns`: in one pool, or (None) in all; as a ban for everything."""
-
-    until_ns: int
-    pool: str | None = None
-    is_ban: bool = False
 
 
 def throttle_of(answer: Answer) -> Throttle | None:
@@ -310,13 +301,7 @@ class RestClient:
 
     def _learn(self, answer: Answer) -> None:
         self._limits.note_headers(answer.headers, answer.received_ns, answer.sent_ns)
-        throttle = self._throttled(answer)
-        if throttle is None:
-            return
-        if throttle.is_ban:
-            self._limits.ban(throttle.until_ns)
-        else:
-            self._limits.freeze(throttle.until_ns, throttle.pool)
+        self._limits.obey(self._throttled(answer))
 
     def _counts_of(self, path: str) -> _Path:
         found = self._paths.get(path)

@@ -352,15 +352,10 @@ class ReconnectingSocket:
             self._on_failure(self._last_failure)
 
     def _note_refusal(self, error: InvalidStatus) -> None:
-        if self._limits is None:
-            return
-        now_ns = self._now()
-        headers = {key.lower(): value for key, value in error.response.headers.raw_items()}
-        throttle = throttle_of(Answer(error.response.status_code, headers, b"", now_ns, now_ns))
-        if throttle is not None and throttle.is_ban:
-            self._limits.ban(throttle.until_ns)
-        elif throttle is not None:
-            self._limits.freeze(throttle.until_ns)
+        if self._limits is not None:
+            now_ns = self._now()
+            headers = {key.lower(): value for key, value in error.response.headers.raw_items()}
+            self._limits.obey(throttle_of(Answer(error.response.status_code, headers, b"", now_ns, now_ns)))
 
     async def _serve(self, wire: WireConnection, task_status: trio.TaskStatus[_Link | None]) -> None:
         self._opened += 1
