@@ -165,6 +165,8 @@ def _spot() -> list[Listing]:
             min_notional=Decimal(5),
             multiplier_up=Decimal(5),
             multiplier_down=Decimal("0.2"),
+            price_precision=8,
+            qty_precision=8,
         )
 
     return [pair("BTC", "0.00001", "9000", "120"), pair("ETH", "0.0001", "9000", "3000")]

@@ -23,7 +23,8 @@ class Listing:
     """One symbol. Quantities in base units; `multiplier_up` and `multiplier_down` are PERCENT_PRICE's.
 
     `min_notional` and the limits of quantity are here and not in `spec`: they are refused before the venue sees them.
-    `price_precision` is how many decimals a price may have, and is printed with, whatever its tick.
+    `price_precision` is how many decimals a price may have, and is printed with, whatever its tick; `qty_precision`
+    that of quantities, None for the lot's.
     """
 
     spec: Instrument
@@ -46,12 +47,14 @@ class Listing:
     funding_floor: Decimal = Decimal("-0.00300000")
     interest_rate: Decimal = Decimal("0.00010000")
     price_precision: int = 2
+    qty_precision: int | None = None
     price_decimals: int = field(init=False)
     qty_decimals: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "price_decimals", decimals(self.spec.tick_size))
-        object.__setattr__(self, "qty_decimals", decimals(self.spec.lot_size))
+        qty = decimals(self.spec.lot_size) if self.qty_precision is None else self.qty_precision
+        object.__setattr__(self, "price_decimals", self.price_precision)
+        object.__setattr__(self, "qty_decimals", qty)
 
     @property
     def symbol(self) -> str:
@@ -71,11 +74,11 @@ class Listing:
         return PERPETUAL_DELIVERY_MS if self.spec.expiry_ns is None else self.spec.expiry_ns // 1_000_000
 
     def price_text(self, price: Decimal) -> str:
-        """Return a price on the grid as the venue prints it, with the decimals of the tick."""
+        """Return a price on the grid as the venue prints it."""
         return f"{price:.{self.price_decimals}f}"
 
     def qty_text(self, qty: Decimal) -> str:
-        """Return a quantity on the grid as the venue prints it, with the decimals of the lot."""
+        """Return a quantity on the grid as the venue prints it."""
         return f"{qty:.{self.qty_decimals}f}"
 
 

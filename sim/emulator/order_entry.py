@@ -306,7 +306,7 @@ def place(host: "Host", terms: OrderTerms, *, algo_id: int = 0) -> OrderRecord:
         terms.qty,
         OrderType.MARKET if is_market else OrderType.LIMIT,
         None if is_market else terms.price,
-        TimeInForce.GTC if is_market else _TIF[terms.time_in_force],
+        _time_in_force(terms),
         PositionSide(terms.position_side),
         reduce_only=terms.reduce_only,
         close_position=terms.close_position,
@@ -315,8 +315,14 @@ def place(host: "Host", terms: OrderTerms, *, algo_id: int = 0) -> OrderRecord:
     )
     for report in host.submit(command, record):
         if isinstance(report, OrderRejected):
-            raise order_filters.refusal(report.reason, report.text)
+            raise order_filters.refusal(report.reason, report.text, is_spot=listing.spec.is_spot)
     return record
+
+
+def _time_in_force(terms: OrderTerms) -> TimeInForce:
+    if terms.type == "MARKET":
+        return TimeInForce.GTC
+    return TimeInForce.GTX if terms.type == "LIMIT_MAKER" else _TIF[terms.time_in_force]
 
 
 def find_order(host: "Host", params: Params, code: int, msg: str) -> OrderRecord:

@@ -43,8 +43,19 @@ REFUSALS: dict[RejectReason, tuple[int, str]] = {
 """What the engine's refusals are called outside."""
 
 
-def refusal(reason: RejectReason, text: str) -> ApiError:
+_SPOT_WORDS = {
+    RejectReason.INSUFFICIENT_BALANCE: "Account has insufficient balance for requested action.",
+    RejectReason.WOULD_TAKE: "Order would immediately match and take.",
+    RejectReason.DUPLICATE_ID: "Duplicate order sent.",
+    RejectReason.HALTED: "Market is closed.",
+}
+"""Spot has one code for what its engine refuses, -2010. Source: spot API errors page."""
+
+
+def refusal(reason: RejectReason, text: str, *, is_spot: bool = False) -> ApiError:
     """Return the engine's refusal in the venue's words."""
+    if is_spot:
+        return ApiError(-2010, _SPOT_WORDS.get(reason, text))
     code, msg = REFUSALS.get(reason, (-2010, f"NEW_ORDER_REJECTED: {text}"))
     return ApiError(code, msg)
 

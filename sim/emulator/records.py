@@ -13,7 +13,8 @@ class OrderRecord:
 
     `status` is NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, EXPIRED_IN_MATCH or REJECTED. `type` is what it is
     now, `orig_type` what it was placed as (a triggered conditional order). `stop_price` is 0 for plain orders.
-    `algo_id` and `strategy` are 0 but for what a conditional order became. `amendments` counts its modifies.
+    `algo_id` is 0 but for what a conditional order became. `amendments` counts its modifies. `quote_order_qty` is what
+    a spot order was to spend or get, 0 when it told its quantity.
     """
 
     symbol: str
@@ -44,6 +45,7 @@ class OrderRecord:
     algo_id: int = 0
     amendments: int = 0
     expiry_reason: int = 0
+    quote_order_qty: Decimal = ZERO
 
     @property
     def avg_price(self) -> Decimal:

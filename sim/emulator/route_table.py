@@ -9,6 +9,7 @@ from sim.emulator import (
     routes_market,
     routes_modes,
     routes_orders,
+    routes_spot,
     routes_statistics,
     routes_wallet,
 )
@@ -25,4 +26,6 @@ USDM: Routes = {
     **routes_modes.ROUTES,
 }
 
-TABLES: Mapping[str, Routes] = {"usdm": USDM}
+SPOT: Routes = {**routes_wallet.ROUTES, **routes_spot.ROUTES}
+
+TABLES: Mapping[str, Routes] = {"usdm": USDM, "spot": SPOT}

@@ -85,6 +85,17 @@ def restrictions(session: Session, _: Params) -> Json:
     }
 
 
+def nothing_listed(session: Session, _: Params) -> Json:
+    """Answer exchangeInfo of the venues that are not emulated: clients load all of them at once."""
+    return {
+        "timezone": "UTC",
+        "serverTime": session.now_ms,
+        "rateLimits": [],
+        "exchangeFilters": [],
+        "symbols": [],
+    }
+
+
 def no_rows(_: Session, __: Params) -> list[Json]:
     return []
 
@@ -97,4 +108,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/account/apiRestrictions"): Route(restrictions, Security.SIGNED),
     ("GET", "/api/v3/ping"): Route(nothing),
     ("GET", "/api/v3/time"): Route(server_time),
+    ("GET", "/api/v3/exchangeInfo"): Route(nothing_listed),
+    ("GET", "/dapi/v1/exchangeInfo"): Route(nothing_listed),
+    ("GET", "/dapi/v1/ping"): Route(nothing),
+    ("GET", "/dapi/v1/time"): Route(server_time),
 }
