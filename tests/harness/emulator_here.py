@@ -13,7 +13,7 @@ from sim.emulator.gate import Gate
 from sim.emulator.host import Host, HostSettings
 from sim.emulator.http_server import serve_http
 from sim.emulator.listen_keys import ListenKeys
-from sim.emulator.routes import RATE_LIMITS, routes
+from sim.emulator.routes import rate_limits, routes
 from sim.emulator.signatures import Credentials, read_public_key
 from sim.emulator.ws_server import serve_websockets
 from venues.binance.settings import AccountKeys, GatewaySettings
@@ -80,7 +80,7 @@ async def emulator(
     listen_keys = ListenKeys()
     public = None if public_key is None else read_public_key(public_key)
     credentials = Credentials(API_KEY, SECRET, public)
-    gate = Gate(host, routes(host.settings.venue), credentials, RATE_LIMITS, listen_keys, faults)
+    gate = Gate(host, routes(host.settings.venue), credentials, rate_limits(host.settings.venue), listen_keys, faults)
     (http,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     (sockets,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     web, ws = (one.socket.getsockname()[1] for one in (http, sockets))

@@ -26,6 +26,7 @@ from venues.port import (
     PositionReport,
     QueryKind,
     RejectReason,
+    SetLeverage,
 )
 
 Case = Callable[[PortDesk], Awaitable[None]]
@@ -260,12 +261,10 @@ async def a_client_id_is_taken_while_its_order_is_open(desk: PortDesk) -> None:
 @case
 async def an_order_the_wallet_cannot_carry_is_refused(desk: PortDesk) -> None:
     spec, price = desk.port.perp, await desk.far(Side.BUY)
-    # More than the wallet can carry at any leverage that the contract allows; what cannot be asked for is no case.
-    qty = spec.qty(int(2 * await desk.wallet() * spec.max_leverage / price / spec.lot_size))
-    if spec.max_qty is not None and qty > spec.max_qty:
-        return
+    desk.send(SetLeverage(desk.port.now(), desk.port.account, spec.id, 1))
+    qty = spec.qty(int(2 * await desk.wallet() / price / spec.lot_size))
     refused = await _refused(desk, desk.submit(Side.BUY, qty, price))
-    assert refused.reason in {RejectReason.INSUFFICIENT_MARGIN, RejectReason.LEVERAGE}
+    assert refused.reason in {RejectReason.INSUFFICIENT_MARGIN, RejectReason.LEVERAGE}, refused
 
 
 @case

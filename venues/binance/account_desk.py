@@ -122,10 +122,11 @@ class AccountDesk:
         self._timers = Lane()
         self._room = trio.CapacityLimiter(_CALLS_AT_ONCE)
 
-    async def run(self) -> None:
-        """Serve the account until cancelled."""
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the account until cancelled; started once it takes commands."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.ways.run)
+            task_status.started()
             nursery.start_soon(self._settings.run)
             nursery.start_soon(self._timers.run)
             nursery.start_soon(self.feed.run)

@@ -20,8 +20,8 @@ from venues.binance.sign import query_of
 from venues.model.instrument import Instrument
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError
-from venues.net.limits import PoolRule, Priority, RatePools
-from venues.net.rest import Answer, Call, RestClient, Throttle, throttle_of
+from venues.net.limits import PoolRule, Priority, RatePools, Throttle
+from venues.net.rest import Answer, Call, RestClient, throttle_of
 from venues.port import Command, RateLimited, Report, VenueDown, VenueUp
 from venues.unsent import unsent
 
@@ -144,7 +144,7 @@ class BinanceGateway:
                 nursery.start_soon(self._keep_clock, market, rest)
                 nursery.start_soon(self._feed.run)
                 for name, desk in self._accounts.items():
-                    nursery.start_soon(desk.run)
+                    await nursery.start(desk.run)
                     nursery.start_soon(self._check_key, name, desk)
         finally:
             self._accounts = {}

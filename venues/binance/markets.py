@@ -170,6 +170,7 @@ class _SpotOrders:
 
     def __init__(self, requests: SpotRequests, answers: SpotAnswers) -> None:
         self._requests = requests
+        self.instruments = requests.instruments
         self.accepted = self.algo_accepted = answers.accepted
         self.canceled = answers.canceled
         self.submit = requests.submit

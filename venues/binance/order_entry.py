@@ -1,6 +1,7 @@
 """What becomes of an account's orders: which request each command is, what its answer says, what a loss leaves open."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import InvalidOperation
 from functools import partial
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ from venues.binance.errors import CodecError
 from venues.binance.reactions import Reaction, Verdict, judge_http
 from venues.binance.sessions import Answered, Outcome, Unproven, Unsent
 from venues.binance.ways import RequestWays
+from venues.model.instrument import Instrument, OffGridError
 from venues.model.money import ZERO
 from venues.model.order import Side
 from venues.port import (
@@ -36,6 +38,7 @@ ORDERS_MAX: Final = 20_000
 """Orders remembered for their side and kind; what is forgotten can still be cancelled, and changed after a question."""
 
 _OK: Final = 200
+_PRECISION: Final = -1111
 
 Tell = Callable[[Sequence[Report]], None]
 OrderCommand = SubmitOrder | ModifyOrder | CancelOrder
@@ -43,6 +46,8 @@ OrderCommand = SubmitOrder | ModifyOrder | CancelOrder
 
 class OrderRequests(Protocol):
     """Makes requests of commands. Every method raises UnsupportedCommandError."""
+
+    instruments: dict[str, Instrument]
 
     def submit(self, command: SubmitOrder) -> BinanceCall: ...
     def modify(self, command: ModifyOrder, side: Side) -> BinanceCall: ...
@@ -137,7 +142,7 @@ class OrderEntry:
             else:
                 # A second order under an id says nothing of the first.
                 known.is_over = known.is_over or not known.is_accepted
-                self._reject(command, verdict.reason, verdict.text)
+                self._reject(command, self._reason(command, verdict), verdict.text)
         held, known.held = known.held, []
         for later in held:
             if isinstance(later, CancelOrder):
@@ -296,7 +301,7 @@ class OrderEntry:
                 ids = (command.account, command.instrument, command.client_order_id)
                 self._tell((OrderModified(self._now(), *ids, command.qty, command.price),))
             else:
-                self._refuse_modify(command, verdict.reason, verdict.text)
+                self._refuse_modify(command, self._reason(command, verdict), verdict.text)
 
     def _refuse_modify(self, command: ModifyOrder, reason: RejectReason, text: str) -> None:
         ids = (command.account, command.instrument, command.client_order_id)
@@ -336,6 +341,17 @@ class OrderEntry:
         verdict = judge_http(outcome.status, outcome.body, changes=True, retry_after=outcome.headers.get("retry-after"))
         self._on_refusal(verdict)
         return verdict
+
+    def _reason(self, command: SubmitOrder | ModifyOrder, verdict: Verdict) -> RejectReason:
+        """Return the reason of a refusal; the code for too many digits does not tell whether of price or quantity."""
+        spec = self._requests.instruments.get(command.instrument)
+        if verdict.code != _PRECISION or spec is None:
+            return verdict.reason
+        try:
+            spec.lots(command.qty)
+        except (OffGridError, InvalidOperation):
+            return RejectReason.OFF_LOT
+        return verdict.reason
 
     def _lose(self, command: OrderCommand | CancelAll, why: str) -> None:
         self._tell((unknown(command, self._now(), why),))

@@ -12,8 +12,8 @@ from venues.binance.settings import AccountKeys, GatewaySettings
 from venues.binance.sign import query_of, signed_query
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError, NotSentError, NotSentReason
-from venues.net.limits import Priority, RatePools
-from venues.net.rest import Answer, Call, PathCounters, RestClient, Throttle
+from venues.net.limits import Priority, RatePools, Throttle
+from venues.net.rest import Answer, Call, PathCounters, RestClient
 
 _NS_PER_MS: Final = 1_000_000
 _KEY_HEADER: Final = "X-MBX-APIKEY"
