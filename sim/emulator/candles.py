@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Final
 
 from attrs import define, field, frozen
@@ -129,6 +129,7 @@ class Candles:
     levels: dict[int, deque[Candle]] = field(
         factory=lambda: {length: deque[Candle](maxlen=KEPT) for length in LEVELS_MS}
     )
+    _first: tuple[int, Decimal] | None = None
 
     def trade(self, ms: int, price: Decimal, qty: Decimal, trade_id: int, buys: bool) -> None:
         for candle in self._current(ms, price):
@@ -187,6 +188,9 @@ class Candles:
             yield joined(parts, start, end_of(interval, start))
 
     def _source(self, interval: str, now_ms: int) -> deque[Candle]:
+        if self._first is not None and self.past is not None:
+            _draw(self.past, *self._first, self.levels)
+            self._first = None
         length = INTERVALS_MS[interval]
         if length < MINUTE_MS:
             _fill(self.seconds, length, now_ms)
@@ -197,32 +201,13 @@ class Candles:
 
     def _current(self, ms: int, price: Decimal) -> Iterator[Candle]:
         if not self.levels[MINUTE_MS]:
-            self._begin(ms, price)
+            self._first = (ms, price)
         for length, kept in ((1_000, self.seconds), *self.levels.items()):
             start = ms // length * length
             _fill(kept, length, start - 1)
             if not kept or kept[-1].start_ms < start:
                 kept.append(Candle(start, start + length, price, price, price, price))
             yield kept[-1]
-
-    def _begin(self, ms: int, price: Decimal) -> None:
-        """Draw the past: each level joins the finer one as far as that goes back, and walks on from there."""
-        if self.past is None:
-            return
-        start = ms // MINUTE_MS * MINUTE_MS
-        finer = [Candle(start, start + MINUTE_MS, price, price, price, price)]
-        for length in LEVELS_MS:
-            parts: dict[int, list[Candle]] = {}
-            for one in finer:
-                parts.setdefault(one.start_ms // length * length, []).append(one)
-            begins = min(parts)
-            if parts[begins][0].start_ms > begins and len(parts) > 1:
-                del parts[begins]
-            made = [joined(found, begins, begins + length) for begins, found in sorted(parts.items(), reverse=True)]
-            while len(made) <= PAST:
-                made.append(_walk(self.past, made[-1].start_ms - length, length, made[-1].open))
-            finer = made[::-1]
-            self.levels[length].extend(finer)
 
 
 def _fill(kept: deque[Candle], length: int, until_ms: int) -> None:
@@ -235,24 +220,48 @@ def _fill(kept: deque[Candle], length: int, until_ms: int) -> None:
         kept.append(Candle(start, start + length, last.close, last.close, last.close, last.close))
 
 
-def _walk(past: PastSettings, start_ms: int, length: int, close: Decimal) -> Candle:
-    rng = random.Random(f"{past.seed}/{length}/{start_ms}")
-    minutes = length / MINUTE_MS
+def _draw(past: PastSettings, ms: int, price: Decimal, levels: dict[int, deque[Candle]]) -> None:
+    """Put the past before the first candles: each level joins the finer one, and walks on from where that ends."""
+    start = ms // MINUTE_MS * MINUTE_MS
+    finer = [Candle(start, start + MINUTE_MS, price, price, price, price)]
+    for length, kept in levels.items():
+        parts: dict[int, list[Candle]] = {}
+        for one in finer:
+            parts.setdefault(one.start_ms // length * length, []).append(one)
+        begins = min(parts)
+        if parts[begins][0].start_ms > begins and len(parts) > 1:
+            del parts[begins]
+        made = [joined(found, begins, begins + length) for begins, found in sorted(parts.items(), reverse=True)]
+        made += _walk(past, made[-1], length, PAST + 1 - len(made))
+        finer = made[::-1]
+        running = kept[0]
+        kept[0] = joined([finer[-1], running], running.start_ms, running.end_ms)
+        room = KEPT - len(kept)
+        kept.extendleft(made[1 : room + 1])
+
+
+def _walk(past: PastSettings, oldest: Candle, length: int, count: int) -> list[Candle]:
+    """Return so many candles before `oldest`, newest first."""
+    rng = random.Random(f"{past.seed}/{length}")
+    minutes, grid, lot = length / MINUTE_MS, past.grid, past.lot
     sigma = past.volatility * math.sqrt(minutes)
-
-    def moved(price: Decimal, by: float) -> Decimal:
-        steps = (price * Decimal(math.exp(by)) / past.grid).to_integral_value(ROUND_HALF_EVEN)
-        return max(steps, Decimal(1)) * past.grid
-
-    opened = moved(close, -sigma * rng.gauss(0.0, 1.0))
-    high = max(opened, close, moved(max(opened, close), sigma * abs(rng.gauss(0.0, 0.5))))
-    low = min(opened, close, moved(min(opened, close), -sigma * abs(rng.gauss(0.0, 0.5))))
-    candle = Candle(start_ms, start_ms + length, opened, high, low, close)
-    if past.volume:
-        lots = past.volume * Decimal(minutes * rng.uniform(0.5, 1.5)) / past.lot
-        candle.volume = max(lots.to_integral_value(), Decimal(1)) * past.lot
-        middle = (opened + high + low + close) / 4
-        bought = (candle.volume * Decimal(rng.uniform(0.35, 0.65)) / past.lot).to_integral_value() * past.lot
-        candle.quote, candle.buy_volume, candle.buy_quote = candle.volume * middle, bought, bought * middle
-        candle.trades = max(1, int(minutes * rng.uniform(60, 180)))
-    return candle
+    start, close = oldest.start_ms, oldest.open
+    steps = int(close / grid)
+    lots_mean = float(past.volume / lot) * minutes
+    made = []
+    for _ in range(count):
+        opens = max(1, round(steps * math.exp(sigma * rng.gauss(0.0, 1.0))))
+        high = max(opens, steps, round(max(opens, steps) * math.exp(sigma * abs(rng.gauss(0.0, 0.5)))))
+        low = max(1, min(opens, steps, round(min(opens, steps) * math.exp(-sigma * abs(rng.gauss(0.0, 0.5))))))
+        start -= length
+        candle = Candle(start, start + length, opens * grid, high * grid, low * grid, close)
+        if past.volume:
+            lots = max(2, round(lots_mean * rng.uniform(0.5, 1.5)))
+            bought = max(1, round(lots * rng.uniform(0.35, 0.65)))
+            middle = (opens + high + low + steps) // 4 * grid
+            candle.volume, candle.buy_volume = lots * lot, bought * lot
+            candle.quote, candle.buy_quote = candle.volume * middle, candle.buy_volume * middle
+            candle.trades = max(1, round(minutes * rng.uniform(60, 180)))
+        made.append(candle)
+        steps, close = opens, candle.open
+    return made

@@ -158,7 +158,7 @@ class UserEvents:
                 "s": one.symbol,
                 "ps": one.position_side,
                 "pa": plain(one.amount),
-                "mt": one.margin_type.upper(),
+                "mt": "ISOLATED" if one.margin_type == "isolated" else "CROSSED",
                 "iw": _money(one.isolated_wallet),
                 "mp": plain(one.mark_price),
                 "up": _money(one.unrealized),

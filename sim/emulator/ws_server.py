@@ -173,6 +173,7 @@ class _Websockets:
                 nursery.start_soon(_cut, link, connection)
                 nursery.start_soon(_silence, link, connection)
                 nursery.start_soon(_send, connection, outbox)
+                nursery.start_soon(_end_slow, connection, outbox)
                 nursery.start_soon(self._end, connection)
                 try:
                     if route == "ws_api":
@@ -260,14 +261,15 @@ def _subscriptions(address: Address) -> Subscriptions:
 async def _send(connection: ServerConnection, outbox: Outbox) -> None:
     try:
         while True:
-            frame = await outbox.get()
-            if outbox.has_overflown.is_set():
-                _log.warning("a client reads too slowly and is cut off")
-                await trio.aclose_forcefully(connection.stream)
-                return
-            await connection.send(frame, text=True)
+            await connection.send(await outbox.get(), text=True)
     except ConnectionClosed:
         return
+
+
+async def _end_slow(connection: ServerConnection, outbox: Outbox) -> None:
+    await outbox.has_overflown.wait()
+    _log.warning("a client reads too slowly and is cut off")
+    await trio.aclose_forcefully(connection.stream)
 
 
 async def _cut(link: Link, connection: ServerConnection) -> None:

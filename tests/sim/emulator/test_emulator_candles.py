@@ -1,7 +1,7 @@
 """Candles: what trades make of them, how intervals join, and a past that ends where the present begins."""
 
 from datetime import UTC, datetime
-from decimal import Decimal as D
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sim.emulator.candles import Candles, PastSettings, end_of, start_of
 from sim.emulator.streams import INTERVALS_MS
 
+D = Decimal
 MINUTE = 60_000
 NOON = int(datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp() * 1_000)
 
@@ -58,7 +59,8 @@ def test_minutes_without_trades_repeat_the_last_close() -> None:
     candles.trade(NOON + 3 * MINUTE, D(90), D(1), 2, True)
     bars = candles.bars("1m", NOON + 5 * MINUTE, 10)
     assert [(one.open, one.close, one.trades) for one in bars] == [
-        (D(100), D(100), 1), (D(100), D(100), 0), (D(100), D(100), 0), (D(90), D(90), 1), (D(90), D(90), 0), (D(90), D(90), 0)
+        (D(100), D(100), 1), (D(100), D(100), 0), (D(100), D(100), 0), (D(90), D(90), 1),
+        (D(90), D(90), 0), (D(90), D(90), 0),
     ]  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Listen keys live 60 minutes from their start or last extension. Source: "User Data Streams", developers.binance.com."""
+"""Listen keys live 60 minutes from their start or last extension.
+
+Source: "User Data Streams" of developers.binance.com.
+"""
 
 import pytest
 

@@ -3,7 +3,7 @@
 Field names: USDS-M futures and spot "Websocket Market Streams" of developers.binance.com and the official SDK's models.
 """
 
-from decimal import Decimal as D
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -31,6 +31,7 @@ from venues.port import (
     Trade,
 )
 
+D = Decimal
 MS = 1_000_000
 SECOND = 1_000 * MS
 START = 1_790_000_000 * SECOND

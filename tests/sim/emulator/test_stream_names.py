@@ -42,7 +42,9 @@ NAMES = {
     "!markPrice@arr@1s": Stream(Kind.MARK_PRICE, speed_ms=1_000),
     "btcusdt@kline_1m": Stream(Kind.KLINE, BTC, 250, interval="1m"),
     "btcusdt@kline_1M": Stream(Kind.KLINE, BTC, 250, interval="1M"),
-    "btcusdt_perpetual@continuousKline_4h": Stream(Kind.CONTINUOUS_KLINE, BTC, 250, interval="4h", contract="PERPETUAL"),
+    "btcusdt_perpetual@continuousKline_4h": Stream(
+        Kind.CONTINUOUS_KLINE, BTC, 250, interval="4h", contract="PERPETUAL"
+    ),
     "btcusdt_current_quarter@continuousKline_1d": Stream(
         Kind.CONTINUOUS_KLINE, BTC, 250, interval="1d", contract="CURRENT_QUARTER"
     ),
