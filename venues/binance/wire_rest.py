@@ -16,9 +16,9 @@ WirePositionSide = Literal["BOTH", "LONG", "SHORT"]
 
 
 class WireError(msgspec.Struct, gc=False):
-    """`{"code": -1121, "msg": "Invalid symbol."}`."""
+    """`{"code": -1121, "msg": "Invalid symbol."}`; a code of 0 is none."""
 
-    code: int
+    code: int = 0
     msg: str = ""
 
 

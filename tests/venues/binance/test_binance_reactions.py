@@ -110,6 +110,7 @@ STATUSES = [
     (503, UNKNOWN, A.VERIFY),
     (503, {"code": -1000, "msg": "Service Unavailable."}, A.BACK_OFF),
     (503, "Service Unavailable.", A.BACK_OFF),
+    (503, {"msg": "Service Unavailable."}, A.BACK_OFF),
     (503, {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}, A.VERIFY),
     (503, {"code": -1008, "msg": "Request throttled by system-level protection."}, A.BACK_OFF),
     (503, "<html>upstream said Service Unavailable</html>", A.VERIFY),
