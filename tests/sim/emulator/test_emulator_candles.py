@@ -16,8 +16,8 @@ MINUTE = 60_000
 NOON = int(datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp() * 1_000)
 
 
-def ms(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp() * 1_000)  # type: ignore[arg-type]
+def ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp() * 1_000)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import socket
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import trio
@@ -24,7 +25,7 @@ def buy(host: Host, client_id: str = "mine") -> None:
     host.command(command)
 
 
-async def hear(connection: ClientConnection, count: int) -> list[dict]:
+async def hear(connection: ClientConnection, count: int) -> list[dict[str, Any]]:
     return [json.loads(await connection.recv()) for _ in range(count)]
 
 
@@ -149,7 +150,7 @@ async def test_without_a_valid_key_there_are_no_user_events(path: str) -> None:
             assert (await hear_until_reply(one)) == []
 
 
-async def hear_until_reply(one: ClientConnection) -> list[dict]:
+async def hear_until_reply(one: ClientConnection) -> list[dict[str, Any]]:
     await one.send('{"method": "LIST_SUBSCRIPTIONS", "id": 99}')
     found = []
     while (event := json.loads(await one.recv())).get("id") != 99:

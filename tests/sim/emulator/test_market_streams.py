@@ -4,6 +4,7 @@ Field names: USDS-M futures and spot "Websocket Market Streams" of developers.bi
 """
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.emulator.listings import Listing
-from sim.emulator.market_streams import MarketStreams
+from sim.emulator.market_streams import MarketStreams, Said
 from sim.emulator.streams import parse_stream
 from sim.emulator.tape import Tape
 from venues.binance.codec import BinanceDecoder
@@ -87,10 +88,10 @@ class World:
     def beat(self, now: int) -> None:
         self._hear(self.streams.beat(now))
 
-    def _hear(self, said: list) -> None:
+    def _hear(self, said: Said) -> None:
         self.said += [(self._names[stream], payload) for stream, payload in said]
 
-    def pop(self) -> list:
+    def pop(self) -> list[Any]:
         said, self.said = self.said, []
         return [payload for _, payload in said]
 
@@ -147,7 +148,7 @@ def test_trades_of_one_side_at_one_price_within_100_ms_are_one_aggregate() -> No
 
 
 @pytest.mark.parametrize("other", [{"price": 600_001}, {"side": Side.SELL}])
-def test_another_price_or_side_ends_an_aggregate(other: dict) -> None:
+def test_another_price_or_side_ends_an_aggregate(other: dict[str, Any]) -> None:
     world = World()
     world.open("btcusdt@aggTrade")
     world.take(trade(0, 11))

@@ -17,6 +17,7 @@ from sim.emulator.events import (
     AlgoEvent,
     BalanceChange,
     ConfigEvent,
+    Event,
     MarginCallEvent,
     OrderEvent,
 )
@@ -275,11 +276,11 @@ def test_the_fields_are_those_recorded(data_dir: Path, kind: str) -> None:
     assert len(found) >= 6
     mine = events()
     became = evolve(ALGO, status="FINISHED", actual_order_id=1)
-    printed = {
+    kinds: dict[str, list[Event]] = {
         "ORDER_TRADE_UPDATE": [OrderEvent(T * MS, evolve(ORDER, algo_id=n), "NEW") for n in (0, 1)],
         "ALGO_UPDATE": [AlgoEvent(T * MS, ALGO), AlgoEvent(T * MS, became)],
-    }[kind]
-    ours = [mine.print(event, NOW)[0] for event in printed]
+    }
+    ours = [mine.print(event, NOW)[0] for event in kinds[kind]]
     for event in found:
         fields = frozenset(event["o"])
         assert any(fields == frozenset(one["o"]) for one in ours), fields ^ frozenset(ours[0]["o"])
