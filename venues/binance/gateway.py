@@ -9,7 +9,7 @@ from attrs import asdict
 from venues.binance.account_desk import AccountDesk
 from venues.binance.answers import server_time_ns
 from venues.binance.book_feed import BinanceFeed, Deliver
-from venues.binance.calls import ORDERS_10S, WEIGHT_1M, BinanceCall
+from venues.binance.calls import ORDERS_10S, BinanceCall
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.key_permissions import check_permissions
@@ -39,8 +39,9 @@ _BACK_OFF_S: Final = 1.0
 _BAN_S: Final = 120.0
 """What 429 and 418 mean where they name no time; a ban takes two minutes at the least. Source: facts C4."""
 
-_POOL_OF_CODE: Final = {-1003: WEIGHT_1M, -1015: ORDERS_10S}
-"""Which pool a refusal for the number of requests is about; cancels need no order count."""
+_TOO_MANY: Final = -1003
+_POOL_OF_CODE: Final = {-1015: ORDERS_10S}
+"""Which pool a refusal for the number of requests is about, all of them where it is not named: going on means a ban."""
 
 
 class BinanceGateway:
@@ -243,7 +244,7 @@ class BinanceGateway:
         self._refusals[reaction] = self._refusals.get(reaction, 0) + 1
         if reaction is Reaction.RESYNC_CLOCK:
             self._wants_clock.set()
-        elif reaction is Reaction.BAN or verdict.wait_s is not None or verdict.code in _POOL_OF_CODE:
+        elif reaction is Reaction.BAN or verdict.wait_s is not None or verdict.code in (_TOO_MANY, *_POOL_OF_CODE):
             self._quieten(verdict)
         elif reaction is Reaction.STOP_TRADING:
             self.refuse_key(KeyRefusedError(account, f"{verdict.code} {verdict.text}"))
