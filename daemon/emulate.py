@@ -27,8 +27,8 @@ from sim.recording.errors import RecordingError
 from sim.warm import warm
 from venues.model.money import NotANumberError, desk_arithmetic, parse_decimal
 
-_RATE_DECIMALS = 5
-"""A funding rate with more decimals would pay amounts that no income row prints."""
+_RATE_DECIMALS = 8
+"""How many decimals of a funding rate the venue prints."""
 
 _WS_API = {"usdm": "/ws-fapi/v1", "spot": "/ws-api/v3"}
 

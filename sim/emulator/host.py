@@ -15,7 +15,7 @@ from sim.emulator.events import AccountEvent, BalanceChange, ConfigEvent, Event,
 from sim.emulator.ledger import EXPIRED_LIQUIDATION, Ledger
 from sim.emulator.listing_table import VENUE, listings
 from sim.emulator.listings import Listing
-from sim.emulator.market_source import MarketEvents, SyntheticPace, recorded, synthetic
+from sim.emulator.market_source import MarketEvents, RecordingSource, SyntheticPace, synthetic
 from sim.emulator.published_book import PublishedBook
 from sim.emulator.records import BalanceFigures, OrderRecord, PositionFigures
 from sim.emulator.tape import Tape
@@ -99,7 +99,7 @@ class Host:
     """One venue with one account. Every call is synchronous and happens at `now()`.
 
     `wall` gives the wall clock in ns when the venue begins, `monotonic` how far it has come since. Raises
-    RecordingError, NoFramesError for a recording that cannot be used, BracketTableError never.
+    RecordingError, NoFramesError for a recording that cannot be used.
     """
 
     def __init__(
@@ -116,6 +116,10 @@ class Host:
         self.start_ns = wall()
         self._now = self.start_ns - _PAST_NS
         self.listings: dict[str, Listing] = listings(settings.venue, self.start_ns)
+        recording = None
+        if settings.market != "synthetic":
+            recording = RecordingSource.open(Path(settings.market), self.listings)
+            self.listings = recording.listings
         self.by_id = {one.id: one for one in self.listings.values()}
         self.fees = FEES[settings.venue]
         self.notes: list[Note] = []
@@ -142,15 +146,13 @@ class Host:
         self.tape = Tape([one.spec for one in self.listings.values()], seed=settings.seed)
         self._books = {name: PublishedBook(name, _FIRST_UPDATE_ID) for name in self.by_id}
         self._called: set[str] = set()
-        self._events = self._market()
+        self._events: MarketEvents = (
+            synthetic(self.listings, settings.seed, self._now, settings.pace)
+            if recording is None
+            else recording.events(self._now, settings.pace)
+        )
         self._next = next(self._events, None)
         self.advance(self.start_ns)
-
-    def _market(self) -> MarketEvents:
-        settings = self.settings
-        if settings.market == "synthetic":
-            return synthetic(self.listings, settings.seed, self._now, settings.pace)
-        return recorded(Path(settings.market), self.listings, self._now)
 
     # Time
 
@@ -229,7 +231,7 @@ class Host:
         if trade.lots <= own:
             return []
         number = self.ledger.next_trade_id(trade.instrument)
-        return [evolve(trade, ts=now, trade_id=number, lots=trade.lots - own)]
+        return [Trade(now, trade.instrument, number, trade.price, trade.lots - own, trade.aggressor)]
 
     def _publish_books(self) -> None:
         for name in self._books:

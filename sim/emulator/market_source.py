@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from heapq import merge
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, frozen
 
+from sim.clocks import Arrival
 from sim.emulator.listings import Listing
-from sim.market import RecordedMarket, Recording, with_mid_marks
+from sim.market import NoFramesError, RecordedMarket, Recording, with_mid_marks
 from sim.synthetic import SECOND_NS, SyntheticInstrument, SyntheticMarket, SyntheticSettings
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.order import Side
-from venues.port import BookDelta, BookSnapshot, FundingRate, MarkPrice, Message, Quote, Trade
+from venues.port import BookDelta, BookSnapshot, FundingRate, MarkPrice, Message, Trade
 
 MarketEvents = Iterator[tuple[int, Message]]
 """Venue time (ns UTC, never going back) and what happened."""
@@ -24,6 +27,8 @@ _SPOT_LOTS = {"BTC": 150_000, "ETH": 200_000}
 _QUARTERLY_PREMIUM_BPS = 80.0
 _HOUR_NS = 3_600 * SECOND_NS
 _WHOLE = 1_000_000
+_LOOKED_AT = 20_000
+"""How many usable frames are read to see which symbols a recording holds."""
 
 
 @frozen
@@ -75,17 +80,60 @@ def _instrument(listing: Listing, pace: SyntheticPace) -> SyntheticInstrument:
     )
 
 
-def recorded(path: Path, listings: dict[str, Listing], start_ns: int) -> MarketEvents:
-    """Return a recording over and over, from `start_ns` on. Raises RecordingError, NoFramesError."""
-    lap_start = start_ns
-    while True:
-        last = lap_start
-        market = RecordedMarket([Recording(path, tuple(one.spec for one in listings.values()))], lambda _: None)
-        shift = lap_start - market.start_ns
-        for ns, message in _usable(market, listings):
-            last = max(last, ns + shift)
-            yield last, _shifted(message, last)
-        lap_start = last + SECOND_NS
+@frozen
+class RecordingSource:
+    """A recording of some of the listed symbols, played over and over.
+
+    Raises RecordingError, NoFramesError when it is opened for a file that cannot be used.
+    """
+
+    market: RecordedMarket
+    listings: dict[str, Listing]
+
+    @classmethod
+    def open(cls, path: Path, listings: dict[str, Listing]) -> "RecordingSource":
+        """Open a recording; `listings` are what it may hold, of which those that are in it are kept."""
+        everything = _recorded(path, listings)
+        seen = {getattr(one.message, "instrument", "") for one in islice(everything, _LOOKED_AT)}
+        # A book snapshot does not name its symbol: it is known only where there is one.
+        held = {name: one for name, one in listings.items() if one.id in seen}
+        market = _recorded(path, held)
+        if not any(isinstance(message, BookSnapshot) for _, message in _usable(market, held)):
+            raise NoFramesError(f"{path}: holds no book of {', '.join(listings)} that can be followed")
+        return cls(market, held)
+
+    def events(self, start_ns: int, pace: SyntheticPace) -> MarketEvents:
+        """Return what happens from `start_ns` on, with funding where the recording tells none."""
+        return _funded(self._laps(start_ns), self.listings, pace)
+
+    def _laps(self, start_ns: int) -> MarketEvents:
+        last = start_ns
+        while True:
+            shift = last - self.market.start_ns
+            for ns, message in _usable(self.market, self.listings):
+                last = max(last, ns + shift)
+                yield last, _shifted(message, last)
+            last += SECOND_NS
+
+
+def _recorded(path: Path, listings: dict[str, Listing]) -> RecordedMarket:
+    return RecordedMarket([Recording(path, tuple(one.spec for one in listings.values()))], lambda _: None)
+
+
+def _funded(events: MarketEvents, listings: dict[str, Listing], pace: SyntheticPace) -> MarketEvents:
+    """Yield the events with a funding rate in the marks of perpetuals that have none, and its payments."""
+    interval = pace.funding_interval_hours * _HOUR_NS
+    perpetuals = {one.id for one in listings.values() if one.is_perpetual}
+    stamps: dict[str, int] = {}
+    for ns, message in events:
+        if not isinstance(message, MarkPrice) or message.rate is not None or message.instrument not in perpetuals:
+            yield ns, message
+            continue
+        name, stamp = message.instrument, ns // interval * interval
+        yield ns, MarkPrice(ns, name, message.mark, message.index, pace.funding_rate, stamp + interval)
+        if stamps.get(name, stamp) < stamp:
+            yield ns, FundingRate(ns, name, pace.funding_rate, message.mark)
+        stamps[name] = stamp
 
 
 def _usable(market: RecordedMarket, listings: dict[str, Listing]) -> MarketEvents:
@@ -94,8 +142,8 @@ def _usable(market: RecordedMarket, listings: dict[str, Listing]) -> MarketEvent
     specs = {one.id: one.spec for one in listings.values()}
     syncs = {name: BookSync(rule) for name in specs}
     contracts = [one.id for one in specs.values() if not one.is_spot]
-    arrivals = sorted_by_venue(with_mid_marks(iter(market), contracts, specs, SECOND_NS))
-    told = set()
+    arrivals = _in_order(with_mid_marks(iter(market), contracts, specs, SECOND_NS))
+    told: set[str] = set()
     for ns, message in arrivals:
         if isinstance(message, MarkPrice) and message.index is not None:
             told.add(message.instrument)
@@ -105,17 +153,17 @@ def _usable(market: RecordedMarket, listings: dict[str, Listing]) -> MarketEvent
                 yield ns, found
         elif isinstance(message, MarkPrice) and message.index is None:
             if message.instrument not in told:
-                yield ns, evolve(message, index=message.mark)
+                yield ns, MarkPrice(ns, message.instrument, message.mark, message.mark)
         elif isinstance(message, Trade | MarkPrice | FundingRate):
             yield ns, message
 
 
-def sorted_by_venue(arrivals: Iterator[object]) -> MarketEvents:
+def _in_order(arrivals: Iterator[Arrival]) -> MarketEvents:
     """Yield arrivals by venue time as far as they come nearly so; what is late happens when it came."""
     last = 0
     for arrival in arrivals:
-        last = max(last, arrival.venue_ns)  # type: ignore[attr-defined]
-        yield last, arrival.message  # type: ignore[attr-defined]
+        last = max(last, arrival.venue_ns)
+        yield last, arrival.message
 
 
 def _synchronised(sync: BookSync, message: BookDelta | BookSnapshot) -> Message | None:
@@ -132,9 +180,9 @@ def _synchronised(sync: BookSync, message: BookDelta | BookSnapshot) -> Message 
 
 
 def _shifted(message: Message, ns: int) -> Message:
+    """Return the message as if it had happened at `ns`."""
+    # The port's messages are attrs classes, which their decorator keeps from the type checker.
+    made: Any = message
     if isinstance(message, MarkPrice) and message.next_funding_ns is not None:
-        return evolve(message, ts=ns, next_funding_ns=message.next_funding_ns + ns - message.ts)
-    return evolve(message, ts=ns)  # type: ignore[misc]
-
-
-__all__ = ["MarketEvents", "Quote", "SyntheticPace", "recorded", "synthetic"]
+        return evolve(made, ts=ns, next_funding_ns=message.next_funding_ns + ns - message.ts)  # type: ignore[no-any-return]
+    return evolve(made, ts=ns)  # type: ignore[no-any-return]

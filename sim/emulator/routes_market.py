@@ -212,17 +212,13 @@ def premium_klines(session: Session, params: Params) -> list[list[Any]]:
     marks, indices = (_bars(session, params, listing, which) for which in ("mark", "index"))
     rows = []
     for mark, index in zip(marks, indices, strict=False):
-        premium = Candle(mark.start_ms, mark.end_ms, *(_premium(mark, index, name) for name in ("open", "high")),
-                         *(_premium(mark, index, name) for name in ("low", "close")))  # fmt: skip
-        premium.high, premium.low = max(premium.open, premium.close), min(premium.open, premium.close)
-        rows.append(price_row(premium))
+        first, last = _premium(mark.open, index.open), _premium(mark.close, index.close)
+        rows.append(price_row(Candle(mark.start_ms, mark.end_ms, first, max(first, last), min(first, last), last)))
     return rows
 
 
-def _premium(mark: Candle, index: Candle, name: str) -> Decimal:
-    base: Decimal = getattr(index, name)
-    value: Decimal = getattr(mark, name)
-    return value / base - 1 if base else ZERO
+def _premium(mark: Decimal, index: Decimal) -> Decimal:
+    return mark / index - 1 if index else ZERO
 
 
 # Tickers
