@@ -2,30 +2,13 @@
 
 from collections.abc import Mapping
 
-from daemon.config_endpoints import Endpoints
 from daemon.gateway.keys import Keys
 from daemon.gateway.process import RefusedForGoodError
 from daemon.gateway.server import Gateway, GatewayServer
+from daemon.gateway.settings import gateway_settings
 from daemon.gateway.setup import GatewaySetup, VenueSetup
 from venues.binance.gateway import BinanceGateway
-from venues.binance.settings import AccountKeys, BinanceMarket, GatewaySettings, KeyRefusedError
-
-_NS_PER_MS = 1_000_000
-
-
-def gateway_settings(venue: str, market: str, endpoints: Endpoints, *, wants_market: bool = True) -> GatewaySettings:
-    """Return how a venue's endpoints are used."""
-    return GatewaySettings(
-        venue=venue,
-        market=BinanceMarket(market),
-        rest=endpoints.rest,
-        ws_public=endpoints.ws_public,
-        ws_market=endpoints.ws_market or endpoints.ws_public,
-        ws_private=endpoints.ws_private or endpoints.ws_public,
-        ws_api=endpoints.ws_api,
-        recv_window_ms=endpoints.recv_window_ns // _NS_PER_MS,
-        wants_market=wants_market,
-    )
+from venues.binance.settings import AccountKeys, KeyRefusedError
 
 
 class _Refusable(BinanceGateway):

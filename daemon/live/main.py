@@ -17,7 +17,7 @@ from daemon.channels.config import ChannelsConfig, credentials_of
 from daemon.check import load_or_exit
 from daemon.config import ConfigErrors, parse
 from daemon.config_daemon import DaemonConfig
-from daemon.config_schema import RunConfig, Stored, Synthetic
+from daemon.config_schema import Live, RunConfig, Stored, Synthetic
 from daemon.config_structure import parse_duration
 from daemon.exits import FAILED, USAGE, ExitError
 from daemon.kinds import KINDS
@@ -140,6 +140,8 @@ def _children(
             Child("daemon.guard", guard, paths.guard_log),
         )
     speed = _speed(arguments)
+    if isinstance(config.market, Live) and speed != 1:
+        raise ExitError("--speed: a live market goes as fast as it goes")
     for_ns = _length_ns(arguments, config, speed)
     venue = [*state, *linger, "--speed", "max" if speed is None else str(speed)]
     if for_ns is not None:
@@ -165,7 +167,7 @@ def _length_ns(arguments: Namespace, config: RunConfig, speed: Fraction | None) 
             return parse_duration(told)
         except ValueError as error:
             raise ExitError(f"--for: {error}") from error
-    return config.run.duration_ns if speed is None or not isinstance(config.market, Synthetic) else None
+    return config.run.duration_ns if speed is None or not isinstance(config.market, Synthetic | Live) else None
 
 
 def _report(desk: Desk, ending: Ending, wall: float, log: Logger, *, is_json: bool) -> int:
