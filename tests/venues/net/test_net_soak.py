@@ -61,7 +61,7 @@ def test_a_quiet_run_breaks_nothing():
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"samples": [Sample(float(at), 40.0 + at / 40, 11, 15, True) for at in range(1, 101)]}, "memory grew"),
+        ({"samples": [Sample(float(at), 40.0 + at / 20, 11, 15, True) for at in range(1, 101)]}, "memory grew"),
         ({"samples": [Sample(float(at), 40.0, 11 + at // 60, 15, True) for at in range(1, 101)]}, "11 tasks became 12"),
         ({"samples": [Sample(float(at), 40.0, 11, 15 + at // 60, True) for at in range(1, 101)]}, "15 descriptors"),
         ({"numbers": Numbers(frames=49)}, "49 frames in 100 s"),
