@@ -149,6 +149,7 @@ def test_a_question_may_be_asked_again(status: int, told: object, reaction: Reac
 
 
 def test_until_when_nothing_is_taken():
+    text = "Way too many requests; IP(1.2.3.4) banned until 1573459200000. Please use websockets."
     ban = {
         "code": -1003,
         "msg": "Way too many requests; IP(1.2.3.4) banned until 1573459200000. Please use websockets.",
@@ -157,7 +158,7 @@ def test_until_when_nothing_is_taken():
     assert judge_http(429, b"", changes=True, retry_after="17").wait_s == 17.0
     assert judge_http(429, b"", changes=True, retry_after="soon").wait_s is None
     # A ban is one whatever the status beside it: the WebSocket API has only the message.
-    assert judge_code(-1003, ban["msg"]).reaction is A.BAN
+    assert judge_code(-1003, text).reaction is A.BAN
 
 
 @pytest.mark.parametrize(

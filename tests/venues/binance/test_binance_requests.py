@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any, TypeVar, cast
 
 import pytest
 from attrs import evolve
@@ -19,6 +20,7 @@ from venues.port import (
     ArmDeadMan,
     CancelAll,
     CancelOrder,
+    Message,
     ModifyOrder,
     RejectReason,
     SetLeverage,
@@ -28,6 +30,16 @@ from venues.port import (
 )
 
 D = Decimal
+
+_M = TypeVar("_M", bound=Message)
+
+
+def changed(message: _M, **changes: Any) -> _M:
+    """Return the message with other fields."""
+    copy: Any = message
+    return cast(_M, evolve(copy, **changes))
+
+
 BTC = Instrument("binance-usdm", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", D("0.10"), D("0.001"))
 ETH = Instrument("binance-usdm", "ETHUSDT", InstrumentKind.PERPETUAL, "ETH", "USDT", D("0.01"), D("0.001"))
 SPOT = Instrument("binance-spot", "BTCUSDT", InstrumentKind.SPOT, "BTC", "USDT", D("0.01"), D("0.00001"))
@@ -37,7 +49,7 @@ CASH = SpotRequests([SPOT])
 LIMIT = SubmitOrder(1, "a", P, "desk-1", Side.BUY, D("0.010"), price=D("60000.10"))
 MARKET = SubmitOrder(1, "a", P, "desk-1", Side.SELL, D("0.010"), OrderType.MARKET)
 STOP = SubmitOrder(1, "a", P, "s-1", Side.SELL, D("0.010"), OrderType.STOP_MARKET, trigger_price=D("59000"))
-CASH_LIMIT = evolve(LIMIT, instrument=SPOT.id)
+CASH_LIMIT = changed(LIMIT, instrument=SPOT.id)
 TAIL = "&newClientOrderId=desk-1&selfTradePreventionMode=NONE&newOrderRespType=ACK"
 ALGO_TAIL = "&clientAlgoId=s-1&selfTradePreventionMode=NONE&newOrderRespType=ACK"
 
@@ -45,42 +57,42 @@ ALGO_TAIL = "&clientAlgoId=s-1&selfTradePreventionMode=NONE&newOrderRespType=ACK
 PLAIN = [
     (LIMIT, "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=0.010&price=60000.10"),
     (
-        evolve(LIMIT, tif=TimeInForce.GTX),
+        changed(LIMIT, tif=TimeInForce.GTX),
         "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTX&quantity=0.010&price=60000.10",
     ),
     (
-        evolve(LIMIT, tif=TimeInForce.GTD, expire_ns=1_700_000_000_123_456_789),
+        changed(LIMIT, tif=TimeInForce.GTD, expire_ns=1_700_000_000_123_456_789),
         "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTD&goodTillDate=1700000000123&quantity=0.010&price=60000.10",
     ),
     (MARKET, "symbol=BTCUSDT&side=SELL&type=MARKET&quantity=0.010"),
-    (evolve(MARKET, reduce_only=True), "symbol=BTCUSDT&side=SELL&type=MARKET&quantity=0.010&reduceOnly=true"),
+    (changed(MARKET, reduce_only=True), "symbol=BTCUSDT&side=SELL&type=MARKET&quantity=0.010&reduceOnly=true"),
     # A hedge account refuses reduceOnly (facts A8).
     (
-        evolve(MARKET, reduce_only=True, position_side=PositionSide.LONG),
+        changed(MARKET, reduce_only=True, position_side=PositionSide.LONG),
         "symbol=BTCUSDT&side=SELL&type=MARKET&positionSide=LONG&quantity=0.010",
     ),
-    (evolve(MARKET, qty=D("1E+2")), "symbol=BTCUSDT&side=SELL&type=MARKET&quantity=100"),
+    (changed(MARKET, qty=D("1E+2")), "symbol=BTCUSDT&side=SELL&type=MARKET&quantity=100"),
 ]
 
 # Source: "New Algo Order": triggerPrice, activatePrice, callbackRate in percent, closePosition without quantity.
 CONDITIONAL = [
     (STOP, "type=STOP_MARKET&quantity=0.010&triggerPrice=59000&workingType=CONTRACT_PRICE"),
     (
-        evolve(STOP, type=OrderType.STOP_LIMIT, price=D("58990"), trigger_on_mark=True),
+        changed(STOP, type=OrderType.STOP_LIMIT, price=D("58990"), trigger_on_mark=True),
         "type=STOP&timeInForce=GTC&quantity=0.010&price=58990&triggerPrice=59000&workingType=MARK_PRICE",
     ),
     (
-        evolve(STOP, type=OrderType.TAKE_PROFIT_MARKET, close_position=True),
+        changed(STOP, type=OrderType.TAKE_PROFIT_MARKET, close_position=True),
         "type=TAKE_PROFIT_MARKET&closePosition=true&triggerPrice=59000&workingType=CONTRACT_PRICE",
     ),
     (
-        evolve(
+        changed(
             STOP, type=OrderType.TRAILING_STOP, trigger_price=None, activation_price=D(61000), callback_rate=D("0.01")
         ),
         "type=TRAILING_STOP_MARKET&quantity=0.010&activatePrice=61000&callbackRate=1&workingType=CONTRACT_PRICE",
     ),
     (
-        evolve(STOP, type=OrderType.TRAILING_STOP, trigger_price=None, callback_rate=D("0.0015")),
+        changed(STOP, type=OrderType.TRAILING_STOP, trigger_price=None, callback_rate=D("0.0015")),
         "type=TRAILING_STOP_MARKET&quantity=0.010&callbackRate=0.15&workingType=CONTRACT_PRICE",
     ),
 ]
@@ -108,17 +120,17 @@ def test_a_conditional_order_goes_to_the_algo_service(command: SubmitOrder, quer
     [(None, "NONE"), ("trade", "NONE"), ("expire_taker", "EXPIRE_TAKER"), ("EXPIRE_BOTH", "EXPIRE_BOTH")],
 )
 def test_self_trade_prevention_is_always_said(stp: str | None, word: str):
-    assert ("selfTradePreventionMode", word) in USDM.submit(evolve(LIMIT, stp=stp)).params
+    assert ("selfTradePreventionMode", word) in USDM.submit(changed(LIMIT, stp=stp)).params
 
 
 @pytest.mark.parametrize(
     ("command", "priority"),
     [
         (LIMIT, Priority.NEW),
-        (evolve(LIMIT, tif=TimeInForce.GTX), Priority.NEW),
+        (changed(LIMIT, tif=TimeInForce.GTX), Priority.NEW),
         (MARKET, Priority.HEDGE),
-        (evolve(LIMIT, tif=TimeInForce.IOC), Priority.HEDGE),
-        (evolve(LIMIT, reduce_only=True), Priority.HEDGE),
+        (changed(LIMIT, tif=TimeInForce.IOC), Priority.HEDGE),
+        (changed(LIMIT, reduce_only=True), Priority.HEDGE),
         (STOP, Priority.NEW),
     ],
 )
@@ -128,20 +140,20 @@ def test_what_takes_risk_off_goes_first(command: SubmitOrder, priority: Priority
 
 R = RejectReason
 REFUSED = [
-    (evolve(LIMIT, instrument="binance-usdm:XRPUSDT"), R.UNKNOWN_INSTRUMENT),
-    (evolve(LIMIT, type=OrderType.MARKET_TO_LIMIT), R.UNSUPPORTED),
-    (evolve(LIMIT, tif=TimeInForce.DAY), R.UNSUPPORTED),
-    (evolve(LIMIT, tif=TimeInForce.GTD), R.BAD_EXPIRY),
-    (evolve(LIMIT, price=None), R.BAD_PRICE),
-    (evolve(LIMIT, price=D("NaN")), R.BAD_PRICE),
-    (evolve(LIMIT, trigger_price=D(1)), R.BAD_TRIGGER),
-    (evolve(LIMIT, display_qty=D(1)), R.UNSUPPORTED),
-    (evolve(LIMIT, stp="cancel_oldest"), R.UNSUPPORTED),
-    (evolve(MARKET, close_position=True), R.UNSUPPORTED),
-    (evolve(STOP, trigger_price=None), R.BAD_PRICE),
-    (evolve(LIMIT, client_order_id="x" * 37), R.OTHER),
-    (evolve(LIMIT, client_order_id="a b"), R.OTHER),
-    (evolve(LIMIT, client_order_id=""), R.OTHER),
+    (changed(LIMIT, instrument="binance-usdm:XRPUSDT"), R.UNKNOWN_INSTRUMENT),
+    (changed(LIMIT, type=OrderType.MARKET_TO_LIMIT), R.UNSUPPORTED),
+    (changed(LIMIT, tif=TimeInForce.DAY), R.UNSUPPORTED),
+    (changed(LIMIT, tif=TimeInForce.GTD), R.BAD_EXPIRY),
+    (changed(LIMIT, price=None), R.BAD_PRICE),
+    (changed(LIMIT, price=D("NaN")), R.BAD_PRICE),
+    (changed(LIMIT, trigger_price=D(1)), R.BAD_TRIGGER),
+    (changed(LIMIT, display_qty=D(1)), R.UNSUPPORTED),
+    (changed(LIMIT, stp="cancel_oldest"), R.UNSUPPORTED),
+    (changed(MARKET, close_position=True), R.UNSUPPORTED),
+    (changed(STOP, trigger_price=None), R.BAD_PRICE),
+    (changed(LIMIT, client_order_id="x" * 37), R.OTHER),
+    (changed(LIMIT, client_order_id="a b"), R.OTHER),
+    (changed(LIMIT, client_order_id=""), R.OTHER),
 ]
 
 
@@ -207,7 +219,7 @@ OTHERS = [
         0,
     ),
     (
-        CASH.cancel(evolve(CANCEL, instrument=SPOT.id)),
+        CASH.cancel(changed(CANCEL, instrument=SPOT.id)),
         "DELETE /api/v3/order?symbol=BTCUSDT&origClientOrderId=desk-1",
         1,
         0,
@@ -239,7 +251,7 @@ def test_cancelling_all_cancels_plain_and_conditional_orders():
 
 
 def test_a_batch_of_orders():
-    call = USDM.batch_submit([LIMIT, evolve(MARKET, instrument=ETH.id, client_order_id="desk-2")])
+    call = USDM.batch_submit([LIMIT, changed(MARKET, instrument=ETH.id, client_order_id="desk-2")])
     assert (call.method, call.path) == ("POST", "/fapi/v1/batchOrders")
     (name, text) = call.params[0]
     assert name == "batchOrders"
@@ -259,7 +271,7 @@ def test_a_batch_of_changes():
 
 
 def test_a_batch_of_cancels():
-    call = USDM.batch_cancel([CANCEL, evolve(CANCEL, client_order_id="desk-2")])
+    call = USDM.batch_cancel([CANCEL, changed(CANCEL, client_order_id="desk-2")])
     assert call.method == "DELETE"
     assert call.params == (("symbol", "BTCUSDT"), ("origClientOrderIdList", '["desk-1","desk-2"]'))
 
@@ -270,7 +282,7 @@ def test_batches_have_bounds():
         lambda: USDM.batch_submit([LIMIT] * 6),
         lambda: USDM.batch_submit([STOP]),
         lambda: USDM.batch_cancel([CANCEL] * 11),
-        lambda: USDM.batch_cancel([CANCEL, evolve(CANCEL, instrument=ETH.id)]),
+        lambda: USDM.batch_cancel([CANCEL, changed(CANCEL, instrument=ETH.id)]),
     ):
         with pytest.raises(UnsupportedCommandError):
             refused()
@@ -286,14 +298,14 @@ def test_settings_that_futures_do_not_have():
 # Source: "New order" of the spot REST API.
 CASH_ORDERS = [
     (CASH_LIMIT, "type=LIMIT&timeInForce=GTC&quantity=0.010&price=60000.10"),
-    (evolve(CASH_LIMIT, tif=TimeInForce.GTX), "type=LIMIT_MAKER&quantity=0.010&price=60000.10"),
-    (evolve(CASH_LIMIT, type=OrderType.MARKET, price=None), "type=MARKET&quantity=0.010"),
+    (changed(CASH_LIMIT, tif=TimeInForce.GTX), "type=LIMIT_MAKER&quantity=0.010&price=60000.10"),
+    (changed(CASH_LIMIT, type=OrderType.MARKET, price=None), "type=MARKET&quantity=0.010"),
     (
-        evolve(CASH_LIMIT, type=OrderType.STOP_LIMIT, trigger_price=D(59000)),
+        changed(CASH_LIMIT, type=OrderType.STOP_LIMIT, trigger_price=D(59000)),
         "type=STOP_LOSS_LIMIT&timeInForce=GTC&quantity=0.010&price=60000.10&stopPrice=59000",
     ),
     (
-        evolve(CASH_LIMIT, display_qty=D("0.001")),
+        changed(CASH_LIMIT, display_qty=D("0.001")),
         "type=LIMIT&timeInForce=GTC&quantity=0.010&price=60000.10&icebergQty=0.001",
     ),
 ]
@@ -309,11 +321,11 @@ def test_a_spot_order(command: SubmitOrder, query: str):
 @pytest.mark.parametrize(
     "command",
     [
-        evolve(CASH_LIMIT, reduce_only=True),
-        evolve(CASH_LIMIT, position_side=PositionSide.LONG),
-        evolve(CASH_LIMIT, type=OrderType.TRAILING_STOP),
-        evolve(CASH_LIMIT, tif=TimeInForce.GTD),
-        evolve(CASH_LIMIT, trigger_on_mark=True),
+        changed(CASH_LIMIT, reduce_only=True),
+        changed(CASH_LIMIT, position_side=PositionSide.LONG),
+        changed(CASH_LIMIT, type=OrderType.TRAILING_STOP),
+        changed(CASH_LIMIT, tif=TimeInForce.GTD),
+        changed(CASH_LIMIT, trigger_on_mark=True),
         LIMIT,
     ],
 )
