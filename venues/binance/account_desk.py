@@ -23,6 +23,7 @@ from venues.model.order import PositionSide, Side
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError
 from venues.net.limits import RatePools
+from venues.net.websocket import SocketSettings
 from venues.port import (
     AccountReport,
     AdjustIsolatedMargin,
@@ -117,6 +118,7 @@ class AccountDesk:
             on_event=self._on_event,
             on_state=partial(teller.events_state, account),
             now=now,
+            settings=SocketSettings(lifetime_s=settings.lifetime_s, overlap_s=settings.overlap_s),
         )
         self._settings = Lane()
         self._timers = Lane()
@@ -216,6 +218,10 @@ class AccountDesk:
         query = Query(self._now(), self.account, "", kind, instrument, name)
         (*_, last) = await self.inquire(query)
         return last if isinstance(last, QueryResult) else None
+
+    async def is_known(self) -> bool:
+        """Ask for the account; whether the venue answered."""
+        return await self._ask(QueryKind.ACCOUNT) is not None
 
     async def _side_of(self, command: ModifyOrder) -> Side | None:
         found = await self._ask(QueryKind.ORDER, command.instrument, command.client_order_id)

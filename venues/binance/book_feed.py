@@ -100,7 +100,6 @@ class BinanceFeed:
         fetches_snapshots: bool = True,
         limits: RatePools | None = None,
         on_state: Callable[[bool, str], None] | None = None,
-        socket_settings: SocketSettings | None = None,
         decoder: BinanceDecoder | None = None,
     ) -> None:
         """`on_state` hears that all streams are up, or why they are not, before the message that says so."""
@@ -121,7 +120,7 @@ class BinanceFeed:
         self._wanted: set[str] = set()
         self._wake = trio.Event()
         self.is_up = False
-        made = socket_settings or SocketSettings(data_idle_s=_DATA_IDLE_S)
+        made = SocketSettings(data_idle_s=_DATA_IDLE_S, lifetime_s=settings.lifetime_s, overlap_s=settings.overlap_s)
         self.sockets = self._sockets(by_symbol, made) if settings.wants_market and by_symbol else []
         self._open: dict[str, set[int]] = {socket.name: set() for socket in self.sockets}
 

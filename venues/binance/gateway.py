@@ -30,7 +30,8 @@ _NS_PER_MS: Final = 1_000_000
 _OK: Final = 200
 
 CLOCK_S: Final = 20.0
-CLOCK_RETRY_S: Final = 1.0
+RETRY_S: Final = 1.0
+RETRY_MAX_S: Final = 30.0
 CLOCK_SAMPLES: Final = 5
 CLOCK_ERROR_NS: Final = 900_000_000
 """More than this and a request could be from the future for the venue, which takes a second of it. Source: facts C2."""
@@ -112,7 +113,9 @@ class BinanceGateway:
         settings = self._settings
         decoder = BinanceDecoder({spec.symbol: spec for spec in self._instruments})
         market = market_of(settings, self._instruments, decoder)
-        self._missing = {"clock": "not read yet", **{f"events of {name}": "not up yet" for name in self._keys}}
+        self._missing = {"clock": "not read yet"}
+        for name in self._keys:
+            self._missing |= {f"events of {name}": "not up yet", f"key of {name}": "not tried yet"}
         if settings.wants_market and self._instruments:
             self._missing["market"] = "not up yet"
         rules = await self._read_rules(market)
@@ -157,7 +160,7 @@ class BinanceGateway:
         """Ask for the venue's limits until it answers."""
         call = _public(market.exchange_info)
         async with self._client(RatePools(market.default_pools)) as rest:
-            pause_s = CLOCK_RETRY_S
+            pause_s = RETRY_S
             while True:
                 try:
                     answer = await rest.request(call)
@@ -167,13 +170,13 @@ class BinanceGateway:
                 except (NetError, CodecError):
                     self._counts["clock_failures"] += 1
                 await trio.sleep(pause_s)
-                pause_s = min(30.0, 2 * pause_s)
+                pause_s = min(RETRY_MAX_S, 2 * pause_s)
 
     # The clock
 
     async def _keep_clock(self, market: Market, rest: RestClient) -> None:
         while True:
-            with trio.move_on_after(CLOCK_S if self._clock.is_known else CLOCK_RETRY_S):
+            with trio.move_on_after(CLOCK_S if self._clock.is_known else RETRY_S):
                 await self._wants_clock.wait()
             if self._wants_clock.is_set():
                 self._wants_clock = trio.Event()
@@ -255,9 +258,15 @@ class BinanceGateway:
         self._scope.cancel()
 
     async def _check_key(self, name: str, desk: AccountDesk) -> None:
+        """Ask something that wants a signature: a wrong one must be known before the first order."""
         why = await check_permissions(desk.ways)
         if why:
             self.refuse_key(KeyRefusedError(name, why))
+        pause_s = RETRY_S
+        while not await desk.is_known():
+            await trio.sleep(pause_s)
+            pause_s = min(RETRY_MAX_S, 2 * pause_s)
+        self._state(f"key of {name}", "")
 
     # Limits
 

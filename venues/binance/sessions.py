@@ -103,7 +103,7 @@ class ApiSession:
         recv_window_ms: int,
         now: Callable[[], int],
         on_refused: Callable[[bytes], None],
-        settings: SocketSettings | None = None,
+        lifetime_s: float,
     ) -> None:
         """`on_refused` hears the error body of a logon that the venue refused."""
         self.counters = SessionCounters()
@@ -124,7 +124,9 @@ class ApiSession:
             self._on_frame,
             self._on_up,
             self._on_down,
-            settings=settings or SocketSettings(sends_per_s=None, needs_ready=True, overlap_s=ANSWER_S),
+            settings=SocketSettings(
+                sends_per_s=None, needs_ready=True, lifetime_s=lifetime_s, overlap_s=ANSWER_S + _SWEEP_S
+            ),
             now=now,
             limits=limits,
             connect_costs={WEIGHT_1M: HANDSHAKE_WEIGHT},

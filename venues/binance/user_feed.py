@@ -47,7 +47,7 @@ class UserFeed:
         on_event: Callable[[bytes], None],
         on_state: Callable[[bool, str], None],
         now: Callable[[], int],
-        settings: SocketSettings | None = None,
+        settings: SocketSettings,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self.counters = UserFeedCounters()
@@ -66,7 +66,7 @@ class UserFeed:
             self._on_frame,
             self._on_up,
             self._on_down,
-            settings=settings or SocketSettings(),
+            settings=settings,
             now=now,
         )
 

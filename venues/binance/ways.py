@@ -76,6 +76,7 @@ class RequestWays:
                 recv_window_ms=settings.recv_window_ms,
                 now=now,
                 on_refused=on_logon_refused,
+                lifetime_s=settings.lifetime_s,
             )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
