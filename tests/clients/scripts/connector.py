@@ -143,8 +143,10 @@ def listen_key(c: Calls, x: Any) -> None:
 def refusals(c: Calls, x: Any) -> None:
     c.refused("unknown order", x.query_order, SYMBOL, orderId=999_999_999_999)
     c.refused("no such symbol", x.depth, "NOSUCH")
-    c.refused("bad tick", x.new_order, SYMBOL, "BUY", "LIMIT", timeInForce="GTC", quantity=0.01, price=50_000.123)
-    c.refused("missing price", x.new_order, SYMBOL, "BUY", "LIMIT", timeInForce="GTC", quantity=0.01)
+    limit = {"timeInForce": "GTC", "quantity": 0.01}
+    c.refused("between ticks", x.new_order, SYMBOL, "BUY", "LIMIT", **limit, price=_at(x, 0.97) + "5")
+    c.refused("too many digits", x.new_order, SYMBOL, "BUY", "LIMIT", **limit, price=_at(x, 0.97) + "001")
+    c.refused("missing price", x.new_order, SYMBOL, "BUY", "LIMIT", **limit)
     secret, x.secret = x.secret, "wrong"
     c.refused("wrong secret", x.balance)
     x.secret = secret

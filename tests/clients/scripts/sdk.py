@@ -87,7 +87,7 @@ class Sdk:
 
     async def ask(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         answer = await asyncio.wait_for(function(*args, **kwargs), 60)
-        return self.note(f"ws {function.__name__}", answer.data())
+        return self.note(f"ws_{function.__name__}", answer.data())
 
     def price(self, share: float) -> float:
         bid = self.rest.symbol_order_book_ticker(symbol=SYMBOL).data()
