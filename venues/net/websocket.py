@@ -321,10 +321,14 @@ class ReconnectingSocket:
 
     def _connect(self, url: str) -> WireConnect:
         settings = self._settings
+        is_secure = url.startswith("wss:")
+        if is_secure and self._tls is None:
+            # Made once: to read the certificates takes longer than anything else here.
+            self._tls = ssl.create_default_context()
         return WireConnect(
             url,
             create_connection=WireConnection,
-            ssl=self._tls if url.startswith("wss:") else None,
+            ssl=self._tls if is_secure else None,
             additional_headers=self._headers,
             user_agent_header=None,
             compression=None,
