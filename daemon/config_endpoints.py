@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen
 
+from actors.config_checks import positive
+
 _WINDOW_NS_MAX = 60_000_000_000
 GATEWAYS = {"binance_usdm": "usdm", "binance_spot": "spot"}
 """Rules of a venue to the market that its gateway trades."""
@@ -72,7 +74,8 @@ class Endpoints:
     """The bases of a venue's interfaces: `rest`, streams (`ws_public`, `ws_market`, `ws_private`), orders (`ws_api`).
 
     Where a venue has one address for all its streams, `ws_market` and `ws_private` are left out. A request older than
-    `recv_window_ns` is refused by the venue.
+    `recv_window_ns` is refused by the venue. The time of an emulator on this machine may run `speed` times as fast as
+    the wall clock, which it agreed with at `start_ns`.
     """
 
     rest: str = field(validator=_is_http)
@@ -81,6 +84,16 @@ class Endpoints:
     ws_market: str | None = field(default=None, validator=_is_websocket)
     ws_private: str | None = field(default=None, validator=_is_websocket)
     recv_window_ns: int = field(default=5_000_000_000, validator=_is_window)
+    speed: int = field(default=1, validator=positive)
+    start_ns: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if self.speed != 1 and not is_loopback(urlsplit(self.rest).hostname or ""):
+            raise ValueError("speed: nowhere but on this machine does time run faster")
+
+    def time_ns(self, wall_ns: int) -> int:
+        """Return what time it is there by the wall clock's, both ns UTC."""
+        return self.start_ns + (wall_ns - self.start_ns) * self.speed
 
 
 def endpoint_mistakes(venues: "list[tuple[str, str, Endpoints | None]]") -> Iterator[tuple[str, str]]:
@@ -89,7 +102,10 @@ def endpoint_mistakes(venues: "list[tuple[str, str, Endpoints | None]]") -> Iter
     Either all venues of a run are out there or none: a desk has one clock.
     """
     outside = [path for path, _, endpoints in venues if endpoints is not None]
+    paces = {(one.speed, one.start_ns) for _, _, one in venues if one is not None}
     for path, rules, endpoints in venues:
+        if len(paces) > 1 and endpoints is not None:
+            yield f"{path}.endpoints", "speed and start: a desk has one clock, so they are the same for all venues"
         if endpoints is None and outside:
             yield f"{path}.endpoints", f"missing: {outside[0]} has endpoints, and all venues have them or none"
         if endpoints is not None and rules not in GATEWAYS:

@@ -26,7 +26,8 @@ class RefusedForGoodError(Exception):
 
 def serve(setup: GatewaySetup, listener: socket.socket, make: Make, notifier: Notifier, linger_s: float | None) -> int:
     """Serve until SIGTERM, or until nobody was connected for `linger_s`; return the exit status."""
-    server = GatewayServer(tuple(setup.venues), setup.venue_of, _log.info)
+    pace = next(iter(setup.venues.values())).endpoints
+    server = GatewayServer(tuple(setup.venues), setup.venue_of, _log.info, pace.speed, pace.time_ns)
     status = 0
     try:
         trio.run(_serve, server, listener, make, notifier, linger_s)

@@ -53,10 +53,18 @@ class GatewayServer:
     """Serves the link's protocol for `venues`; `venue_of` gives the venue of an account, None for an unknown one.
 
     A venue is down until its gateway says VenueUp. Clients are told on joining which are down, and why. Time is the
-    wall clock's, and does not go back behind what a client has seen.
+    wall clock's, or that of `time_of` a wall clock's time, which runs `speed` times as fast; it does not go back behind
+    what a client has seen.
     """
 
-    def __init__(self, venues: Sequence[str], venue_of: Callable[[str], str | None], log: Log) -> None:
+    def __init__(
+        self,
+        venues: Sequence[str],
+        venue_of: Callable[[str], str | None],
+        log: Log,
+        speed: int = 1,
+        time_of: Callable[[int], int] = int,
+    ) -> None:
         self.counters = GatewayCounters()
         self.idle_since: float | None = None
         self.down: dict[str, str] = dict.fromkeys(venues, "not connected yet")
@@ -64,6 +72,8 @@ class GatewayServer:
         self._venues = tuple(venues)
         self._venue_of = venue_of
         self._log = log
+        self._speed = speed
+        self._time_of = time_of
         self._gateways: Mapping[str, Gateway] = {}
         self._clients: dict[int, _Client] = {}
         self._behind_ns = 0
@@ -71,7 +81,7 @@ class GatewayServer:
 
     def now(self) -> int:
         """Return the time, ns UTC."""
-        return time_ns() + self._behind_ns
+        return self._time_of(time_ns()) + self._behind_ns
 
     async def run(self, listener: socket.socket, gateways: Mapping[str, Gateway]) -> None:
         """Run the gateways and serve until cancelled, or until one of them raises: that is raised in a group."""
@@ -180,7 +190,7 @@ class GatewayServer:
         if ahead_ns > 0:
             self._behind_ns += ahead_ns
             self._log("the clock was set back: time goes on from what a client has seen", ns=ahead_ns)
-        welcome = VenueWelcome(self.now(), self._venues, monotonic_ns(), 1, 1, dict(self.down))
+        welcome = VenueWelcome(self.now(), self._venues, monotonic_ns(), self._speed, 1, dict(self.down))
         client.connection.send(welcome, *self._channels_down.values())
         self._clients[number] = client
         self.counters.clients = len(self._clients)

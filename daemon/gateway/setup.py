@@ -57,6 +57,8 @@ def read_setup(path: Path) -> GatewaySetup:
         for name, one in venues.items()
         if one.rules not in GATEWAYS
     ]
+    if len({(one.endpoints.speed, one.endpoints.start_ns) for one in venues.values()}) > 1:
+        errors.append(ConfigError("venues", "endpoints: speed and start are the same for all venues"))
     if errors:
         raise SetupError("\n".join(f"{path}: {error}" for error in errors))
     made = {
