@@ -1,6 +1,7 @@
 """One account at the venue: its commands, its questions, its own events."""
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import Final, Protocol
 
@@ -33,6 +34,7 @@ from venues.port import (
     Command,
     DeadManArmed,
     ModifyOrder,
+    OutcomeUnknown,
     PositionReport,
     Query,
     QueryFailed,
@@ -63,6 +65,7 @@ class Teller(Protocol):
     def tell(self, reports: Sequence[Report]) -> None: ...
     def events_state(self, account: str, is_up: bool, why: str) -> None: ...
     def refused(self, account: str, verdict: Verdict) -> None: ...
+    def mark_of(self, instrument: str) -> Decimal | None: ...
     def why_no_book(self) -> str: ...
 
 
@@ -109,7 +112,7 @@ class AccountDesk:
             has_algo=market.has_algo,
         )
         self.counts = {"unreadable": 0}
-        self._stream = market.user_stream(account)
+        self._stream = market.user_stream(account, teller.mark_of)
         self.feed = UserFeed(
             account,
             market.private_url,
@@ -234,7 +237,7 @@ class AccountDesk:
     async def _set(self, command: SetLeverage | SetMarginMode | SetPositionMode | AdjustIsolatedMargin) -> None:
         if await self._make(command):
             if isinstance(command, SetLeverage):
-                await self._tell_leverage(command)
+                await self._tell_leverage(command.instrument)
             else:
                 await self._tell_account(command)
 
@@ -265,16 +268,17 @@ class AccountDesk:
         else:
             self._teller.tell((AccountReport(found.ts, self.account, found.balances, _REASONS[type(command)]),))
 
-    async def _tell_leverage(self, command: SetLeverage) -> None:
-        found = await self._ask(QueryKind.POSITIONS, command.instrument)
+    async def _tell_leverage(self, instrument: str) -> None:
+        found = await self._ask(QueryKind.POSITIONS, instrument)
         if found is None:
-            self._teller.tell((unknown(command, self._now(), "the position cannot be asked for"),))
+            why = "the position cannot be asked for"
+            self._teller.tell((OutcomeUnknown(self._now(), self.account, instrument, "", SetLeverage.__name__, why),))
         elif found.positions:
             self._teller.tell(found.positions)
         else:
-            leverage = await self._leverage(command.instrument)
+            leverage = await self._leverage(instrument)
             if leverage is not None:
-                ids = (found.ts, self.account, command.instrument, PositionSide.BOTH, ZERO)
+                ids = (found.ts, self.account, instrument, PositionSide.BOTH, ZERO)
                 self._teller.tell((PositionReport(*ids, leverage=leverage),))
 
     async def _leverage(self, instrument: str) -> int | None:
@@ -338,6 +342,8 @@ class AccountDesk:
             return
         if event.listen_key:
             self.feed.expire("the listen key has expired")
+        if event.leverage is not None:
+            self.ways.start_task(partial(self._tell_leverage, event.leverage[0]))
         fresh = self.entry.news(event.reports)
         if fresh:
             self._teller.tell(fresh)

@@ -1,6 +1,7 @@
 """What the market says: the public streams of one venue, once each, and whole books where their sequence breaks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -8,7 +9,7 @@ import trio
 from attrs import define
 
 from venues.binance.calls import WEIGHT_1M
-from venues.binance.codec import BinanceDecoder, CodecError
+from venues.binance.codec import BinanceDecoder, CodecError, CodecErrorReason
 from venues.binance.settings import GatewaySettings
 from venues.model.instrument import Instrument
 from venues.net.errors import NetError
@@ -31,6 +32,9 @@ Deliver = Callable[[Sequence[Message]], None]
 
 MARKET_CHANNEL: Final = "market"
 SNAPSHOT_LEVELS: Final = 1_000
+CONTRACT_INFO: Final = "!contractInfo"
+"""The one stream of all symbols that is listened to: it tells which of them trade."""
+
 
 _MINUTE_NS: Final = 60_000_000_000
 _WEIGHT: Final = {False: (20, 2_400), True: (50, 6_000)}
@@ -50,10 +54,12 @@ class SnapshotError(Exception):
 
 @define
 class FeedCounters:
-    """Frames by what became of them; `repeats` came over both connections of a rotation, `gaps` broke a sequence."""
+    """Frames by what became of them; `others` are of symbols not traded here, `repeats` came over both
+    connections of a rotation, `gaps` broke a sequence."""
 
     frames: int = 0
     refused: int = 0
+    others: int = 0
     repeats: int = 0
     gaps: int = 0
     snapshots: int = 0
@@ -70,6 +76,7 @@ class _Seen:
     quote: int = -1
     trade: int = -1
     mark: int = -1
+    mark_price: Decimal | None = None
     liquidation: int = -1
 
 
@@ -80,7 +87,8 @@ def public_streams(symbols: Iterable[str], *, is_spot: bool) -> list[str]:
 
 
 def market_streams(symbols: Iterable[str]) -> list[str]:
-    return [f"{symbol.lower()}@{kind}" for symbol in symbols for kind in ("aggTrade", "markPrice@1s", "forceOrder")]
+    kinds = ("aggTrade", "markPrice@1s", "forceOrder")
+    return [CONTRACT_INFO, *(f"{symbol.lower()}@{kind}" for symbol in symbols for kind in kinds)]
 
 
 class BinanceFeed:
@@ -165,6 +173,11 @@ class BinanceFeed:
         """Why a snapshot would be of no use now, empty when it would."""
         return "the stream that would join it is down" if self.sockets and not self._open["books"] else ""
 
+    def mark_of(self, instrument: str) -> Decimal | None:
+        """Return the last mark price of an instrument, None before the first."""
+        seen = self._seen.get(instrument)
+        return None if seen is None else seen.mark_price
+
     async def snapshot(self, instrument: str) -> BookSnapshot:
         """Return the book of `instrument`, fetched now. Raises SnapshotError."""
         spec = self.instruments.get(instrument)
@@ -194,9 +207,12 @@ class BinanceFeed:
         self.counters.frames += 1
         try:
             found = self.decoder.decode(data)
-        except CodecError:
-            # What was missed is found by its sequence, where it has one.
-            self.counters.refused += 1
+        except CodecError as error:
+            if error.reason is CodecErrorReason.UNKNOWN_SYMBOL:
+                self.counters.others += 1
+            else:
+                # What was missed is found by its sequence, where it has one.
+                self.counters.refused += 1
             return
         if found is None:
             return
@@ -223,7 +239,7 @@ class BinanceFeed:
         elif isinstance(message, MarkPrice):
             if is_doubled and message.ts <= seen.mark:
                 return True
-            seen.mark = message.ts
+            seen.mark, seen.mark_price = message.ts, message.mark
         elif isinstance(message, LiquidationPrint):
             if is_doubled and message.ts <= seen.liquidation:
                 return True

@@ -1,6 +1,7 @@
 """When a venue of Binance can be traded on: its clock, its streams and its accounts together, behind the port."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
 import trio
@@ -179,8 +180,8 @@ class BinanceGateway:
             with trio.move_on_after(CLOCK_S if self._clock.is_known else RETRY_S):
                 await self._wants_clock.wait()
             if self._wants_clock.is_set():
+                # A sample that contradicts the others replaces them: until then the old offset is better than none.
                 self._wants_clock = trio.Event()
-                self._clock.forget()
                 await self._sample_clock(market, rest)
             else:
                 await self._sample_clock(market, rest, samples=1)
@@ -237,6 +238,9 @@ class BinanceGateway:
 
     def events_state(self, account: str, is_up: bool, why: str) -> None:
         self._state(f"events of {account}", "" if is_up else why or "down")
+
+    def mark_of(self, instrument: str) -> Decimal | None:
+        return None if self._feed is None else self._feed.mark_of(instrument)
 
     def why_no_book(self) -> str:
         return "" if self._feed is None else self._feed.why_no_book

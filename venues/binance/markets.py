@@ -1,6 +1,7 @@
 """Which requests, answers and addresses belong to which of Binance's markets."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from venues.binance.answers import UsdmAnswers
@@ -41,6 +42,7 @@ from venues.port import (
     SubmitOrder,
 )
 
+MarkOf = Callable[[str], Decimal | None]
 _SYMBOL_CONFIG: Final = "/fapi/v1/symbolConfig"
 _SECOND_NS: Final = 1_000_000_000
 
@@ -90,7 +92,7 @@ class Market(Protocol):
 
     def private_url(self, listen_key: str) -> str: ...
     def keep_listen_key(self, listen_key: str) -> BinanceCall: ...
-    def user_stream(self, account: str) -> UserStream: ...
+    def user_stream(self, account: str, mark_of: MarkOf) -> UserStream: ...
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry: ...
     def setting(self, command: Command) -> BinanceCall: ...
     def dead_man(self, command: ArmDeadMan) -> BinanceCall: ...
@@ -134,8 +136,8 @@ class UsdmMarket:
         del listen_key
         return KEEP_LISTEN_KEY
 
-    def user_stream(self, account: str) -> UserStream:
-        return UsdmUserStream(self._venue, account)
+    def user_stream(self, account: str, mark_of: MarkOf) -> UserStream:
+        return UsdmUserStream(self._venue, account, mark_of)
 
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry:
         return UsdmInquiry(self._requests, self._answers, self._decoder, query, venue_ns)
@@ -215,7 +217,8 @@ class SpotMarket:
     def keep_listen_key(self, listen_key: str) -> BinanceCall:
         return keep_spot_listen_key(listen_key)
 
-    def user_stream(self, account: str) -> UserStream:
+    def user_stream(self, account: str, mark_of: MarkOf) -> UserStream:
+        del mark_of
         return SpotUserStream(self._venue, account)
 
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry:

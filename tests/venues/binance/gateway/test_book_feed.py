@@ -164,5 +164,6 @@ def test_a_snapshot_wants_its_stream() -> None:
 def test_streams_are_where_they_belong() -> None:
     # Source: "Important WebSocket Change Notice": books at /public, trades, marks and liquidations at /market.
     assert public_streams(["BTCUSDT"], is_spot=False) == ["btcusdt@depth@100ms", "btcusdt@bookTicker"]
-    assert market_streams(["BTCUSDT"]) == ["btcusdt@aggTrade", "btcusdt@markPrice@1s", "btcusdt@forceOrder"]
+    trades = ["!contractInfo", "btcusdt@aggTrade", "btcusdt@markPrice@1s", "btcusdt@forceOrder"]
+    assert market_streams(["BTCUSDT"]) == trades
     assert "btcusdt@trade" in public_streams(["BTCUSDT"], is_spot=True)
