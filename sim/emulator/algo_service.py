@@ -39,6 +39,7 @@ class AlgoService:
 
     host: "Host"
     orders: dict[int, AlgoRecord] = field(factory=dict)
+    live: dict[int, AlgoRecord] = field(factory=dict)
     _trails: dict[int, _Trail] = field(factory=dict)
     _placed: dict[int, AlgoRecord] = field(factory=dict)
     _ids: int = _FIRST_ID
@@ -47,7 +48,7 @@ class AlgoService:
         """Take a new conditional order and give it its number."""
         self._ids += 1
         record.algo_id = self._ids
-        self.orders[record.algo_id] = record
+        self.orders[record.algo_id] = self.live[record.algo_id] = record
         if record.order_type == "TRAILING_STOP_MARKET":
             self._trails[record.algo_id] = _Trail()
         while len(self.orders) > _KEPT:
@@ -60,14 +61,13 @@ class AlgoService:
         self._trails.pop(oldest, None)
 
     def open_orders(self, symbol: str | None = None) -> list[AlgoRecord]:
-        return [one for one in self.orders.values() if one.is_open and symbol in {None, one.symbol}]
+        return [one for one in self.live.values() if symbol in {None, one.symbol}]
 
     def find(self, algo_id: int | None, client_algo_id: str | None) -> AlgoRecord | None:
         """Return an order by its number, or the newest of a client id."""
         if algo_id is not None:
             return self.orders.get(algo_id)
-        found = [one for one in self.orders.values() if one.client_algo_id == client_algo_id]
-        return found[-1] if found else None
+        return next((one for one in reversed(self.orders.values()) if one.client_algo_id == client_algo_id), None)
 
     def cancel(self, record: AlgoRecord, status: str = "CANCELED") -> None:
         now = self.host.catch_up()
@@ -76,6 +76,7 @@ class AlgoService:
 
     def _end(self, now: int, record: AlgoRecord, status: str) -> None:
         record.status, record.update_ms = status, now // _MS
+        self.live.pop(record.algo_id, None)
         self._trails.pop(record.algo_id, None)
         self._tell(now, record)
 
@@ -126,6 +127,7 @@ class AlgoService:
 
     def _trigger(self, now: int, one: AlgoRecord) -> None:
         one.status, one.trigger_ms, one.update_ms = "TRIGGERING", now // _MS, now // _MS
+        del self.live[one.algo_id]
         self._trails.pop(one.algo_id, None)
         self._tell(now, one)
         why = place_triggered(self.host, one)

@@ -98,8 +98,8 @@ class AccountConfig:
 class Host:
     """One venue with one account. Every call is synchronous and happens at `now()`.
 
-    `wall` gives the wall clock in ns when the venue begins, `monotonic` how far it has come since. Raises
-    RecordingError, NoFramesError for a recording that cannot be used.
+    `wall` gives the wall clock in ns when the venue begins, `monotonic` how far it has come since. `events` replace the
+    market that the settings name. Raises RecordingError, NoFramesError for a recording that cannot be used.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Host:
         *,
         wall: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], int] = time.monotonic_ns,
+        events: MarketEvents | None = None,
     ) -> None:
         self.settings = settings
         self.account = ACCOUNT
@@ -146,11 +147,13 @@ class Host:
         self.tape = Tape([one.spec for one in self.listings.values()], seed=settings.seed)
         self._books = {name: PublishedBook(name, _FIRST_UPDATE_ID) for name in self.by_id}
         self._called: set[str] = set()
-        self._events: MarketEvents = (
-            synthetic(self.listings, settings.seed, self._now, settings.pace)
-            if recording is None
-            else recording.events(self._now, settings.pace)
-        )
+        if events is None:
+            events = (
+                synthetic(self.listings, settings.seed, self._now, settings.pace)
+                if recording is None
+                else recording.events(self._now, settings.pace)
+            )
+        self._events = events
         self._next = next(self._events, None)
         self.advance(self.start_ns)
 
@@ -193,7 +196,7 @@ class Host:
         event = self._next
         if event is not None and event[0] <= due:
             self._next = next(self._events, None)
-            self._on_market(now, event[1])
+            self.play(now, event[1])
             return
         deadline = self.venue.next_deadline()
         if deadline is not None and deadline <= due:
@@ -204,7 +207,9 @@ class Host:
 
     # The market
 
-    def _on_market(self, now: int, message: Message) -> None:
+    def play(self, now: int, message: Message) -> None:
+        """Let something happen on the market."""
+        self._now = max(self._now, now)
         if isinstance(message, Quote):
             # The public sees the best of the published book instead.
             return

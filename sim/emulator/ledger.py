@@ -93,6 +93,7 @@ class Ledger:
     figures: Callable[[Listing, PositionSide], PositionFigures]
     orders: dict[int, OrderRecord] = field(factory=dict)
     newest: dict[str, OrderRecord] = field(factory=dict)
+    live: dict[int, OrderRecord] = field(factory=dict)
     fills: deque[FillRecord] = field(factory=lambda: deque(maxlen=KEPT))
     incomes: deque[IncomeRecord] = field(factory=lambda: deque(maxlen=KEPT))
     amendments: deque[AmendmentRecord] = field(factory=lambda: deque(maxlen=KEPT))
@@ -154,16 +155,19 @@ class Ledger:
         )
 
     def keep(self, record: OrderRecord) -> None:
-        self.orders[record.order_id] = record
+        self.orders[record.order_id] = self.live[record.order_id] = record
         self.newest[record.client_order_id] = record
         while len(self.orders) > KEPT:
-            oldest = self.orders.pop(next(iter(self.orders)))
+            oldest = next((one for one in self.orders.values() if not one.is_open), None)
+            if oldest is None:
+                return
+            del self.orders[oldest.order_id]
             if self.newest.get(oldest.client_order_id) is oldest:
                 del self.newest[oldest.client_order_id]
 
     def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
         """Return the open orders, oldest first."""
-        return [one for one in self.newest.values() if one.is_open and symbol in {None, one.symbol}]
+        return [one for one in self.live.values() if symbol in {None, one.symbol}]
 
     # What happened
 
@@ -243,6 +247,8 @@ class Ledger:
         record.cum_quote += report.qty * report.price * listing.spec.multiplier
         record.update_ms = now_ms
         record.status = "FILLED" if record.executed_qty >= record.orig_qty else "PARTIALLY_FILLED"
+        if not record.is_open:
+            self.live.pop(record.order_id, None)
         realized = sum((flow.amount for flow in moved if flow.type is FlowType.REALIZED_PNL), ZERO)
         fill = FillRecord(
             symbol=listing.symbol,
@@ -306,6 +312,7 @@ class Ledger:
             return []
         record.update_ms = report.ts // _MS
         record.status = status
+        del self.live[record.order_id]
         if status == "EXPIRED":
             record.expiry_reason = self._why_expired(record)
             if record.expiry_reason == EXPIRED_STP:

@@ -99,7 +99,7 @@ def account_v3(session: Session, _: Params) -> Json:
     balances = _balances(session, with_empty=False)
     return {
         **_totals(balances),
-        "assets": [{**_asset_row(one), "updateTime": one.update_ms} for one in balances],
+        "assets": [{**_asset_row(one), "marginAvailable": True, "updateTime": one.update_ms} for one in balances],
         "positions": [_account_position_v3(session, one) for one in session.host.positions(with_flat=False)],
     }
 

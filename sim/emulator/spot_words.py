@@ -43,7 +43,12 @@ def result(order: OrderRecord) -> Json:
 
 def full(host: Host, order: OrderRecord) -> Json:
     """Return the result with every execution so far."""
-    fills = [fill for fill in host.ledger.fills if fill.order_id == order.order_id]
+    fills: list[FillRecord] = []
+    for fill in reversed(host.ledger.fills):
+        if fill.time_ms < order.time_ms:
+            break
+        if fill.order_id == order.order_id:
+            fills.insert(0, fill)
     return {
         **result(order),
         "fills": [
