@@ -256,6 +256,35 @@ async def test_while_no_successor_can_be_had_the_old_connection_stays():
             await listener.until("down", 1, "rotated")
 
 
+async def test_when_the_successor_is_lost_at_once_the_old_connection_stays():
+    count = 0
+
+    async def handle(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            await connection.aclose()
+        await listen(connection)
+
+    def on_up(number: int) -> None:
+        if number == 2:
+            listener.url = NotSentError(NotSentReason.ADDRESS, "no listen key")
+
+    async with socket_server(handle) as url:
+        listener: Listener = Listener(url, settings=calm(overlap_s=0.02), on_up=on_up)
+        async with listener.running() as socket:
+            await listener.until("up", 1)
+            socket.reconnect()
+            await listener.until("down", 2, "closed_by_venue")
+            for _ in range(10):
+                await listener.next("failed")
+            assert socket.current == 1
+            listener.url = url
+            await listener.until("up", 3)
+            await listener.until("down", 1, "rotated")
+            assert socket.current == 3
+
+
 async def test_a_new_address_replaces_the_connection():
     paths: list[str] = []
 
@@ -307,6 +336,9 @@ async def test_a_connection_is_used_only_once_it_is_ready():
             socket.mark_ready(1)
             assert socket.send("order") == 1
             await listener.until("frame", 1, b"welcome")
+            socket.mark_ready(1)
+            socket.mark_ready(99)
+            assert socket.current == 1
     assert heard == ["logon", "order"]
 
 
