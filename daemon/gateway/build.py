@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from daemon.gateway.keys import Keys
-from daemon.gateway.process import RefusedForGoodError
-from daemon.gateway.server import Gateway, GatewayServer
+from daemon.gateway.server import Gateway, GatewayServer, RefusedForGoodError
 from daemon.gateway.settings import gateway_settings
 from daemon.gateway.setup import GatewaySetup, VenueSetup
 from venues.binance.gateway import BinanceGateway
@@ -12,7 +11,7 @@ from venues.binance.settings import AccountKeys, KeyRefusedError
 
 
 class _Refusable(BinanceGateway):
-    """A gateway whose end by a refused key is the end of the process, and of every one that might follow it."""
+    """A gateway that says of a refused key what the server understands."""
 
     async def run(self) -> None:
         try:

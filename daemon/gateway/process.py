@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from daemon.exits import FAILED, USAGE
+from daemon.exits import FAILED
 from daemon.gateway.server import Gateway, GatewayServer
 from daemon.gateway.setup import GatewaySetup
 from daemon.logs import get_logger
@@ -20,10 +20,6 @@ Make = Callable[[GatewayServer], dict[str, Gateway]]
 """Makes the gateways, by venue, that deliver to a server."""
 
 
-class RefusedForGoodError(Exception):
-    """A venue will never take what we have: another process would fare no better."""
-
-
 def serve(setup: GatewaySetup, listener: socket.socket, make: Make, notifier: Notifier, linger_s: float | None) -> int:
     """Serve until SIGTERM, or until nobody was connected for `linger_s`; return the exit status."""
     pace = next(iter(setup.venues.values())).endpoints
@@ -31,13 +27,10 @@ def serve(setup: GatewaySetup, listener: socket.socket, make: Make, notifier: No
     status = 0
     try:
         trio.run(_serve, server, listener, make, notifier, linger_s)
-    except* RefusedForGoodError as group:
-        _log.critical("refused", why="; ".join(_told(group)))
-        status = USAGE
     except* Exception as group:  # noqa: BLE001 - logged whole, and told by the status
         # Whoever needs the venues starts another process, which knows nothing of what went wrong in this one.
         _log.critical("failed", why="; ".join(_told(group)), exc_info=group)
-        status = status or FAILED
+        status = FAILED
     return status
 
 

@@ -21,11 +21,15 @@ _BEAT_S = 1.0
 Log = Callable[..., None]
 
 
+class RefusedForGoodError(Exception):
+    """A venue will never take the keys we have, or must not be given them: nothing but a person can change that."""
+
+
 class Gateway(Protocol):
     """One venue as this process has it. What it hears goes to the `deliver` it was made with."""
 
     async def run(self) -> None:
-        """Serve until cancelled; whatever it raises ends the process."""
+        """Serve until cancelled. After RefusedForGoodError its venue stays down; anything else ends the process."""
 
     def send(self, commands: Sequence[Command]) -> list[Report]:
         """Send commands without waiting; return what must be believed of those that cannot even be tried."""
@@ -89,7 +93,7 @@ class GatewayServer:
         self.idle_since = trio.current_time()
         async with trio.open_nursery() as nursery:
             for venue, gateway in gateways.items():
-                nursery.start_soon(gateway.run, name=f"gateway/{venue}")
+                nursery.start_soon(self._keep, venue, gateway, name=f"gateway/{venue}")
             nursery.start_soon(self._beat)
             while True:
                 await trio.lowlevel.wait_readable(listener)
@@ -102,6 +106,15 @@ class GatewayServer:
                     connected.close()
                 else:
                     nursery.start_soon(self._serve, connected)
+
+    async def _keep(self, venue: str, gateway: Gateway) -> None:
+        try:
+            await gateway.run()
+        except RefusedForGoodError as error:
+            # Asked again and again, a venue shuts everybody out who shares our address.
+            why = f"the key is refused: {error}"
+            self._log("refused for good", venue=venue, why=why)
+            self.deliver([VenueDown(self.now(), venue, why=why)])
 
     # What venues say
 

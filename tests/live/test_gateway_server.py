@@ -9,7 +9,7 @@ import pytest
 import trio
 from attrs import define, field
 
-from daemon.gateway.server import GatewayServer
+from daemon.gateway.server import GatewayServer, RefusedForGoodError
 from daemon.link.client import VenueLink
 from daemon.link.frames import VenueWelcome
 from daemon.link.refusals import unsent
@@ -46,10 +46,11 @@ class FakeGateway:
     sent: list[list[Command]] = field(factory=list)
     refuses: str = ""
     fails: trio.Event = field(factory=trio.Event)
+    error: Exception = field(factory=lambda: RuntimeError("the venue's parser broke"))
 
     async def run(self) -> None:
         await self.fails.wait()
-        raise RuntimeError("the venue's parser broke")
+        raise self.error
 
     def send(self, commands: Sequence[Command]) -> list[Report]:
         self.sent.append(list(commands))
@@ -223,6 +224,26 @@ def test_a_gateway_that_fails_ends_the_server(tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup) as raised:
         play(tmp_path, course)
     assert raised.group_contains(RuntimeError, match="parser broke")
+
+
+def test_a_venue_that_refuses_the_key_stays_down_and_the_others_trade(tmp_path: Path) -> None:
+    async def course(world: World) -> None:
+        world.server.deliver([VenueUp(1, "spot"), VenueUp(1, "perp")])
+        link, desk = await world.join("desk", wants_market=True)
+        world.perp.error = RefusedForGoodError("futures: it may withdraw")
+        world.perp.fails.set()
+        down = await desk.hears(lambda one: isinstance(one, VenueDown))
+        assert isinstance(down, VenueDown)
+        assert (down.venue, down.channel) == ("perp", "")
+        assert "futures: it may withdraw" in down.why
+        link.send([CancelAll(1, "cash")])
+        with trio.fail_after(30):
+            while not world.spot.sent:
+                await trio.sleep(0.001)
+        _, later = await world.join("later", wants_market=False)
+        assert VenueDown(9, "perp", why=down.why) in later.heard
+
+    play(tmp_path, course)
 
 
 def test_a_client_that_leaves_is_forgotten(tmp_path: Path) -> None:
