@@ -45,10 +45,11 @@ class HalfStream(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self.is_silent = False
-
-    @property
-    def peer(self) -> str:
-        return str(self._stream.socket.getpeername()[0])
+        try:
+            self.peer = str(stream.socket.getpeername()[0])
+        except OSError:
+            # Gone already.
+            self.peer = ""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_silent:
@@ -121,6 +122,8 @@ async def serve_websockets(
                 ping_timeout=PONG_S,
                 close_timeout=2.0,
                 max_size=REQUEST_BYTES_MAX,
+                # Whoever closes while reading is paused waits for ever: it is never paused, and all is read at once.
+                max_queue=None,
                 create_connection=_Connection,
             )
         )
