@@ -105,8 +105,8 @@ class UsdmRequests:
             ("symbol", self.symbol(command.instrument)),
             ("origClientOrderId", client_id(command.client_order_id)),
             ("side", SIDES[side]),
-            ("quantity", to_text(command.qty)),
-            ("price", to_text(command.price)),
+            ("quantity", quantity(command.qty)),
+            ("price", to_text(_given(command.price, "price"))),
         )
         return BinanceCall("PUT", "/fapi/v1/order", params, Security.SIGNED, 0, 1, 1, Priority.NEW, "order.modify")
 
@@ -249,7 +249,7 @@ def _amounts(command: SubmitOrder, is_algo: bool) -> Params:
             )
         params.append(("closePosition", "true"))
     else:
-        params.append(("quantity", to_text(command.qty)))
+        params.append(("quantity", quantity(command.qty)))
         # A hedge account refuses the flag: there the position side says what reduces.
         if command.reduce_only and command.position_side is PositionSide.BOTH:
             params.append(("reduceOnly", "true"))
@@ -289,6 +289,13 @@ def _given(number: Decimal | None, name: str) -> Decimal:
     if number is None or not number.is_finite():
         raise UnsupportedCommandError(RejectReason.BAD_PRICE, f"{name}: missing or not a number")
     return number
+
+
+def quantity(qty: Decimal) -> str:
+    """Return a quantity as the venue takes it. Raises UnsupportedCommandError for what is none."""
+    if not qty.is_finite() or qty <= ZERO:
+        raise UnsupportedCommandError(RejectReason.BELOW_MIN_QTY, f"qty: {qty} is no quantity")
+    return to_text(qty)
 
 
 def self_trade(stp: str | None) -> str:

@@ -8,6 +8,7 @@ general info, "Request security" of the spot REST and WebSocket APIs (developers
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol
@@ -22,6 +23,7 @@ Params = Sequence[tuple[str, str]]
 
 _HIDDEN: Final = "<hidden>"
 _UNRESERVED: Final = "-_.~"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]*")
 _PEM: Final = "-----BEGIN "
 _RSA_BITS_MIN: Final = 2048
 
@@ -131,13 +133,13 @@ def signer_of(secret: str, password: str | None = None) -> HmacSigner | Ed25519S
 
 def query_of(params: Params) -> str:
     """Return `params` percent-encoded (UTF-8, RFC 3986 unreserved characters kept) and joined, in their order."""
-    return "&".join([f"{quote(name, _UNRESERVED)}={quote(value, _UNRESERVED)}" for name, value in params])
+    return "&".join([f"{_encoded(name)}={_encoded(value)}" for name, value in params])
 
 
 def signed_query(params: Params, signer: Signer) -> str:
     """Return the query or form body to send: `params` (with `timestamp` among them) and the signature as the last."""
     query = query_of(params)
-    return f"{query}&signature={quote(signer.sign(query), _UNRESERVED)}"
+    return f"{query}&signature={_encoded(signer.sign(query))}"
 
 
 def ws_payload(params: Mapping[str, object]) -> str:
@@ -153,6 +155,10 @@ def signed_ws_params(params: Mapping[str, Any], api_key: str, signer: Signer) ->
     signed = {**params, "apiKey": api_key}
     signed["signature"] = signer.sign(ws_payload(signed))
     return signed
+
+
+def _encoded(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, _UNRESERVED)
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from venues.binance.calls import ORDERS_1D, BinanceCall, Security, UnsupportedCommandError
-from venues.binance.requests import SIDES, client_id, is_urgent, self_trade
+from venues.binance.requests import SIDES, client_id, is_urgent, quantity, self_trade
 from venues.binance.sign import Params
 from venues.model.instrument import Instrument
 from venues.model.money import to_text
@@ -108,13 +108,13 @@ class SpotRequests:
             if command.tif not in _TIMES_IN_FORCE:
                 raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"tif: spot knows no {command.tif}")
             params.append(("timeInForce", command.tif.value))
-        params.append(("quantity", to_text(command.qty)))
+        params.append(("quantity", quantity(command.qty)))
         if command.type in _PRICED:
             params.append(("price", _given(command.price, "price")))
         if command.type in _STOPS:
             params.append(("stopPrice", _given(command.trigger_price, "trigger_price")))
         if command.display_qty is not None:
-            params.append(("icebergQty", to_text(command.display_qty)))
+            params.append(("icebergQty", quantity(command.display_qty)))
         params.append(("newClientOrderId", client_id(command.client_order_id)))
         params.append(("selfTradePreventionMode", self_trade(command.stp)))
         params.append(("newOrderRespType", "ACK"))

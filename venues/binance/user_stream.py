@@ -72,6 +72,9 @@ ACCOUNT_REASONS: Final = {
 TAKEN_OVER: Final = "NEW_INSURANCE"
 """The order status of a fill by which the insurance fund takes the rest of a position."""
 
+_ORDER_BEGINS: Final = b'{"e":"ORDER_TRADE_UPDATE",'
+"""How the venue begins the events that matter most: they are told apart without reading them twice."""
+
 _POST_ONLY: Final = "GTX"
 _WOULD_TAKE: Final = ("0", "11")
 _FILLS: Final = ("TRADE", "CALCULATED")
@@ -167,20 +170,24 @@ class UsdmUserStream:
     def repeats(self) -> int:
         return self._fills.repeats
 
-    def decode(self, raw: _Body) -> UserEvent:
+    def decode(self, raw: bytes) -> UserEvent:
         """Return what a frame says. Raises CodecError, and nothing else whatever the bytes are."""
+        if raw[: len(_ORDER_BEGINS)] == _ORDER_BEGINS:
+            return self._on_order(raw)
         frame = read(_frame, raw, "user event")
         if not frame.event and bytes(frame.data)[:1] == b"{":
-            raw = frame.data
+            raw = bytes(frame.data)
             frame = read(_frame, raw, "user event")
         on_event = self._events.get(frame.event)
         if on_event is None:
             self._kinds.note(frame.event)
             return UserEvent(frame.event)
-        event = on_event(raw)
-        if not event.reports:
-            self._kinds.note(frame.event)
-        return event
+        return on_event(raw)
+
+    def _told(self, kind: str, *reports: Report) -> UserEvent:
+        if not reports:
+            self._kinds.note(kind)
+        return UserEvent(kind, reports)
 
     # Orders
 
@@ -188,18 +195,16 @@ class UsdmUserStream:
         wire = read(_order_update, raw, "ORDER_TRADE_UPDATE")
         order = wire.order
         ts = (order.time_ms or wire.transaction_ms) * NS_PER_MS
-        forced = next((reason for prefix, reason in FORCED if order.client_order_id.startswith(prefix)), None)
-        if order.execution in _FILLS and amount(order.last_qty, "l") > ZERO:
-            return UserEvent("ORDER_TRADE_UPDATE", self._fill(order, ts, forced))
-        if forced is not None:
-            return UserEvent("ORDER_TRADE_UPDATE")
-        report = self._change(order, ts)
-        return UserEvent("ORDER_TRADE_UPDATE", () if report is None else (report,))
+        forced = _forced(order.client_order_id)
+        if order.execution in _FILLS and (qty := amount(order.last_qty, "l")) > ZERO:
+            return self._told("ORDER_TRADE_UPDATE", *self._fill(order, ts, qty, forced))
+        report = self._change(order, ts) if forced is None else None
+        return self._told("ORDER_TRADE_UPDATE") if report is None else self._told("ORDER_TRADE_UPDATE", report)
 
-    def _fill(self, order: WireOrderEvent, ts: int, forced: FillReason | None) -> tuple[Report, ...]:
+    def _fill(self, order: WireOrderEvent, ts: int, qty: Decimal, forced: FillReason | None) -> tuple[Report, ...]:
         instrument, side = self._names.id(order.symbol), SIDES[order.side]
         position_side = POSITION_SIDES[order.position_side]
-        qty, price = positive(order.last_qty, "l"), positive(order.last_price, "L")
+        price = positive(order.last_price, "L")
         liquidity = Liquidity.MAKER if order.is_maker else Liquidity.TAKER
         if forced in (FillReason.ADL, FillReason.SETTLEMENT):
             liquidity = Liquidity.NONE
@@ -257,7 +262,7 @@ class UsdmUserStream:
 
     def _on_trade_lite(self, raw: _Body) -> UserEvent:
         read(_trade_lite, raw, "TRADE_LITE")
-        return UserEvent("TRADE_LITE")
+        return self._told("TRADE_LITE")
 
     def _on_algo(self, raw: _Body) -> UserEvent:
         """Tell of a conditional order. What it becomes is an order of the same client id, with events of its own."""
@@ -276,7 +281,7 @@ class UsdmUserStream:
             report = OrderExpired(ts, self.account, instrument, client_id, filled)
         elif order.status == "REJECTED":
             report = OrderRejected(ts, self.account, instrument, client_id, RejectReason.OTHER, (order.why or "")[:240])
-        return UserEvent("ALGO_UPDATE", () if report is None else (report,))
+        return self._told("ALGO_UPDATE") if report is None else self._told("ALGO_UPDATE", report)
 
     # The account
 
@@ -300,12 +305,20 @@ class UsdmUserStream:
         if balances:
             reason = wire.change.reason[:_KIND_CHARS_MAX]
             reports.append(AccountReport(ts, self.account, balances, ACCOUNT_REASONS.get(reason, reason.lower())))
-        return UserEvent("ACCOUNT_UPDATE", tuple(reports))
+        return self._told("ACCOUNT_UPDATE", *reports)
 
     def _on_config(self, raw: _Body) -> UserEvent:
         change = read(_config_update, raw, "ACCOUNT_CONFIG_UPDATE").change
         told = None if change is None else (self._names.id(change.symbol), change.leverage)
-        return UserEvent("ACCOUNT_CONFIG_UPDATE", leverage=told)
+        return self._told("ACCOUNT_CONFIG_UPDATE")._replace(leverage=told)
 
     def _on_key_expired(self, raw: _Body) -> UserEvent:
-        return UserEvent("listenKeyExpired", listen_key=read(_key_expired, raw, "listenKeyExpired").listen_key)
+        expired = read(_key_expired, raw, "listenKeyExpired").listen_key
+        return self._told("listenKeyExpired")._replace(listen_key=expired)
+
+
+def _forced(client_order_id: str) -> FillReason | None:
+    """Return why the venue made an order of its own, None for anybody else's."""
+    if "autoclose" not in client_order_id:
+        return None
+    return next((reason for prefix, reason in FORCED if client_order_id.startswith(prefix)), None)

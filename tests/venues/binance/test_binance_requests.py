@@ -138,12 +138,17 @@ def test_what_takes_risk_off_goes_first(command: SubmitOrder, priority: Priority
     assert USDM.submit(command).priority is priority
 
 
+MODIFY = ModifyOrder(1, "a", P, "desk-1", D("0.02"), D("60001"))
 R = RejectReason
 REFUSED = [
     (changed(LIMIT, instrument="binance-usdm:XRPUSDT"), R.UNKNOWN_INSTRUMENT),
     (changed(LIMIT, type=OrderType.MARKET_TO_LIMIT), R.UNSUPPORTED),
     (changed(LIMIT, tif=TimeInForce.DAY), R.UNSUPPORTED),
     (changed(LIMIT, tif=TimeInForce.GTD), R.BAD_EXPIRY),
+    (changed(LIMIT, qty=D("NaN")), R.BELOW_MIN_QTY),
+    (changed(LIMIT, qty=D("Infinity")), R.BELOW_MIN_QTY),
+    (changed(LIMIT, qty=D(0)), R.BELOW_MIN_QTY),
+    (changed(LIMIT, qty=D(-1)), R.BELOW_MIN_QTY),
     (changed(LIMIT, price=None), R.BAD_PRICE),
     (changed(LIMIT, price=D("NaN")), R.BAD_PRICE),
     (changed(LIMIT, trigger_price=D(1)), R.BAD_TRIGGER),
@@ -165,11 +170,16 @@ def test_what_the_venue_has_no_request_for(command: SubmitOrder, reason: RejectR
     assert refused.value.text
 
 
+@pytest.mark.parametrize("changes", [{"qty": D("NaN")}, {"qty": D(0)}, {"price": D("NaN")}])
+def test_a_change_to_what_is_no_number(changes: dict[str, Decimal]):
+    with pytest.raises(UnsupportedCommandError):
+        USDM.modify(changed(MODIFY, **changes), Side.BUY)
+
+
 def shown(call: BinanceCall) -> str:
     return f"{call.method} {call.path}?{query_of(call.params)}"
 
 
-MODIFY = ModifyOrder(1, "a", P, "desk-1", D("0.02"), D("60001"))
 CANCEL = CancelOrder(1, "a", P, "desk-1")
 # (request, as the documentation writes it, weight, orders in ten seconds). Source: facts C3, A8.
 OTHERS = [
