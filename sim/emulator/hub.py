@@ -22,6 +22,9 @@ QUEUED_MAX: Final = 20_000
 
 USER_STREAM: Final = "user"
 _BEAT_S: Final = 0.02
+_BEAT_NS: Final = 20_000_000
+"""Also the time of the venue between two beats: where it runs fast, streams keep its beat and not the clock's."""
+
 _NS_PER_MS: Final = 1_000_000
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -91,7 +94,7 @@ class Hub:
         self._user_events = UserEvents(host.listings, is_spot=host.settings.venue == "spot")
         self._listeners: dict[Stream, dict[tuple[int, str], Listener]] = {}
         self._private: dict[int, Listener] = {}
-        self._now = 0
+        self._now = self._beaten = 0
         listen_keys.on_expired.append(self._on_key_expired)
 
     async def run(self) -> None:
@@ -103,9 +106,13 @@ class Hub:
                 now = self._time(self._host.now())
                 self._keys.expire(now // _NS_PER_MS)
                 if not self._streams.is_idle:
-                    self._publish(self._streams.beat(now))
+                    self._beat(now)
         finally:
             leave()
+
+    def _beat(self, now: int) -> None:
+        self._beaten = now
+        self._publish(self._streams.beat(now))
 
     def join(self, listener: Listener) -> None:
         if listener.address.route in {Route.PRIVATE, Route.SPOT}:
@@ -149,7 +156,8 @@ class Hub:
         if isinstance(event, Message):
             if not self._streams.is_idle:
                 now = self._time(event.ts)
-                self._publish(self._streams.beat(now))
+                if now - self._beaten >= _BEAT_NS:
+                    self._beat(now)
                 self._publish(self._streams.take(event, now))
             return
         for payload in self._user_events.print(event, self._host.now()):
