@@ -2,8 +2,9 @@
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
-from emulator_process import Emulator, made_all
+from emulator_process import Emulator, emulating, made_all
 
 SYMBOL = "BTC/USDT:USDT"
 
@@ -26,9 +27,11 @@ CALLS = {
         "set_leverage fetch_leverage fetch_leverages set_margin_mode fetch_margin_mode set_position_mode"
         " fetch_position_mode add_margin reduce_margin fetch_margin_adjustment_history"
     ),
+    "spot": "fetch_time fetch_order_book fetch_balance fetch_order fetch_open_orders cancel_order fetch_my_trades",
     "streams": (
         "watch_order_book watch_trades watch_ticker watch_tickers watch_bids_asks watch_mark_price watch_mark_prices"
-        " watch_ohlcv un_watch_order_book"
+        " watch_ohlcv watch_order_book_for_symbols watch_trades_for_symbols watch_ohlcv_for_symbols"
+        " un_watch_order_book"
     ),
     "websocket orders": (
         "create_order_ws fetch_order_ws edit_order_ws cancel_order_ws fetch_balance_ws fetch_positions_ws"
@@ -164,6 +167,30 @@ def test_ccxt_changes_modes(fresh_emulator: Emulator) -> None:
     assert isolated["marginMode"] == "isolated"
     assert (got["add_margin"][0]["amount"], got["reduce_margin"][0]["amount"]) == (50, 20)
     assert len(got["fetch_margin_adjustment_history"][0]) >= 2
+
+
+def test_plain_ccxt_trades_futures(fresh_emulator: Emulator) -> None:
+    """Not `binanceusdm` but `binance` with a default type: it asks for the markets of the other venues as well."""
+    got = fresh_emulator.run("ccxt_rest.py", "modes", "batch", kind="binance", options={"defaultType": "future"})
+    made_all(got, CALLS["modes"] + " " + CALLS["batch"])
+    assert {one["side"]: one["contracts"] for one in got["hedged positions"][0]} == {"long": 0.02, "short": 0.01}
+
+
+def test_ccxt_trades_spot(clients: None, tmp_path: Path) -> None:
+    with emulating(tmp_path, "--venue", "spot", "--seed", "7") as spot:
+        got = spot.run("ccxt_spot.py", "orders", kind="binance", options={"fetchMarkets": {"types": ["spot"]}})
+    made_all(got, CALLS["spot"])
+    assert got["load_markets"] == [["BTC/USDT", "ETH/USDT"]]
+    resting, bought = got["create limit"][0], got["create market"][0]
+    assert (resting["status"], got["fetch_order"][0]["id"]) == ("open", resting["id"])
+    assert [one["id"] for one in got["fetch_open_orders"][0]] == [resting["id"]]
+    assert got["cancel_order"][0]["status"] == "canceled"
+    assert (bought["status"], bought["filled"]) == ("closed", 0.02)
+    assert round(sum(one["amount"] for one in got["fetch_my_trades"][0]), 8) == 0.02
+    before, after = got["fetch_balance"][0], got["balance after buying"][0]
+    fees = sum(one["fee"]["cost"] for one in got["fetch_my_trades"][0] if one["fee"]["currency"] == "BTC")
+    assert round(after["BTC"]["total"] - before["BTC"]["total"] + fees, 8) == 0.02
+    assert round(before["USDT"]["total"] - after["USDT"]["total"], 6) == round(bought["cost"], 6)
 
 
 def test_ccxt_raises_what_it_raises_at_the_venue(fresh_emulator: Emulator) -> None:

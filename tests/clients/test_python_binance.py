@@ -43,6 +43,7 @@ CALLS = {
         "futures_depth_socket kline_futures_socket aggtrade_futures_socket symbol_mark_price_socket"
         " all_mark_price_socket symbol_ticker_futures_socket individual_symbol_ticker_futures_socket"
         " futures_ticker_socket all_ticker_futures_socket futures_multiplex_socket"
+        " FuturesDepthCacheManager"
     ),
     "websocket orders": (
         "ws_futures_get_order_book ws_futures_get_all_tickers ws_futures_get_order_book_ticker"
@@ -203,6 +204,20 @@ def test_python_binance_hears_of_its_account(fresh_emulator: Emulator) -> None:
     assert sum(Decimal(one["l"]) for one in bought if one["x"] == "TRADE") == Decimal("0.01")
     positions = [p for one in events if one["e"] == "ACCOUNT_UPDATE" for p in one["a"]["P"]]
     assert [Decimal(positions[0]["pa"]), Decimal(positions[-1]["pa"])] == [Decimal("0.01"), 0]
+
+
+def test_python_binance_sees_a_stop_trigger(fresh_emulator: Emulator) -> None:
+    got = fresh_emulator.run("python_binance_streams.py", "trigger")
+    (stop,) = got["stop"]
+    (events,) = got["events"]
+    algo = [one["o"] for one in events if one["e"] == "ALGO_UPDATE" and one["o"]["aid"] == stop["algoId"]]
+    assert [one["X"] for one in algo] == ["NEW", "TRIGGERING", "TRIGGERED", "FINISHED"]
+    orders = [one["o"] for one in events if one["e"] == "ORDER_TRADE_UPDATE"]
+    (triggered,) = [one for one in orders if one["c"] == stop["clientAlgoId"] and one["X"] == "FILLED"]
+    assert (triggered["o"], triggered["z"], str(triggered["i"])) == ("MARKET", "0.010", algo[-1]["ai"])
+    assert Decimal(triggered["L"]) < Decimal(stop["triggerPrice"])
+    assert got["afterwards"][0]["algoStatus"] == "FINISHED"
+    assert got["afterwards"][0]["actualOrderId"] == algo[-1]["ai"]
 
 
 def test_python_binance_orders_over_the_websocket_api(fresh_emulator: Emulator) -> None:

@@ -9,9 +9,10 @@ from recording import Calls, base, told
 SYMBOL = "BTC/USDT:USDT"
 
 
-def client(given: dict[str, Any], kind: type[Any] = ccxt.binanceusdm) -> Any:
-    """Return the client, unmodified but for its URLs."""
-    exchange = kind({"apiKey": given["api_key"], "secret": given.get("private_key", given["secret"])})
+def client(given: dict[str, Any]) -> Any:
+    """Return the client, unmodified but for its URLs: `kind` of exchange with `options` of its own."""
+    keys = {"apiKey": given["api_key"], "secret": given.get("private_key", given["secret"])}
+    exchange = getattr(ccxt, given.get("kind", "binanceusdm"))({**keys, "options": given.get("options", {})})
     exchange.urls["api"] = {
         name: url.replace(base(url), given["rest"]) if isinstance(url, str) else url
         for name, url in exchange.urls["api"].items()

@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-import ccxt
 from ccxt_rest import client
 from recording import Calls, told
 
@@ -11,7 +10,6 @@ SYMBOL = "BTC/USDT"
 
 
 def orders(c: Calls, x: Any) -> None:
-    x.options["fetchMarkets"]["types"] = ["spot"]
     c.note("load_markets", sorted(x.load_markets()))
     c.call(x.fetch_time)
     book = c.call(x.fetch_order_book, SYMBOL, 5)
@@ -30,7 +28,7 @@ def orders(c: Calls, x: Any) -> None:
 if __name__ == "__main__":
     given = told()
     calls = Calls()
-    exchange = client(given, ccxt.binance)
+    exchange = client(given)
     for part in sys.argv[1:]:
         {"orders": orders}[part](calls, exchange)
     calls.tell()

@@ -36,6 +36,10 @@ async def market(c: Calls, x: Any) -> None:
     await c.await_call(x.watch_mark_price, SYMBOL)
     await c.await_call(x.watch_mark_prices)
     await c.await_call(x.watch_ohlcv, SYMBOL, "1m")
+    both = [SYMBOL, "ETH/USDT:USDT"]
+    await c.await_call(x.watch_order_book_for_symbols, both)
+    await c.await_call(x.watch_trades_for_symbols, both)
+    await c.await_call(x.watch_ohlcv_for_symbols, [[SYMBOL, "1m"], ["ETH/USDT:USDT", "5m"]])
     await c.await_call(x.un_watch_order_book, SYMBOL)
 
 

@@ -1,10 +1,11 @@
-"""python-binance's sockets and its WebSocket API. Parts: market, user, orders."""
+"""python-binance's sockets and its WebSocket API. Parts: market, user, trigger, orders."""
 
 import asyncio
 import sys
 from typing import Any
 
-from binance import AsyncClient, BinanceSocketManager
+from binance import AsyncClient, BinanceSocketManager, FuturesDepthCacheManager
+from binance.exceptions import BinanceAPIException
 from recording import Calls, base, told
 
 SYMBOL = "BTCUSDT"
@@ -37,6 +38,9 @@ async def market(c: Calls, x: Any, m: Any) -> None:
     for name, socket in sockets.items():
         async with socket as opened:
             await c.within(name, opened.recv())
+    async with FuturesDepthCacheManager(x, SYMBOL, bm=m) as depth:
+        cache = await asyncio.wait_for(depth.recv(), 60)
+        c.note("FuturesDepthCacheManager", {"bids": cache.get_bids()[:3], "asks": cache.get_asks()[:3]})
 
 
 async def user(c: Calls, x: Any, m: Any) -> None:
@@ -47,6 +51,33 @@ async def user(c: Calls, x: Any, m: Any) -> None:
         while [one["e"] for one in seen].count("ACCOUNT_UPDATE") < 2:
             seen.append(await asyncio.wait_for(opened.recv(), 60))
         c.note("futures_user_socket", seen)
+
+
+async def _stop_just_below(x: Any) -> Any:
+    """Place a stop below the last price, which may fall through it meanwhile: then once more."""
+    for _ in range(20):
+        last = float((await x.futures_symbol_ticker(symbol=SYMBOL))["price"])
+        try:
+            return await x.futures_create_order(
+                symbol=SYMBOL, side="SELL", type="STOP_MARKET", quantity=0.01, stopPrice=f"{last - 0.5:.1f}"
+            )
+        except BinanceAPIException as error:
+            if error.code != -2021:
+                raise
+    raise AssertionError("the market fell through twenty stops")
+
+
+async def trigger(c: Calls, x: Any, m: Any) -> None:
+    """A large sale of our own prints below the stop."""
+    async with m.futures_user_socket() as opened:
+        stop = c.note("stop", await _stop_just_below(x))
+        await x.futures_create_order(symbol=SYMBOL, side="SELL", type="MARKET", quantity=40)
+        seen: list[Any] = []
+        while not any(one["e"] == "ALGO_UPDATE" and one["o"]["X"] == "FINISHED" for one in seen):
+            seen.append(await asyncio.wait_for(opened.recv(), 60))
+        c.note("events", seen)
+        c.note("afterwards", await x.futures_get_algo_order(algoId=stop["algoId"]))
+        await x.futures_create_order(symbol=SYMBOL, side="BUY", type="MARKET", quantity=40.01, reduceOnly="true")
 
 
 async def orders(c: Calls, x: Any, m: Any) -> None:
@@ -87,7 +118,8 @@ async def main() -> None:
 
     try:
         for part in sys.argv[1:]:
-            await {"market": market, "user": user, "orders": orders}[part](calls, here, Streams(here))
+            parts = {"market": market, "user": user, "trigger": trigger, "orders": orders}
+            await parts[part](calls, here, Streams(here))
     finally:
         await here.close_connection()
     calls.tell()
