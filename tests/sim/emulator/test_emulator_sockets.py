@@ -3,6 +3,7 @@
 import json
 import socket
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import ClientConnection
 
 from sim.emulator.fault_rules import rules_of
-from sim.emulator.host import Host
+from sim.emulator.host import Host, HostSettings
 from sim.emulator.http_server import HttpResponse
+from sim.emulator.market_source import SyntheticPace
+from venues.binance.codec import BinanceDecoder
+from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.order import OrderType, Side
-from venues.port import SubmitOrder
+from venues.port import BookDelta, SubmitOrder
 
 
 def buy(host: Host, client_id: str = "mine") -> None:
@@ -330,3 +334,69 @@ async def test_events_are_dropped_and_repeated() -> None:
             events = await hear(one, 8)
     assert [event["stream"] for event in events] == ["btcusdt@bookTicker"] * 8
     assert [event["data"]["u"] for event in events[::2]] == [event["data"]["u"] for event in events[1::2]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "result"), [({"kind": "gap", "events": 2}, SyncResult.GAP), ({"kind": "crossed"}, SyncResult.CROSSED)]
+)
+async def test_a_book_that_faults_bend_is_found_out(fault: dict[str, object], result: SyncResult) -> None:
+    async with emulator_sockets() as at, at.connect("/public/ws/btcusdt@depth@100ms") as one:
+        spec = at.host.listings["BTCUSDT"].spec
+        sync, decoder = BookSync(SequenceRule.FUTURES), BinanceDecoder({"BTCUSDT": spec})
+        sync.on_delta(await delta(one, decoder))
+        shot = at.host.book(spec.id)
+        assert shot is not None
+        sync.on_snapshot(shot)
+        while not sync.is_usable:
+            sync.on_delta(await delta(one, decoder))
+        at.faults.add(rules_of({"on": "stream", "stream": "btcusdt@depth*", "times": 1, **fault}))
+        while (found := sync.on_delta(await delta(one, decoder))) is SyncResult.APPLIED:
+            pass
+        assert found is result
+
+
+async def delta(connection: ClientConnection, decoder: BinanceDecoder) -> BookDelta:
+    message = decoder.decode(await connection.recv(decode=False))
+    assert isinstance(message, BookDelta)
+    return message
+
+
+async def test_a_user_event_that_is_delayed_comes_after_its_time() -> None:
+    async with emulator_sockets() as at:
+        key = at.listen_keys.create("api key", at.host.now() // 1_000_000)
+        late = {"on": "stream", "stream": "user", "event": "ACCOUNT_UPDATE", "kind": "reorder", "delay_ms": 300}
+        at.faults.add(rules_of(late))
+        async with at.connect(f"/private/ws/{key}") as one:
+            await ask(one, {"method": "LIST_SUBSCRIPTIONS", "id": 1})
+            buy(at.host)
+            assert [event["e"] for event in await hear(one, 4)] == [
+                "ORDER_TRADE_UPDATE",
+                "TRADE_LITE",
+                "ORDER_TRADE_UPDATE",
+                "ACCOUNT_UPDATE",
+            ]
+
+
+async def test_spot_serves_everything_on_one_address() -> None:
+    async with emulator_sockets(HostSettings(venue="spot")) as at:
+        key = at.listen_keys.create("api key", at.host.now() // 1_000_000)
+        async with at.connect(f"/stream?streams={key}/btcusdt@bookTicker/btcusdt@depth@100ms") as one:
+            await ask(one, {"method": "LIST_SUBSCRIPTIONS", "id": 1})
+            buy(at.host)
+            heard: dict[str, set[object]] = {}
+            while len(heard) < 3 or not heard[key] >= {"executionReport", "outboundAccountPosition"}:
+                [event] = await hear(one, 1)
+                heard.setdefault(event["stream"], set()).add(event["data"].get("e"))
+        assert heard["btcusdt@bookTicker"] == {None}
+        assert heard["btcusdt@depth@100ms"] == {"depthUpdate"}
+
+
+async def test_where_time_runs_fast_streams_keep_the_venues_beat() -> None:
+    settings = HostSettings(speed=50.0, pace=SyntheticPace(step_ns=500_000_000))
+    async with emulator_sockets(settings) as at, at.connect("/market/ws/btcusdt@markPrice@1s/btcusdt@kline_1m") as one:
+        events = await hear(one, 400)
+    marks = [event["E"] for event in events if event["e"] == "markPriceUpdate"]
+    assert all(later // 1_000 - earlier // 1_000 >= 1 for earlier, later in pairwise(marks))
+    closed = [event["k"]["t"] for event in events if event["e"] == "kline" and event["k"]["x"]]
+    assert len(closed) >= 1
+    assert all(later - earlier == 60_000 for earlier, later in pairwise(closed))
