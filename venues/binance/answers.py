@@ -30,6 +30,7 @@ from venues.binance.wire import WireFundingRate
 from venues.binance.wire_rest import (
     WireAccount,
     WireAlgoOrder,
+    WireBalance,
     WireDualSide,
     WireIncome,
     WireLeverage,
@@ -47,6 +48,7 @@ from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus
 from venues.port import (
+    AdlRank,
     Bar,
     FundingRate,
     Income,
@@ -71,6 +73,7 @@ _trades = msgspec.json.Decoder(list[WireUserTrade]).decode
 _positions = msgspec.json.Decoder(list[WirePosition]).decode
 _symbol_configs = msgspec.json.Decoder(list[WireSymbolConfig]).decode
 _account = msgspec.json.Decoder(WireAccount).decode
+_balances = msgspec.json.Decoder(list[WireBalance]).decode
 _dual_side = msgspec.json.Decoder(WireDualSide).decode
 _incomes = msgspec.json.Decoder(list[WireIncome]).decode
 _funding_rates = msgspec.json.Decoder(list[WireFundingRate]).decode
@@ -253,16 +256,25 @@ class UsdmAnswers:
             )
         return tuple(reports)
 
+    def adl_ranks(self, account: str, risk: _Body, now: int) -> tuple[AdlRank, ...]:
+        """Return the places of open positions in the deleveraging queue: the venue counts 0 (last) to 4 (first)."""
+        return tuple(
+            AdlRank(now, account, self._names.id(wire.symbol), wire.adl + 1, POSITION_SIDES[wire.position_side])
+            for wire in read(_positions, risk, "positionRisk")
+            if wire.adl is not None and amount(wire.qty, "positionAmt")
+        )
+
     def symbol_configs(self, body: _Body) -> dict[str, WireSymbolConfig]:
         """Return leverage and margin type by symbol."""
         return {wire.symbol: wire for wire in read(_symbol_configs, body, "symbolConfig")}
 
     def balances(self, body: _Body) -> dict[str, Decimal]:
-        """Return the wallet balances of `GET /fapi/v3/account`, margin of isolated positions included."""
-        return {
-            wire.asset: amount(wire.wallet_balance, f"{wire.asset[:20]} walletBalance")
-            for wire in read(_account, body, "account").assets
-        }
+        """Return the wallet balances, margin of isolated positions included, of `account` or `balance`."""
+        if bytes(body).lstrip()[:1] == b"[":
+            told = [(wire.asset, wire.balance) for wire in read(_balances, body, "balance")]
+        else:
+            told = [(wire.asset, wire.wallet_balance) for wire in read(_account, body, "account").assets]
+        return {asset: amount(text, f"{asset[:20]} walletBalance") for asset, text in told}
 
     def position_mode(self, body: _Body) -> PositionMode:
         return PositionMode.HEDGE if read(_dual_side, body, "accountConfig").is_dual else PositionMode.ONE_WAY

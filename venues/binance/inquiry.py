@@ -123,7 +123,7 @@ class Inquiry:
         self.why = self.why or why or "no reason given"
 
     def reports(self) -> list[Report]:
-        """Return what to tell: market data first, the answer to the query last; a book is its own answer."""
+        """Return what to tell: what came along first, the answer to the query last; a book is its own answer."""
         query, found, now = self.query, self.found, self.now
         if self._unanswered:
             self.fail(f"{self._unanswered} of the requests were not answered")
@@ -351,6 +351,8 @@ class UsdmInquiry(Inquiry):
     def _join_positions(self) -> Calls:
         if self._risk is not None and self._configs is not None:
             self.found.positions = self._answers.positions(self.query.account, self._risk, self._configs, self.now)
+            for place, rank in enumerate(self._answers.adl_ranks(self.query.account, self._risk, self.now)):
+                self.found.market["adl", place] = rank
         return ()
 
     def _read_account(self, _: BinanceCall, body: bytes) -> Calls:

@@ -240,8 +240,17 @@ def is_urgent(command: SubmitOrder) -> bool:
     )
 
 
+def _enlarges(command: SubmitOrder) -> bool:
+    """Whether an order opens its side of a hedge account, which is not told there what the order is for."""
+    if command.position_side is PositionSide.BOTH:
+        return False
+    return (command.side is Side.BUY) is (command.position_side is PositionSide.LONG)
+
+
 def _amounts(command: SubmitOrder, is_algo: bool) -> Params:
     params = []
+    if (command.reduce_only or command.close_position) and _enlarges(command):
+        raise UnsupportedCommandError(RejectReason.REDUCE_ONLY, f"{command.side} enlarges {command.position_side}")
     if command.close_position:
         if command.type not in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET):
             raise UnsupportedCommandError(

@@ -84,7 +84,7 @@ class WirePosition(msgspec.Struct, gc=False):
     liquidation_price: str = msgspec.field(name="liquidationPrice", default="0")
     leverage: str = ""
     margin_type: str = msgspec.field(name="marginType", default="")
-    adl: int | None = None
+    adl: Annotated[int, msgspec.Meta(ge=0, le=4)] | None = None
     update_ms: Milliseconds = msgspec.field(name="updateTime", default=0)
 
 

@@ -25,6 +25,7 @@ from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import OrderStatus, OrderType, PositionSide, Side
 from venues.port import (
+    AdlRank,
     Bar,
     BookSnapshot,
     FundingRate,
@@ -249,11 +250,14 @@ def test_positions_need_two_answers():
         ("/fapi/v1/symbolConfig", 5),
     ]
     flat = {**RISK, "symbol": "ETHUSDT", "positionAmt": "0.000"}
-    stranger = {**RISK, "symbol": "XRPUSDT", "positionAmt": "7", "liquidationPrice": "0"}
+    stranger = {**RISK, "symbol": "XRPUSDT", "positionAmt": "7", "liquidationPrice": "0", "adl": None}
     answers = {"/fapi/v3/positionRisk": [RISK, flat, stranger], "/fapi/v1/symbolConfig": [CONFIG]}
     both = PositionSide.BOTH
+    rank, *rest = run(inquiry, answers)
+    # Facts A7: the venue counts from 0 to 4, the port from 1 to 5; flat positions stand in no queue.
+    assert rank == AdlRank(NOW, "a", P, 3)
     # A position in what is not traded here is told all the same.
-    assert result(run(inquiry, answers)).positions == (
+    assert result(rest).positions == (
         PositionReport(NOW, "a", P, both, D("-0.5"), D("60000.1"), D("71234.5"), 21, MarginMode.CROSS),
         PositionReport(NOW, "a", "binance-usdm:XRPUSDT", both, D(7), D("60000.1"), None, None, None),
     )
@@ -468,6 +472,7 @@ def test_small_answers():
 def test_the_documented_samples(data_dir: Path):
     folder = data_dir / "messages" / "binance-usdm" / "http_json"
     assert ANSWERS.balances((folder / "account_info_v2.json").read_bytes()) == {"USDT": D("23.72469206")}
+    assert ANSWERS.balances((folder / "balance.json").read_bytes()) == {"USDT": D("122.12345678")}
     (position,) = ANSWERS.positions("a", (folder / "position_risk.json").read_bytes(), {}, NOW)
     assert (position.leverage, position.margin_mode, position.qty) == (20, MarginMode.CROSS, D("0.001"))
     assert ANSWERS.order("a", (folder / "order_response.json").read_bytes(), NOW).client_order_id == "testOrder123"

@@ -156,6 +156,10 @@ REFUSED = [
     (changed(LIMIT, stp="cancel_oldest"), R.UNSUPPORTED),
     (changed(MARKET, close_position=True), R.UNSUPPORTED),
     (changed(STOP, trigger_price=None), R.BAD_PRICE),
+    # Without the flag, which a hedge account refuses, these would open what they are meant to close.
+    (changed(LIMIT, reduce_only=True, position_side=PositionSide.LONG), R.REDUCE_ONLY),
+    (changed(MARKET, reduce_only=True, position_side=PositionSide.SHORT), R.REDUCE_ONLY),
+    (changed(STOP, close_position=True, position_side=PositionSide.SHORT), R.REDUCE_ONLY),
     (changed(LIMIT, client_order_id="x" * 37), R.OTHER),
     (changed(LIMIT, client_order_id="a b"), R.OTHER),
     (changed(LIMIT, client_order_id=""), R.OTHER),
