@@ -1,6 +1,7 @@
 """Decides which connection hears of what: market streams by name, user events by listen key."""
 
 import heapq
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Final
 
@@ -80,6 +81,21 @@ class Listener:
             self.outbox.put(_wrapped(name, body) if self.subscriptions.is_combined else body, delay_ns)
 
 
+@define(eq=False)
+class Follower:
+    """One connection of the WebSocket API with subscriptions to the user's events; `numbers` returns theirs."""
+
+    link: Link
+    outbox: Outbox
+    numbers: Callable[[], Sequence[int]]
+
+    def say(self, event: Payload) -> None:
+        told = self.link.on_event(USER_STREAM, event) if self.link.faults.touches_streams else [(0, event)]
+        for number in self.numbers():
+            for delay_ns, one in told:
+                self.outbox.put(_encode({"subscriptionId": number, "event": one}), delay_ns)
+
+
 def _wrapped(name: str, body: bytes) -> bytes:
     return b'{"stream":%s,"data":%s}' % (_encode(name), body)
 
@@ -94,6 +110,7 @@ class Hub:
         self._user_events = UserEvents(host.listings, is_spot=host.settings.venue == "spot")
         self._listeners: dict[Stream, dict[tuple[int, str], Listener]] = {}
         self._private: dict[int, Listener] = {}
+        self._followers: list[Follower] = []
         self._now = self._beaten = 0
         listen_keys.on_expired.append(self._on_key_expired)
 
@@ -123,6 +140,12 @@ class Hub:
         self._private.pop(id(listener), None)
         for name in list(listener.opened):
             self._close(listener, name)
+
+    def follow(self, follower: Follower) -> None:
+        self._followers.append(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        self._followers.remove(follower)
 
     def renew(self, listener: Listener) -> None:
         """Follow the listener's subscriptions as they are now."""
@@ -175,6 +198,8 @@ class Hub:
 
     def _tell_account(self, payload: Payload) -> None:
         kind: str = payload["e"]
+        for follower in self._followers:
+            follower.say(payload)
         for listener in list(self._private.values()):
             for name in listener.subscriptions.names:
                 events = listener.address.events.get(name)

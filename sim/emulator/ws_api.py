@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from sim.emulator.gate import Login, WsAnswer
 from sim.emulator.http_server import NoAnswer
@@ -96,13 +96,18 @@ def _text(raw: msgspec.Raw) -> str:
 
 @define
 class ApiConnection:
-    """One connection of the WebSocket API: who it is logged on as, and whether its replies tell the limits."""
+    """One connection of the WebSocket API: who it is logged on as, and whether its replies tell the limits.
+
+    `subscriptions` are those to the user's events (spot): their numbers, by which each event is marked.
+    """
 
     gate: GateLike
     peer: str
     connected_ms: int
     tells_limits: bool = True
     login: Login | None = None
+    subscriptions: list[int] = field(factory=list)
+    _subscribed: int = 0
 
     async def answer(self, request: ApiRequest) -> bytes | NoAnswer:
         """Carry out one request and return the reply. The gate's part begins before the first checkpoint."""
@@ -111,6 +116,8 @@ class ApiConnection:
             answer = await session(self, request)
         else:
             answer = await self.gate.call_ws(request.method, request.params, self.peer, self.login)
+            if request.method in _SUBSCRIBE and isinstance(answer, WsAnswer) and answer.status == HTTPStatus.OK:
+                answer = WsAnswer(HTTPStatus.OK, self._subscribe(), answer.rate_limits)
         if isinstance(answer, NoAnswer):
             return answer
         return self.frame(request.id, answer, tells_limits=_tells_limits(request, self.tells_limits))
@@ -149,6 +156,21 @@ class ApiConnection:
         self.login = None
         return await self._status(request)
 
+    def _subscribe(self) -> dict[str, int]:
+        self._subscribed += 1
+        self.subscriptions.append(self._subscribed - 1)
+        return {"subscriptionId": self._subscribed - 1}
+
+    async def _unsubscribe(self, request: ApiRequest) -> WsAnswer:
+        number = request.params.get("subscriptionId")
+        ended = self.subscriptions if number is None else [one for one in self.subscriptions if str(one) == number]
+        self.subscriptions = [one for one in self.subscriptions if one not in ended]
+        return WsAnswer(HTTPStatus.OK, {}, self.gate.rate_limits(self.peer))
+
+    async def _list(self, _: ApiRequest) -> WsAnswer:
+        rows = [{"subscriptionId": number} for number in self.subscriptions]
+        return WsAnswer(HTTPStatus.OK, rows, self.gate.rate_limits(self.peer))
+
     def _state(self) -> dict[str, object]:
         return {
             "apiKey": None if self.login is None else self.login.api_key,
@@ -163,7 +185,10 @@ _SESSION: Final = {
     "session.logon": ApiConnection._logon,
     "session.status": ApiConnection._status,
     "session.logout": ApiConnection._logout,
+    "session.subscriptions": ApiConnection._list,
+    "userDataStream.unsubscribe": ApiConnection._unsubscribe,
 }
+_SUBSCRIBE: Final = frozenset({"userDataStream.subscribe", "userDataStream.subscribe.signature"})
 
 
 def _tells_limits(request: ApiRequest, default: bool) -> bool:

@@ -20,7 +20,7 @@ from sim.emulator.faults import Faults, Link
 from sim.emulator.gate import Gate
 from sim.emulator.host import Host
 from sim.emulator.http_server import NoAnswer
-from sim.emulator.hub import Hub, Listener, Outbox
+from sim.emulator.hub import Follower, Hub, Listener, Outbox
 from sim.emulator.listen_keys import ListenKeys
 from sim.emulator.streams import Address, Route, Subscriptions, parse_address
 from sim.emulator.ws_api import REQUEST_BYTES_MAX, ApiConnection, ApiRequest, UnreadableError, read_request
@@ -180,7 +180,7 @@ class _Websockets:
                 nursery.start_soon(self._end, connection)
                 try:
                     if route == "ws_api":
-                        await self._serve_api(connection, outbox, nursery)
+                        await self._serve_api(connection, outbox, link, nursery)
                     else:
                         address = parse_address(path, is_spot=self._is_spot)
                         assert address is not None
@@ -218,22 +218,33 @@ class _Websockets:
         finally:
             self.hub.leave(listener)
 
-    async def _serve_api(self, connection: ServerConnection, outbox: Outbox, nursery: trio.Nursery) -> None:
+    async def _serve_api(self, connection: ServerConnection, outbox: Outbox, link: Link, nursery: trio.Nursery) -> None:
         assert connection.request is not None
         wish = parse_qs(urlsplit(connection.request.path).query).get("returnRateLimits", ["true"])[-1]
         api = ApiConnection(self._gate, _peer(connection), self._gate.now_ms, tells_limits=wish.lower() != "false")
-        room = trio.CapacityLimiter(_IN_FLIGHT_MAX)
-        begun = trio.Event()
-        begun.set()
-        while True:
-            message = await connection.recv()
-            try:
-                request = read_request(message)
-            except UnreadableError as error:
-                outbox.put(api.refuse(error))
-                continue
-            before, begun = begun, trio.Event()
-            nursery.start_soon(_answer, api, request, connection, outbox, (before, begun), room)
+        follower = Follower(link, outbox, lambda: api.subscriptions)
+        self.hub.follow(follower)
+        try:
+            await _take_requests(api, connection, outbox, nursery)
+        finally:
+            self.hub.unfollow(follower)
+
+
+async def _take_requests(
+    api: ApiConnection, connection: ServerConnection, outbox: Outbox, nursery: trio.Nursery
+) -> None:
+    room = trio.CapacityLimiter(_IN_FLIGHT_MAX)
+    begun = trio.Event()
+    begun.set()
+    while True:
+        message = await connection.recv()
+        try:
+            request = read_request(message)
+        except UnreadableError as error:
+            outbox.put(api.refuse(error))
+            continue
+        before, begun = begun, trio.Event()
+        nursery.start_soon(_answer, api, request, connection, outbox, (before, begun), room)
 
 
 async def _answer(

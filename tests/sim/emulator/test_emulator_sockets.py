@@ -400,3 +400,19 @@ async def test_where_time_runs_fast_streams_keep_the_venues_beat() -> None:
     closed = [event["k"]["t"] for event in events if event["e"] == "kline" and event["k"]["x"]]
     assert len(closed) >= 1
     assert all(later - earlier == 60_000 for earlier, later in pairwise(closed))
+
+
+async def test_user_events_by_the_web_socket_api() -> None:
+    async with emulator_sockets(HostSettings(venue="spot")) as at, at.connect("/ws-api/v3") as one:
+        method = "userDataStream.subscribe.signature"
+        assert (await ask(one, {"id": 1, "method": method}))["result"] == {"subscriptionId": 0}
+        assert (await ask(one, {"id": 2, "method": method}))["result"] == {"subscriptionId": 1}
+        listed = await ask(one, {"id": 3, "method": "session.subscriptions"})
+        assert listed["result"] == [{"subscriptionId": 0}, {"subscriptionId": 1}]
+        ended = await ask(one, {"id": 4, "method": "userDataStream.unsubscribe", "params": {"subscriptionId": 0}})
+        assert ended["result"] == {}
+        buy(at.host)
+        events = await hear(one, 3)
+    assert {event["subscriptionId"] for event in events} == {1}
+    kinds = sorted(event["event"]["e"] for event in events)
+    assert kinds == ["executionReport", "executionReport", "outboundAccountPosition"]
