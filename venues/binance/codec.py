@@ -13,7 +13,7 @@ import msgspec
 
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.grid import Grid, plain_decimal
-from venues.binance.rules import state_of
+from venues.binance.states import state_of
 from venues.binance.wire import (
     Frame,
     FrameOrigin,

@@ -15,6 +15,7 @@ from attrs import frozen
 from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.reading import NS_PER_MS, not_negative, positive, read
+from venues.binance.states import state_of
 from venues.binance.wire import Milliseconds
 from venues.binance.wire_rest import WireRateLimit
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
@@ -29,22 +30,6 @@ NEVER_DELIVERED_MS: Final = 4_133_404_800_000
 DEFAULT_FUNDING_HOURS: Final = 8
 """fundingInfo lists symbols with adjusted terms; a missing one has eight hours (facts B3)."""
 
-_STATES: Final = {
-    "TRADING": InstrumentState.OPEN,
-    "PENDING_TRADING": InstrumentState.PRE_OPEN,
-    "PRE_TRADING": InstrumentState.PRE_OPEN,
-    "PRE_DELIVERING": InstrumentState.HALT,
-    "DELIVERING": InstrumentState.HALT,
-    "PRE_SETTLE": InstrumentState.HALT,
-    "SETTLING": InstrumentState.HALT,
-    "HALT": InstrumentState.HALT,
-    "BREAK": InstrumentState.HALT,
-    "AUCTION_MATCH": InstrumentState.HALT,
-    "POST_TRADING": InstrumentState.CLOSE,
-    "END_OF_DAY": InstrumentState.CLOSE,
-    "DELIVERED": InstrumentState.CLOSE,
-    "CLOSE": InstrumentState.CLOSE,
-}
 _QUARTERLY: Final = ("CURRENT_QUARTER", "NEXT_QUARTER", "CURRENT_MONTH", "NEXT_MONTH")
 _PERPETUAL: Final = ("PERPETUAL", "TRADIFI_PERPETUAL")
 
@@ -237,11 +222,6 @@ def instrument_states(body: bytes, by_symbol: Mapping[str, str], now: int) -> tu
         if instrument is not None:
             states[instrument] = state_of(told.status)
     return tuple(InstrumentStatus(now, instrument, state) for instrument, state in states.items())
-
-
-def state_of(status: str) -> InstrumentState:
-    """Return what a symbol's status means for trading; one that is not known is a halt."""
-    return _STATES.get(status, InstrumentState.HALT)
 
 
 def rate_pools(limits: list[WireRateLimit]) -> tuple[PoolRule, ...]:

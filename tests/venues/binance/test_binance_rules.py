@@ -15,8 +15,8 @@ from venues.binance.rules import (
     funding_info,
     instrument_states,
     leverage_brackets,
-    state_of,
 )
+from venues.binance.states import state_of
 from venues.model.instrument import Bracket, Instrument, InstrumentKind
 from venues.net.limits import PoolRule
 from venues.port import InstrumentState, InstrumentStatus
