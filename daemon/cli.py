@@ -122,6 +122,9 @@ def _add_emulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--credentials", metavar="FILE", help="API key and secret, a line each; default: new ones")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--speed", default="1", metavar="X", help="venue time per time, default: %(default)s")
+    parser.add_argument(
+        "--start", metavar="MOMENT", help="since when venue time goes at that speed, so that several venues agree on it"
+    )
     parser.add_argument("--step-ms", type=int, default=100, metavar="MS", help="venue time between two books")
     parser.add_argument("--balance", action="append", default=[], metavar="ASSET=AMOUNT", help="instead of the usual")
     parser.add_argument("--funding-rate", default="0.0001", metavar="RATE", help="default: %(default)s")

@@ -3,7 +3,9 @@
 import json
 import secrets
 import signal
+import time
 from argparse import Namespace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -42,6 +44,7 @@ class _Served:
     faults: tuple[FaultRule, ...]
     address: str
     port: int
+    start_ns: int | None
 
 
 def main(arguments: Namespace) -> int:
@@ -81,7 +84,9 @@ def _read(arguments: Namespace) -> _Served:
         faults = tuple(read_faults(Path(arguments.faults))) if arguments.faults else ()
     except FaultError as error:
         raise ExitError(f"--faults: {error}") from None
-    return _Served(settings, _credentials(arguments), faults, arguments.address, arguments.port)
+    return _Served(
+        settings, _credentials(arguments), faults, arguments.address, arguments.port, _start(arguments.start)
+    )
 
 
 def _number(text: str, flag: str) -> Decimal:
@@ -89,6 +94,24 @@ def _number(text: str, flag: str) -> Decimal:
         return parse_decimal(text, flag)
     except NotANumberError as error:
         raise ExitError(str(error)) from None
+
+
+def _start(text: str | None) -> int | None:
+    """Return the moment in ns UTC; one without an offset is UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ExitError(f"--start: {text!r} is no moment such as 2026-11-26T08:00:00Z") from None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000_000
+
+
+def _wall(served: _Served) -> int:
+    """Return the venue's time now: the wall clock's, or as much faster since the start as the venue is."""
+    now, start = time.time_ns(), served.start_ns
+    return now if start is None else start + int((now - start) * served.settings.speed)
 
 
 def _rate(text: str) -> Decimal:
@@ -144,7 +167,7 @@ async def _serve(served: _Served) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         (http,) = await trio.open_tcp_listeners(served.port, host=address)
         (sockets,) = await trio.open_tcp_listeners(served.port + 1 if served.port else 0, host=address)
-        host = Host(settings)
+        host = Host(settings, wall=partial(_wall, served))
         faults = Faults(served.faults, seed=settings.seed)
         # Nobody shall guess a key, but the same seed shall give the same market.
         listen_keys = ListenKeys(seed=secrets.randbits(64))
