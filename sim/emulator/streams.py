@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from attrs import define, field, frozen
@@ -196,8 +196,8 @@ def parse_address(target: str, *, is_spot: bool = False) -> Address | None:
     `/public|market|private` + `/ws`, `/ws/<a>/<b>`, `/ws?listenKey=<k>&events=<A>/<B>` or `/stream?streams=<a>/<b>`;
     the same without a class. Several listen keys may be given, each followed by its events.
     """
-    parts = urlsplit(target)
-    path = [unquote(part) for part in parts.path.split("/") if part]
+    place, _, query = target.partition("?")
+    path = [unquote(part) for part in place.split("/") if part]
     route = Route.SPOT if is_spot else Route.LEGACY
     if path and path[0] in _ROUTES and not is_spot:
         route = _ROUTES[path.pop(0)]
@@ -206,7 +206,7 @@ def parse_address(target: str, *, is_spot: bool = False) -> Address | None:
     names = dict.fromkeys(path[1:])
     events: dict[str, frozenset[str] | None] = {}
     key = ""
-    for name, value in parse_qsl(parts.query):
+    for name, value in parse_qsl(query):
         if name == "streams":
             names.update(dict.fromkeys(part for part in value.split("/") if part))
         elif name == "listenKey":
@@ -239,7 +239,7 @@ class Subscriptions:
         """Carry out one message of the client and return the reply."""
         try:
             request = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _error(2, f"Invalid JSON: {error}", None)
         if not isinstance(request, dict):
             return _error(2, "Invalid request: expected an object", None)

@@ -52,11 +52,15 @@ class UnreadableError(Exception):
 
 
 def read_request(frame: str | bytes) -> ApiRequest:
-    """Raises UnreadableError."""
+    """Raises UnreadableError, and nothing else whatever the frame holds."""
     try:
-        found = msgspec.json.decode(frame, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _read(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableError("Invalid JSON request.") from None
+
+
+def _read(frame: str | bytes) -> ApiRequest:
+    found = msgspec.json.decode(frame, type=dict[str, msgspec.Raw])
     number = _read_id(found.get("id"))
     method = _decoded(found.get("method"))
     if not isinstance(method, str) or not method:

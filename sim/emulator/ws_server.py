@@ -5,7 +5,7 @@ from collections import deque
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 import trio
@@ -192,7 +192,7 @@ class _Websockets:
 
     def _route(self, target: str) -> str | None:
         """Return the route of a request target in the words of the faults, None when nothing is served there."""
-        if urlsplit(target).path.rstrip("/") == self._api_path:
+        if target.partition("?")[0].rstrip("/") == self._api_path:
             return "ws_api"
         address = parse_address(target, is_spot=self._is_spot)
         if address is None:
@@ -220,7 +220,7 @@ class _Websockets:
 
     async def _serve_api(self, connection: ServerConnection, outbox: Outbox, link: Link, nursery: trio.Nursery) -> None:
         assert connection.request is not None
-        wish = parse_qs(urlsplit(connection.request.path).query).get("returnRateLimits", ["true"])[-1]
+        wish = parse_qs(connection.request.path.partition("?")[2]).get("returnRateLimits", ["true"])[-1]
         api = ApiConnection(self._gate, _peer(connection), self._gate.now_ms, tells_limits=wish.lower() != "false")
         follower = Follower(link, outbox, lambda: api.subscriptions)
         self.hub.follow(follower)

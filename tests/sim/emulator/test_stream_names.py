@@ -192,9 +192,24 @@ def test_an_eleventh_message_within_a_second_is_too_many() -> None:
     assert not mine.is_flooding(8 * second)
 
 
-@given(st.text() | st.binary())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+METHODS = st.sampled_from(["SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY"])
+REQUESTS = st.fixed_dictionaries({}, optional={"id": JSON, "method": JSON | METHODS, "params": JSON}).map(json.dumps)
+
+
+@given(st.text() | st.binary() | REQUESTS | st.just("[" * 100_000))
 def test_whatever_is_sent_gets_an_answer(message: str | bytes) -> None:
     assert set(Subscriptions(Route.PUBLIC, True).handle(message)) & {"result", "error"}
+
+
+@given(st.text(max_size=80).map("/{}".format))
+def test_whatever_is_asked_for_is_an_address_or_nothing(target: str) -> None:
+    found = parse_address(target)
+    assert found is None or found.route in Route
 
 
 @given(st.text(max_size=80))

@@ -64,7 +64,18 @@ def test_replies_tell_the_limits_unless_not_wanted() -> None:
     }  # fmt: skip
 
 
-@given(st.text() | st.binary())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+REQUESTS = st.fixed_dictionaries({}, optional={"id": JSON, "method": JSON | st.just("a"), "params": JSON}).map(
+    json.dumps
+)
+DEEP = ("[" * 100_000, '{"id": 1, "method": "a", "params": {"a": ' + "[" * 100_000)
+
+
+@given(st.text() | st.binary() | REQUESTS | st.sampled_from(DEEP))
 def test_whatever_is_sent_is_a_request_or_refused(frame: str | bytes) -> None:
     try:
         found = read_request(frame)
