@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import httpx
 import trio
 from attrs import frozen
 
@@ -16,6 +17,7 @@ from sim.emulator.listen_keys import ListenKeys
 from sim.emulator.routes import rate_limits, routes
 from sim.emulator.signatures import Credentials, read_public_key
 from sim.emulator.ws_server import serve_websockets
+from venues.binance.rules import ExchangeInfo, exchange_info
 from venues.binance.settings import AccountKeys, GatewaySettings
 from venues.binance.sign import HmacSigner, Signer, signer_of
 from venues.model.instrument import Instrument
@@ -46,9 +48,11 @@ class EmulatorHere:
     faults: Faults
     settings: GatewaySettings
     keys: AccountKeys
+    listed: ExchangeInfo
 
     def instrument(self, symbol: str) -> Instrument:
-        return self.host.listings[symbol].spec
+        """Return the instrument as a configuration made of the venue's own rules has it."""
+        return self.listed.listings[symbol].instrument
 
 
 def _keys(*, is_session: bool) -> tuple[Signer, bytes | None]:
@@ -68,6 +72,30 @@ def _keys(*, is_session: bool) -> tuple[Signer, bytes | None]:
     return signer_of(pem), key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def _settings(venue: str, web: int, ws: int, *, by_rest: bool) -> GatewaySettings:
+    root = f"ws://127.0.0.1:{ws}"
+    # Spot has no routed paths, and its WebSocket API another name.
+    public, market, private = ("", "", "") if venue == "spot" else ("/public", "/market", "/private")
+    api = "/ws-api/v3" if venue == "spot" else "/ws-fapi/v1"
+    return GatewaySettings(
+        "binance",
+        venue,
+        rest=f"http://127.0.0.1:{web}",
+        ws_public=root + public,
+        ws_market=root + market,
+        ws_private=root + private,
+        ws_api="" if by_rest else root + api,
+    )
+
+
+async def _listed(host: Host, settings: GatewaySettings) -> ExchangeInfo:
+    path = "/api/v3/exchangeInfo" if settings.is_spot else "/fapi/v1/exchangeInfo"
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(settings.rest + path)
+    tables = {one.symbol: one.spec.brackets for one in host.listings.values()}
+    return exchange_info(answer.content, "binance", tables, is_spot=settings.is_spot)
+
+
 @asynccontextmanager
 async def emulator(
     host_settings: HostSettings | None = None, *, is_session: bool = True, by_rest: bool = False
@@ -84,19 +112,12 @@ async def emulator(
     (http,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     (sockets,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     web, ws = (one.socket.getsockname()[1] for one in (http, sockets))
-    settings = GatewaySettings(
-        "binance",
-        host.settings.venue,
-        rest=f"http://127.0.0.1:{web}",
-        ws_public=f"ws://127.0.0.1:{ws}/public",
-        ws_market=f"ws://127.0.0.1:{ws}/market",
-        ws_private=f"ws://127.0.0.1:{ws}/private",
-        ws_api="" if by_rest else f"ws://127.0.0.1:{ws}/ws-fapi/v1",
-    )
+    settings = _settings(host.settings.venue, web, ws, by_rest=by_rest)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)
         nursery.start_soon(faults.run)
         nursery.start_soon(serve_http, http, gate.handle)
         await nursery.start(serve_websockets, sockets, host, listen_keys, gate, faults)
-        yield EmulatorHere(clock, host, faults, settings, AccountKeys(API_KEY, signer))
+        listed = await _listed(host, settings)
+        yield EmulatorHere(clock, host, faults, settings, AccountKeys(API_KEY, signer), listed)
         nursery.cancel_scope.cancel()

@@ -215,10 +215,16 @@ class PortDesk:
     # Between cases
 
     async def begin(self) -> None:
-        """Come to a flat account without orders: one way, cross margin."""
+        """Come to an account without orders, and flat: one way, cross margin."""
         port = self.port
         self.send(CancelAll(port.now(), port.account, port.perp.id))
         await self.hear_none_open()
+        if not port.perp.is_spot:
+            await self._flatten()
+        self.begun = len(port.heard)
+
+    async def _flatten(self) -> None:
+        port = self.port
         for side, held in (await self.positions()).items():
             closing = Side.SELL if held.qty > ZERO else Side.BUY
             flag = {"reduce_only": True} if side is PositionSide.BOTH else {}
@@ -230,7 +236,6 @@ class PortDesk:
         )
         mode = (await self.ask(QueryKind.ACCOUNT)).position_mode
         assert mode is PositionMode.ONE_WAY
-        self.begun = len(port.heard)
 
     async def hear_none_open(self) -> None:
         for _ in range(20):

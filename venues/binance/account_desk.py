@@ -245,8 +245,9 @@ class AccountDesk:
         """Send the request for a setting; False when what holds is unknown and has been told so."""
         try:
             call = self._market.setting(command)
-        except UnsupportedCommandError:
-            return True
+        except UnsupportedCommandError as error:
+            self._teller.tell((unsent(command, self._now(), error.text),))
+            return False
         outcome = await self.ways.ask(call)
         why = self._why_open(outcome)
         if why:
