@@ -27,7 +27,7 @@ async def raw_server(handler: Handler) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
-async def read_head(stream: trio.SocketStream) -> bytes:
+async def read_head(stream: trio.abc.Stream) -> bytes:
     """One request without a body, to the end of its headers; empty when the peer closed instead."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):

@@ -37,7 +37,7 @@ async def socket_server(handler: Callable[[ServerConnection], Awaitable[None]], 
         nursery.cancel_scope.cancel()
 
 
-async def shake_hands(stream: trio.SocketStream) -> None:
+async def shake_hands(stream: trio.abc.Stream) -> None:
     """Accept a websocket connection by hand (RFC 6455 section 4.2.2): after it nothing is answered."""
     head = (await read_head(stream)).decode()
     key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))

@@ -2,25 +2,24 @@
 
 import random
 import ssl
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from enum import StrEnum
+from contextlib import suppress
 from typing import Final
 
 import trio
-from attrs import Factory, define, field, frozen
+from attrs import field, frozen
 from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.protocol import State
 
 from venues.net.errors import NetError, NotSentError, NotSentReason
 from venues.net.limits import Priority, RatePools
+from venues.net.link import DETAIL_CHARS_MAX, DownReason, Link, SocketSettings, Tally
 from venues.net.rest import Answer, throttle_of
 from venues.net.wire import WireConnect, WireConnection
 
+__all__ = ["Down", "DownReason", "ReconnectingSocket", "SocketCounters", "SocketSettings"]
+
 _CLOSE_S: Final = 2.0
-_TICKS: Final = 4
-_DETAIL_CHARS_MAX: Final = 120
-_PACE_S: Final = 1.0
 _RETIRE_S: Final = 1.0
 _OPEN_FAILURES: Final = (
     OSError,
@@ -30,23 +29,6 @@ _OPEN_FAILURES: Final = (
     trio.BrokenResourceError,
     trio.ClosedResourceError,
 )
-
-
-class DownReason(StrEnum):
-    """Why a connection ended.
-
-    CLOSED_BY_VENUE: it said so. LOST: the network did. SILENT: half-open, or no data where some is due. NOT_READY:
-    nobody marked it ready in time. DROPPED: its user did not want it. ROTATED: the next one took over. STOPPED: so did
-    we all.
-    """
-
-    CLOSED_BY_VENUE = "closed_by_venue"
-    LOST = "lost"
-    SILENT = "silent"
-    NOT_READY = "not_ready"
-    DROPPED = "dropped"
-    ROTATED = "rotated"
-    STOPPED = "stopped"
 
 
 @frozen
@@ -60,35 +42,6 @@ class Down:
     reason: DownReason
     detail: str
     unsent: tuple[str, ...] = field(default=(), repr=False)
-
-
-@frozen
-class SocketSettings:
-    """How a socket is kept. Times are seconds.
-
-    After `idle_s` without a frame of any kind we ping, and after `pong_s` more the connection is half-open.
-    `data_idle_s`: how long messages may be missing although pings are answered; None where silence is normal.
-    `lifetime_s`: the age at which the next connection is opened, up to the share `jitter` of it earlier; both deliver
-    for `overlap_s`. With `needs_ready` a connection is used only once `mark_ready` was called for it, which must
-    happen within `ready_s`. A connection that lived for `stable_s` was no failure. Of messages at most `sends_per_s`
-    leave in a second (None: any number): 8 of Binance's 10 leave two for pings and pongs.
-    """
-
-    idle_s: float = 20.0
-    pong_s: float = 10.0
-    data_idle_s: float | None = None
-    lifetime_s: float = 23.5 * 3600
-    jitter: float = 0.05
-    overlap_s: float = 5.0
-    open_s: float = 10.0
-    ready_s: float = 10.0
-    backoff_first_s: float = 0.2
-    backoff_max_s: float = 30.0
-    stable_s: float = 10.0
-    sends_per_s: int | None = 8
-    queued_max: int = 1_024
-    frame_bytes_max: int = 16 * 1024 * 1024
-    needs_ready: bool = False
 
 
 @frozen
@@ -106,30 +59,6 @@ class SocketCounters:
     pings: int
     sent: int
     downs: Mapping[str, int]
-
-
-@define(eq=False)
-class _Link:
-    """One connection while it is up."""
-
-    number: int
-    wire: WireConnection
-    opened: float
-    is_ready: bool = False
-    reason: DownReason | None = None
-    detail: str = ""
-    queue: deque[str] = Factory(deque)
-    wakes: trio.Event = Factory(trio.Event)
-    ready: trio.Event = Factory(trio.Event)
-    turn: trio.Event = Factory(trio.Event)
-    is_gone: bool = False
-
-    def end(self, reason: DownReason, detail: str) -> None:
-        """Have it ended for this reason; the first one counts."""
-        if self.reason is None:
-            self.reason, self.detail = reason, detail[:_DETAIL_CHARS_MAX]
-        self.wire.stop()
-        self.wire.ended.set()
 
 
 class ReconnectingSocket:
@@ -173,17 +102,15 @@ class ReconnectingSocket:
         self._rng = rng or random.Random()
         self._tls = tls
         self._headers = dict(headers or {})
-        self._links: dict[int, _Link] = {}
-        self._current: _Link | None = None
+        self._links: dict[int, Link] = {}
+        self._current: Link | None = None
+        self._addresses = 0
         self._failures = 0
         self._opened = 0
         self._open_failures = 0
         self._last_failure = ""
         self._rotations = 0
-        self._messages = 0
-        self._message_bytes = 0
-        self._pings = 0
-        self._sent = 0
+        self._tally = Tally()
         self._downs: Counter[str] = Counter()
 
     @property
@@ -204,10 +131,10 @@ class ReconnectingSocket:
             open_failures=self._open_failures,
             last_failure=self._last_failure,
             rotations=self._rotations,
-            messages=self._messages,
-            message_bytes=self._message_bytes,
-            pings=self._pings,
-            sent=self._sent,
+            messages=self._tally.messages,
+            message_bytes=self._tally.message_bytes,
+            pings=self._tally.pings,
+            sent=self._tally.sent,
             downs=dict(self._downs),
         )
 
@@ -219,15 +146,7 @@ class ReconnectingSocket:
         link = self._current if connection is None else self._links.get(connection)
         if link is None or link.reason is not None:
             raise NotSentError(NotSentReason.DOWN, self.name)
-        if len(link.queue) >= self._settings.queued_max:
-            raise NotSentError(NotSentReason.QUEUE_FULL, f"{self.name}: {len(link.queue)} messages wait")
-        if self._settings.sends_per_s is None and not link.queue and link.wire.send_at_once(text):
-            self._sent += 1
-            if link.wire.has_unsent:
-                link.wakes.set()
-            return link.number
-        link.queue.append(text)
-        link.wakes.set()
+        link.send(text)
         return link.number
 
     def mark_ready(self, connection: int) -> None:
@@ -247,7 +166,8 @@ class ReconnectingSocket:
             self._choose_current()
 
     def reconnect(self) -> None:
-        """Replace the newest connection as at its end of life: its address is another now. Harmless without one."""
+        """Replace the newest connection as at its end of life, or the one being made: the address is another now."""
+        self._addresses += 1
         if self._links:
             self._links[max(self._links)].turn.set()
 
@@ -256,7 +176,7 @@ class ReconnectingSocket:
 
         `url_of` is asked before each attempt and may raise NetError, which counts as a failed attempt.
         """
-        old: _Link | None = None
+        old: Link | None = None
         async with trio.open_nursery() as nursery:
             while True:
                 link = await self._open(nursery, is_relief=old is not None and not old.is_gone)
@@ -271,13 +191,13 @@ class ReconnectingSocket:
                     self._failures += 1
                 old = link
 
-    async def _open(self, nursery: trio.Nursery, is_relief: bool) -> _Link:
+    async def _open(self, nursery: trio.Nursery, is_relief: bool) -> Link:
         """Try until a connection is ready. The first attempt waits for nothing when it relieves one that is up."""
         while True:
             if not is_relief or self._failures:
                 await trio.sleep(self._pause_s())
             await self._wait_for_tokens()
-            link: _Link | None = await nursery.start(self._live)
+            link: Link | None = await nursery.start(self._live)
             if link is None:
                 self._failures += 1
                 continue
@@ -304,17 +224,22 @@ class ReconnectingSocket:
                 return
             await trio.sleep((retry_ns - now_ns) / 1e9)
 
-    async def _live(self, *, task_status: trio.TaskStatus[_Link | None]) -> None:
+    async def _live(self, *, task_status: trio.TaskStatus[Link | None]) -> None:
         """One connection from its handshake to its end; starts with None when there was no handshake."""
-        connection: WireConnection | None = None
+        is_open, is_over = False, False
+        addresses = self._addresses
         try:
             url = await self._url_of()
-            async with self._connect(url) as opened:
-                assert isinstance(opened, WireConnection)
-                connection = opened
-                await self._serve(opened, task_status)
+            async with self._connect(url) as wire:
+                assert isinstance(wire, WireConnection)
+                is_open = True
+                await self._serve(wire, addresses, task_status)
+                is_over = True
         except _OPEN_FAILURES as error:
-            if connection is not None:
+            if is_over:
+                # The network may complain of how we leave; that it is over was told already.
+                return
+            if is_open:
                 raise
             self._note_failure(error)
             task_status.started(None)
@@ -351,7 +276,7 @@ class ReconnectingSocket:
         elif isinstance(error, NetError):
             detail = f"{detail} {error}"
         self._open_failures += 1
-        self._last_failure = detail[:_DETAIL_CHARS_MAX]
+        self._last_failure = detail[:DETAIL_CHARS_MAX]
         if self._on_failure is not None:
             self._on_failure(self._last_failure)
 
@@ -361,9 +286,11 @@ class ReconnectingSocket:
             headers = {key.lower(): value for key, value in error.response.headers.raw_items()}
             self._limits.obey(throttle_of(Answer(error.response.status_code, headers, b"", now_ns, now_ns)))
 
-    async def _serve(self, wire: WireConnection, task_status: trio.TaskStatus[_Link | None]) -> None:
+    async def _serve(self, wire: WireConnection, addresses: int, task_status: trio.TaskStatus[Link | None]) -> None:
         self._opened += 1
-        link = _Link(self._opened, wire, trio.current_time())
+        link = Link(self._opened, wire, trio.current_time(), self._settings, self._tally)
+        if addresses != self._addresses:
+            link.turn.set()
         self._links[link.number] = link
         try:
             self._on_up(link.number)
@@ -371,52 +298,41 @@ class ReconnectingSocket:
                 self.mark_ready(link.number)
             task_status.started(link)
             wire.start(self._taker(link.number))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, link)
-                nursery.start_soon(self._watch, link)
-                nursery.start_soon(self._notice_end, link)
-                await wire.ended.wait()
-                nursery.cancel_scope.cancel()
+            await link.run()
         finally:
             self._finish(link)
         if wire.failure is not None:
             raise wire.failure
-        with trio.move_on_after(_CLOSE_S):
-            if link.reason is not DownReason.SILENT:
-                await wire.aclose()
-        await trio.aclose_forcefully(wire.stream)
+        with suppress(*_OPEN_FAILURES):
+            with trio.move_on_after(_CLOSE_S):
+                if link.reason is not DownReason.SILENT:
+                    await wire.aclose()
+            await trio.aclose_forcefully(wire.stream)
 
     def _taker(self, number: int) -> Callable[[bytes], None]:
         on_frame, now = self._on_frame, self._now
 
         def take(data: bytes) -> None:
             received_ns = now()
-            self._messages += 1
-            self._message_bytes += len(data)
+            self._tally.messages += 1
+            self._tally.message_bytes += len(data)
             on_frame(data, received_ns, number)
 
         return take
 
-    def _finish(self, link: _Link) -> None:
+    def _finish(self, link: Link) -> None:
         """A connection is gone: say so once, with what was never sent."""
-        reason, detail = link.reason, link.detail
-        if reason is None:
-            reason, detail = _reason_of(link.wire)
-            link.reason = reason
-        link.is_gone = True
-        link.wire.stop()
+        reason = link.settle()
         del self._links[link.number]
         self._choose_current()
         self._downs[reason] += 1
-        link.ready.set()
-        link.turn.set()
-        self._on_down(Down(link.number, reason, detail, tuple(link.queue)))
+        self._on_down(Down(link.number, reason, link.detail, tuple(link.queue)))
 
     def _choose_current(self) -> None:
         usable = [link for link in self._links.values() if link.is_ready and link.reason is None]
         self._current = max(usable, key=lambda link: link.number) if usable else None
 
-    async def _retire(self, old: _Link) -> None:
+    async def _retire(self, old: Link) -> None:
         """End a connection once the one that follows it has delivered for long enough, and while one does."""
         await trio.sleep(self._settings.overlap_s)
         while not old.is_gone:
@@ -424,66 +340,3 @@ class ReconnectingSocket:
                 old.end(DownReason.ROTATED, "")
                 return
             await trio.sleep(max(self._settings.overlap_s, _RETIRE_S))
-
-    async def _notice_end(self, link: _Link) -> None:
-        await link.wire.wait_closed()
-        link.wire.ended.set()
-
-    async def _write(self, link: _Link) -> None:
-        """Write what is queued, no more than so many a second, until the connection does not take it."""
-        limit = self._settings.sends_per_s
-        written: deque[float] = deque(maxlen=limit or 1)
-        while True:
-            try:
-                if link.wire.has_unsent:
-                    await link.wire.flush()
-                if not link.queue:
-                    link.wakes = trio.Event()
-                    await link.wakes.wait()
-                    continue
-                if limit is not None and len(written) == limit:
-                    await trio.sleep_until(written[0] + _PACE_S)
-                if link.wire.state is not State.OPEN:
-                    return
-                written.append(trio.current_time())
-                self._sent += 1
-                await link.wire.send(link.queue.popleft())
-            except WebSocketException:
-                return
-
-    async def _watch(self, link: _Link) -> None:
-        """Notice a connection that has fallen silent: no frame although we pinged, or no message where one was due."""
-        settings, wire = self._settings, link.wire
-        tick_s = settings.idle_s / _TICKS
-        heard, messages, silent, empty_s = -1, -1, 0, 0.0
-        while True:
-            await trio.sleep(tick_s)
-            silent = silent + 1 if wire.heard == heard else 0
-            empty_s = empty_s + tick_s if wire.messages == messages else 0.0
-            heard, messages = wire.heard, wire.messages
-            if wire.state is not State.OPEN:
-                link.end(*_reason_of(wire))
-            elif settings.data_idle_s is not None and empty_s >= settings.data_idle_s:
-                link.end(DownReason.SILENT, f"no message for {empty_s:g} s")
-            elif silent >= _TICKS and not await self._is_answered(link, heard):
-                link.end(DownReason.SILENT, f"no frame for {settings.idle_s + settings.pong_s:g} s")
-
-    async def _is_answered(self, link: _Link, heard: int) -> bool:
-        """Ping, and tell whether any frame came within `pong_s`: some venue's pongs are late, its data is not."""
-        self._pings += 1
-        with trio.move_on_after(self._settings.pong_s):
-            try:
-                await (await link.wire.ping()).wait()
-            except WebSocketException:
-                return True
-        return link.wire.heard != heard
-
-
-def _reason_of(wire: WireConnection) -> tuple[DownReason, str]:
-    if wire.protocol.close_rcvd is not None:
-        close = wire.protocol.close_rcvd
-        return DownReason.CLOSED_BY_VENUE, f"{close.code} {close.reason}"[:_DETAIL_CHARS_MAX].strip()
-    if wire.state is State.OPEN:
-        return DownReason.STOPPED, ""
-    error = wire.connection_exc or wire.protocol.parser_exc
-    return DownReason.LOST, "end of stream" if error is None else type(error).__name__

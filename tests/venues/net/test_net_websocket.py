@@ -1,7 +1,9 @@
 """How a socket outlives its connections, against servers that close, reset, hang, refuse and fall silent."""
 
 import itertools
+import socket as socket_module
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -304,6 +306,35 @@ async def test_a_new_address_replaces_the_connection():
     assert paths == ["/old", "/new"]
 
 
+async def test_a_new_address_reaches_a_connection_that_is_being_made():
+    asked, told = trio.Event(), trio.Event()
+    paths: list[str] = []
+
+    async def handle(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        paths.append(connection.request.path)
+        await listen(connection)
+
+    async with socket_server(handle) as url:
+        listener = Listener(url, settings=CALM)
+
+        async def url_of() -> str:
+            address = listener.url
+            asked.set()
+            await told.wait()
+            return str(address)
+
+        listener.socket._url_of = url_of
+        listener.url = f"{url}/old"
+        async with listener.running() as socket:
+            await asked.wait()
+            listener.url = f"{url}/new"
+            socket.reconnect()
+            told.set()
+            await listener.until("down", 1, "rotated")
+    assert paths == ["/old", "/new"]
+
+
 async def test_a_connection_of_no_use_is_dropped():
     async with socket_server(listen) as url:
         listener = Listener(url, settings=CALM)
@@ -442,6 +473,25 @@ async def test_over_tls_it_is_the_same(tmp_path):
             await listener.until("frame", 1, b"b")
             socket.reconnect()
             await listener.until("down", 1, "rotated")
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_tls_connection_that_breaks_is_lost(tmp_path, is_reset):
+    theirs, ours = tls_pair(tmp_path)
+
+    async def break_off(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, theirs, server_side=True, https_compatible=True)
+        await shake_hands(secure)
+        await secure.send_all(b"\x81\x02ok\x81\x05hel")
+        if is_reset:
+            stream.socket.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+
+    async with raw_server(break_off) as port:
+        listener = Listener(f"wss://127.0.0.1:{port}", settings=CALM, tls=ours)
+        async with listener.running():
+            assert await listener.next("down") == ("down", 1, "lost")
+            await listener.until("up", 3)
 
 
 async def test_a_certificate_of_nobody_we_trust_is_refused(tmp_path):
