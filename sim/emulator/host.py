@@ -1,6 +1,7 @@
 """The emulated venue: time, market, matching and what one account has there, behind plain calls."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -52,6 +53,7 @@ _PAST_NS = 20_000_000_000
 """How long the market has gone on already when the venue opens: there are trades from the first request on."""
 
 _SLICE = 64
+_NOTES = 100
 _FIRST_UPDATE_ID = 9_000_000_000_000
 _MARGIN_CALL_SHARE = Decimal("0.8")
 """A margin call is told when the maintenance margin takes this share of the margin balance."""
@@ -92,7 +94,7 @@ class AccountConfig:
 
     fee_burn: bool = False
     multi_assets: bool = False
-    margin_changes: list[tuple[int, str, str, int, Decimal, str]] = field(factory=list)
+    margin_changes: deque[tuple[int, str, str, int, Decimal, str]] = field(factory=lambda: deque(maxlen=10_000))
 
 
 class Host:
@@ -123,7 +125,7 @@ class Host:
             self.listings = recording.listings
         self.by_id = {one.id: one for one in self.listings.values()}
         self.fees = FEES[settings.venue]
-        self.notes: list[Note] = []
+        self.notes: deque[Note] = deque(maxlen=_NOTES)
         self.config = AccountConfig()
         self._flows: list[tuple[int, CashFlow]] = []
         self._subscribers: list[Subscriber] = []
@@ -214,6 +216,8 @@ class Host:
             # The public sees the best of the published book instead.
             return
         assert isinstance(message, Report)
+        if self.venue.state.markets[message.instrument].is_settled:  # type: ignore[attr-defined]
+            return
         reports = self.venue.on_market(now, message)
         first: list[Event] = []
         if isinstance(message, Trade):
@@ -365,6 +369,7 @@ class Host:
 
     def _do(self, command: Command) -> list[Report]:
         self.catch_up()
+        self.notes.clear()
         reports = self.venue.on_command(self._now, command)
         self._digest(reports)
         self._publish_books()

@@ -146,11 +146,7 @@ class Params:
         if start is not None and end is not None and start > end:
             raise ApiError(-1127, "Start time is greater than end time.")
         if start is not None and end is not None and end - start > most_ms:
-            raise (
-                ApiError(-4166, "Search window is restricted to recent 7 days only.")
-                if most_ms
-                else ApiError(-1127, "More than XX hours between startTime and endTime.")
-            )
+            raise ApiError(-4165, f"Invalid time interval, maximum time interval is {most_ms // 86_400_000} days")
         if end is None:
             end = now_ms if start is None else min(now_ms, start + default_ms)
         return end - default_ms if start is None else start, end

@@ -170,7 +170,7 @@ def price_row(one: Candle) -> list[Any]:
 
 def _bars(session: Session, params: Params, listing: Listing, which: str) -> list[Candle]:
     interval = params.text("interval")
-    if interval not in INTERVALS_MS:
+    if interval not in INTERVALS_MS or (interval == "1s" and not listing.spec.is_spot):
         raise ApiError(-1120, "Invalid interval.")
     limit = params.limit(500, 1500)
     start, end = params.maybe_integer("startTime"), params.maybe_integer("endTime")

@@ -23,9 +23,8 @@ _ADD = 1
 
 def _do(host: Host, command: Command) -> list[Note]:
     """Do it and return what the engine noted: its refusals of settings are no reports."""
-    known = len(host.notes)
     host.command(command)
-    return host.notes[known:]
+    return list(host.notes)
 
 
 def set_leverage(session: Session, params: Params) -> Json:

@@ -5,7 +5,9 @@ from sim.emulator.records import OrderRecord
 from sim.emulator.routes import ApiError, Handler, Params, Route, Security, Session
 from venues.port import ArmDeadMan, CancelAll
 
-_WEEK_MS = 7 * 86_400_000
+_DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+_DAYS_KEPT, _DAYS_WITHOUT_FILL = 90, 3
 _MS = 1_000_000
 _RESPONSES = ("ACK", "RESULT")
 
@@ -47,7 +49,17 @@ def cancel_order(session: Session, params: Params) -> order_words.Json:
 
 def query_order(session: Session, params: Params) -> order_words.Json:
     record = order_entry.find_order(session.host, params, -2013, "Order does not exist.")
+    if is_forgotten(record, session.now_ms):
+        raise order_entry.no_order()
     return order_words.queried_order(session.host.listings[record.symbol], record)
+
+
+def is_forgotten(record: OrderRecord, now_ms: int) -> bool:
+    """Whether the venue answers for the order no more: 90 days, without executions 3. Source: facts C3."""
+    if record.is_open:
+        return False
+    kept = _DAYS_KEPT if record.executed_qty else _DAYS_WITHOUT_FILL
+    return now_ms - record.update_ms > kept * _DAY_MS
 
 
 def query_open_order(session: Session, params: Params) -> order_words.Json:
@@ -77,6 +89,7 @@ def all_orders(session: Session, params: Params) -> list[order_words.Json]:
         for one in host.ledger.orders.values()
         if (listing is None or one.symbol == listing.symbol)
         and (one.order_id >= first if first is not None else start <= one.time_ms <= end)
+        and not is_forgotten(one, session.now_ms)
     ]
     has_start = first is not None or params.has("startTime")
     found = found[:limit] if has_start else found[-limit:]

@@ -403,6 +403,11 @@ _ORDER = (1, 1)
 _KEY = Security.KEY
 
 ROUTES: dict[tuple[str, str], Route] = {
+    # Of the WebSocket API alone, which makes a subscription of its connection out of a success.
+    ("WS", "userDataStream.subscribe"): _signed(routes_market.nothing, 2, "userDataStream.subscribe"),
+    ("WS", "userDataStream.subscribe.signature"): _signed(
+        routes_market.nothing, 2, "userDataStream.subscribe.signature"
+    ),
     ("GET", "/api/v3/ping"): Route(routes_market.nothing, ws_method="ping"),
     ("GET", "/api/v3/time"): Route(routes_market.server_time, ws_method="time"),
     ("GET", "/api/v3/exchangeInfo"): Route(exchange_info, weight=20, ws_method="exchangeInfo"),

@@ -320,3 +320,20 @@ def test_history_is_asked_by_number_time_and_limit(venue: Emulated) -> None:
     assert venue.ask("GET", "/fapi/v1/userTrades", symbol="BTCUSDT", fromId=trades[1]["id"]) == trades[1:]
     assert venue.ask("GET", "/fapi/v1/userTrades", symbol="BTCUSDT", orderId=numbers[0]) == trades[:1]
     assert venue.code("GET", path, symbol="BTCUSDT", startTime=2, endTime=1) == -1127
+
+
+def test_what_is_long_over_is_not_told_any_more(venue: Emulated) -> None:
+    # 90 days, without an execution 3. Source: facts C3.
+    filled = venue.order("BUY", "0.1")["orderId"]
+    ended = venue.order("BUY", "0.1", "99000")["orderId"]
+    venue.ask("DELETE", ORDER, symbol="BTCUSDT", orderId=ended)
+    rests = venue.order("BUY", "0.1", "99000")["orderId"]
+    day = 86_400
+    venue.wait(3 * day + 1)
+    assert venue.code("GET", ORDER, symbol="BTCUSDT", orderId=ended) == -2013
+    assert [row["orderId"] for row in venue.ask("GET", "/fapi/v1/allOrders", orderId=filled)] == [filled, rests]
+    venue.wait(87 * day)
+    assert venue.code("GET", ORDER, symbol="BTCUSDT", orderId=filled) == -2013
+    assert venue.ask("GET", ORDER, symbol="BTCUSDT", orderId=rests)["status"] == "NEW"
+    week = {"startTime": 0, "endTime": 7 * day * 1_000 + 1}
+    assert venue.code("GET", "/fapi/v1/allOrders", symbol="BTCUSDT", **week) == -4165
