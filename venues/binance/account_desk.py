@@ -17,6 +17,7 @@ from venues.binance.order_entry import OrderEntry
 from venues.binance.reactions import Verdict, judge_http
 from venues.binance.sessions import Answered, Outcome, Unsent
 from venues.binance.settings import AccountKeys, GatewaySettings
+from venues.binance.subscribed_feed import SubscribedFeed
 from venues.binance.user_feed import UserFeed
 from venues.binance.ways import RequestWays, Throttled
 from venues.model.money import ZERO
@@ -24,7 +25,6 @@ from venues.model.order import PositionSide, Side
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError
 from venues.net.limits import RatePools
-from venues.net.websocket import SocketSettings
 from venues.port import (
     AccountReport,
     AdjustIsolatedMargin,
@@ -113,19 +113,39 @@ class AccountDesk:
         )
         self.counts = {"unreadable": 0}
         self._stream = market.user_stream(account, teller.mark_of)
-        self.feed = UserFeed(
-            account,
-            market.private_url,
-            open_key=self._open_key,
-            keep_key=self._keep_key,
-            on_event=self._on_event,
-            on_state=partial(teller.events_state, account),
-            now=now,
-            settings=SocketSettings(lifetime_s=settings.lifetime_s, overlap_s=settings.overlap_s),
-        )
+        self.feed = self._make_feed(keys, settings, limits)
         self._settings = Lane()
         self._timers = Lane()
         self._room = trio.CapacityLimiter(_CALLS_AT_ONCE)
+
+    def _make_feed(self, keys: AccountKeys, settings: GatewaySettings, limits: RatePools) -> UserFeed | SubscribedFeed:
+        on_state = partial(self._teller.events_state, self.account)
+        if self._market.has_listen_keys or not settings.ws_api:
+            return UserFeed(
+                self.account,
+                self._market.private_url,
+                open_key=self._open_key,
+                keep_key=self._keep_key,
+                on_event=self._on_event,
+                on_state=on_state,
+                now=self._now,
+                lifetime_s=settings.lifetime_s,
+                overlap_s=settings.overlap_s,
+            )
+        return SubscribedFeed(
+            self.account,
+            settings.ws_api,
+            keys,
+            clock=self._clock,
+            limits=limits,
+            recv_window_ms=settings.recv_window_ms,
+            now=self._now,
+            on_event=self._on_event,
+            on_state=on_state,
+            on_refused=self._logon_refused,
+            lifetime_s=settings.lifetime_s,
+            overlap_s=settings.overlap_s,
+        )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the account until cancelled; started once it takes commands."""

@@ -74,13 +74,18 @@ class UserStream(Protocol):
 
 
 class Market(Protocol):
-    """What a gateway needs to know of a market. Requests raise UnsupportedCommandError, answers CodecError."""
+    """What a gateway needs to know of a market. Requests raise UnsupportedCommandError, answers CodecError.
+
+    `has_algo`: conditional orders are kept apart. `has_listen_keys`: events come by listen key, else by a subscription
+    of the WebSocket API, and by listen key only where that is not to be had.
+    """
 
     exchange_info: BinanceCall
     time: BinanceCall
     open_listen_key: BinanceCall
     default_pools: tuple[PoolRule, ...]
     has_algo: bool
+    has_listen_keys: bool
 
     @property
     def requests(self) -> OrderRequests: ...
@@ -110,6 +115,7 @@ class UsdmMarket:
     open_listen_key = OPEN_LISTEN_KEY
     default_pools = USDM_POOLS
     has_algo = True
+    has_listen_keys = True
 
     def __init__(self, settings: GatewaySettings, instruments: Iterable[Instrument], decoder: BinanceDecoder) -> None:
         self._venue = settings.venue
@@ -198,6 +204,7 @@ class SpotMarket:
     open_listen_key = OPEN_SPOT_LISTEN_KEY
     default_pools = SPOT_POOLS
     has_algo = False
+    has_listen_keys = False
 
     def __init__(self, settings: GatewaySettings, instruments: Iterable[Instrument], decoder: BinanceDecoder) -> None:
         self._venue = settings.venue

@@ -1,12 +1,12 @@
 """How an account's own events arrive: the listen key's life, the private stream, each event once."""
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 from attrs import define
 
+from venues.binance.once import FirstTold
 from venues.net.errors import NetError
 from venues.net.websocket import Down, ReconnectingSocket, SocketSettings
 
@@ -14,7 +14,6 @@ KEEP_ALIVE_S: Final = 25 * 60.0
 """A listen key lives for 60 minutes from its making or its last extension. Source: facts D4."""
 
 KEEP_RETRY_S: Final = 20.0
-_REPEATS_MAX: Final = 2_048
 
 
 @define
@@ -47,7 +46,8 @@ class UserFeed:
         on_event: Callable[[bytes], None],
         on_state: Callable[[bool, str], None],
         now: Callable[[], int],
-        settings: SocketSettings,
+        lifetime_s: float,
+        overlap_s: float,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self.counters = UserFeedCounters()
@@ -59,14 +59,14 @@ class UserFeed:
         self._keep_alive_s = keep_alive_s
         self._key = ""
         self._open: set[int] = set()
-        self._lately: OrderedDict[bytes, int] = OrderedDict()
+        self._first = FirstTold()
         self.socket = ReconnectingSocket(
             f"{account} events",
             self._url_of,
             self._on_frame,
             self._on_up,
             self._on_down,
-            settings=settings,
+            settings=SocketSettings(lifetime_s=lifetime_s, overlap_s=overlap_s),
             now=now,
         )
 
@@ -104,12 +104,9 @@ class UserFeed:
 
     def _on_frame(self, data: bytes, received_ns: int, connection: int) -> None:
         del received_ns
-        # The same bytes on one connection are two events; another connection repeats what one has brought.
-        if self._lately.setdefault(data, connection) != connection:
+        if not self._first.is_first(data, connection):
             self.counters.repeats += 1
             return
-        if len(self._lately) > _REPEATS_MAX:
-            self._lately.popitem(last=False)
         self.counters.events += 1
         self._on_event(data)
 
