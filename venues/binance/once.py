@@ -1,5 +1,6 @@
 """Which frames are told again by the second connection of a rotation."""
 
+from collections import OrderedDict
 from typing import Final
 
 _REMEMBERED: Final = 2_048
@@ -12,7 +13,7 @@ class FirstTold:
     """
 
     def __init__(self) -> None:
-        self._lately: dict[bytes, int] = {}
+        self._lately: OrderedDict[bytes, int] = OrderedDict()
         self.repeats = 0
 
     def is_first(self, data: bytes, connection: int) -> bool:
@@ -20,5 +21,5 @@ class FirstTold:
             self.repeats += 1
             return False
         if len(self._lately) > _REMEMBERED:
-            del self._lately[next(iter(self._lately))]
+            self._lately.popitem(last=False)
         return True

@@ -4,6 +4,7 @@ Pure: bytes in, reports out. Events of one type come in order, those of differen
 reports must not rely on a fill coming before the balance it changed. Source: facts D4.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -110,7 +111,7 @@ class Recently:
     __slots__ = ("_keys", "repeats")
 
     def __init__(self) -> None:
-        self._keys: dict[tuple[str, int, int], None] = {}
+        self._keys: OrderedDict[tuple[str, int, int], None] = OrderedDict()
         self.repeats = 0
 
     def is_new(self, key: tuple[str, int, int]) -> bool:
@@ -119,7 +120,7 @@ class Recently:
             return False
         self._keys[key] = None
         if len(self._keys) > _REMEMBERED:
-            del self._keys[next(iter(self._keys))]
+            self._keys.popitem(last=False)
         return True
 
 
