@@ -36,9 +36,9 @@ class Emulator:
     process: subprocess.Popen[bytes]
     words: Path
 
-    def endpoints(self) -> str:
-        """Return the inline table of a configuration."""
-        pairs = ", ".join(f'{name} = "{self.told[name]}"' for name in _ENDPOINTS)
+    def endpoints(self, pace: str = "") -> str:
+        """Return the inline table of a configuration; `pace` is what it says of speed and start."""
+        pairs = ", ".join([*(f'{name} = "{self.told[name]}"' for name in _ENDPOINTS), *([pace] if pace else [])])
         return f"{{ {pairs} }}"
 
     def credential(self) -> str:
@@ -144,6 +144,7 @@ def write_desk(
     balances: str = 'USDT = "100000"',
     leverage: int = 20,
     symbols: Sequence[str] = ("BTCUSDT",),
+    pace: str = "",
 ) -> Path:
     """Write a configuration with keys and with rules as `basisd fetch-rules` gets them; return its path."""
     (folder / "credentials").mkdir(mode=0o700, exist_ok=True)
@@ -152,7 +153,7 @@ def write_desk(
         key = folder / "credentials" / name
         key.touch(mode=0o600)
         key.write_text(one.credential())
-        body += _VENUE.format(name=name, endpoints=one.endpoints(), balances=balances, leverage=leverage)
+        body += _VENUE.format(name=name, endpoints=one.endpoints(pace), balances=balances, leverage=leverage)
     path = folder / "desk.toml"
     path.write_text(_HEAD.format(includes="", name=folder.name) + body)
     command = ["fetch-rules", str(path), "--symbols", ",".join(symbols), "--out", str(folder / "rules")]
@@ -233,7 +234,8 @@ def write_busy(
     cooldown: str = "500ms",
     baskets: int = 1_000_000,
     more: str = "",
+    pace: str = "",
 ) -> Path:
     """Write a desk that opens a pair of 0.010 whenever it may, and closes it after `hold`, whatever that costs."""
     (folder / "pair.py").write_text(PAIR)
-    return write_desk(folder, venues, _BUSY.format(hold=hold, cooldown=cooldown, baskets=baskets, more=more))
+    return write_desk(folder, venues, _BUSY.format(hold=hold, cooldown=cooldown, baskets=baskets, more=more), pace=pace)
