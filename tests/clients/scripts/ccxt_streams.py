@@ -43,11 +43,18 @@ async def market(c: Calls, x: Any) -> None:
     await c.await_call(x.un_watch_order_book, SYMBOL)
 
 
+async def _listening(x: Any) -> None:
+    """Wait until the client, which connects when it watches and says nothing of it, hears of its account."""
+    while not any("/private/" in url for url in x.clients):
+        await asyncio.sleep(0)
+    await asyncio.gather(*(one.connected for url, one in x.clients.items() if "/private/" in url))
+
+
 async def user(c: Calls, x: Any) -> None:
     await x.load_markets()
     await c.await_call(x.watch_positions, [SYMBOL])
     orders = asyncio.create_task(c.within("watch_orders of a resting order", x.watch_orders(SYMBOL)))
-    await asyncio.sleep(0.5)  # the client subscribes by itself and says nothing when it has
+    await _listening(x)
     bid = (await x.fetch_order_book(SYMBOL))["bids"][0][0]
     resting = await x.create_order(SYMBOL, "limit", "buy", 0.01, x.price_to_precision(SYMBOL, bid * 0.97))
     await orders
