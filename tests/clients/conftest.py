@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulator_process import ABSENT, Emulator, clients_python, emulating
+from client_scripts import ABSENT, Served, clients_python, serving
 
 
 @pytest.fixture(scope="session")
@@ -15,14 +15,14 @@ def clients() -> None:
 
 
 @pytest.fixture(scope="module")
-def emulator(clients: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator(clients: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """An emulator of a market made from a seed, shared by the tests of a module."""
-    with emulating(tmp_path_factory.mktemp("emulator"), "--seed", "7") as one:
+    with serving(tmp_path_factory.mktemp("emulator")) as one:
         yield one
 
 
 @pytest.fixture
-def fresh_emulator(clients: None, tmp_path: Path) -> Iterator[Emulator]:
+def fresh_emulator(clients: None, tmp_path: Path) -> Iterator[Served]:
     """An emulator of the test's own: nobody has traded on it."""
-    with emulating(tmp_path, "--seed", "7") as one:
+    with serving(tmp_path) as one:
         yield one

@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from emulator_process import Emulator, emulating, made_all
+from client_scripts import Served, made_all, serving
 
 SYMBOL = "BTC/USDT:USDT"
 
@@ -40,7 +40,7 @@ CALLS = {
 }
 
 
-def test_ccxt_reads_the_market(emulator: Emulator) -> None:
+def test_ccxt_reads_the_market(emulator: Served) -> None:
     got = emulator.run("ccxt_rest.py", "market")
     made_all(got, CALLS["market"])
     markets = got["load_markets"][0]
@@ -74,7 +74,7 @@ def test_ccxt_reads_the_market(emulator: Emulator) -> None:
     assert got["fetch_currencies"][0]["USDT"]["id"] == "USDT"
 
 
-def test_ccxt_places_changes_and_cancels_orders(emulator: Emulator) -> None:
+def test_ccxt_places_changes_and_cancels_orders(emulator: Served) -> None:
     got = emulator.run("ccxt_rest.py", "orders")
     made_all(got, CALLS["orders"])
     resting = got["create limit"][0]
@@ -107,7 +107,7 @@ def test_ccxt_places_changes_and_cancels_orders(emulator: Emulator) -> None:
     assert got["open after cancel_all"][0] == []
 
 
-def test_ccxt_keeps_conditional_orders(emulator: Emulator) -> None:
+def test_ccxt_keeps_conditional_orders(emulator: Served) -> None:
     got = emulator.run("ccxt_rest.py", "conditional")
     placed = ("stop market", "stop limit", "take profit market", "take profit limit", "trailing")
     ids = {got[name][0]["id"] for name in placed}
@@ -120,7 +120,7 @@ def test_ccxt_keeps_conditional_orders(emulator: Emulator) -> None:
     assert got["open after cancel_all"][0] == []
 
 
-def test_ccxt_trades_in_batches(emulator: Emulator) -> None:
+def test_ccxt_trades_in_batches(emulator: Served) -> None:
     got = emulator.run("ccxt_rest.py", "batch")
     made_all(got, CALLS["batch"])
     assert [one["status"] for one in got["create_orders"][0]] == ["open"] * 3
@@ -131,7 +131,7 @@ def test_ccxt_trades_in_batches(emulator: Emulator) -> None:
     assert {one["status"] for one in got["one of two refused"][0]} == {"open", "rejected"}
 
 
-def test_ccxt_reads_the_account(emulator: Emulator) -> None:
+def test_ccxt_reads_the_account(emulator: Served) -> None:
     got = emulator.run("ccxt_rest.py", "account")
     made_all(got, CALLS["account"])
     for name in ("fetch_balance", "fetch_balance v2"):
@@ -152,7 +152,7 @@ def test_ccxt_reads_the_account(emulator: Emulator) -> None:
     assert [one["minNotional"] for one in tiers[1:]] == [one["maxNotional"] for one in tiers[:-1]]
 
 
-def test_ccxt_changes_modes(fresh_emulator: Emulator) -> None:
+def test_ccxt_changes_modes(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("ccxt_rest.py", "modes")
     made_all(got, CALLS["modes"])
     assert [int(one["leverage"]) for one in got["set_leverage"]] == [7, 20]
@@ -169,7 +169,7 @@ def test_ccxt_changes_modes(fresh_emulator: Emulator) -> None:
     assert len(got["fetch_margin_adjustment_history"][0]) >= 2
 
 
-def test_plain_ccxt_trades_futures(fresh_emulator: Emulator) -> None:
+def test_plain_ccxt_trades_futures(fresh_emulator: Served) -> None:
     """Not `binanceusdm` but `binance` with a default type: it asks for the markets of the other venues as well."""
     got = fresh_emulator.run("ccxt_rest.py", "modes", "batch", kind="binance", options={"defaultType": "future"})
     made_all(got, CALLS["modes"] + " " + CALLS["batch"])
@@ -177,7 +177,7 @@ def test_plain_ccxt_trades_futures(fresh_emulator: Emulator) -> None:
 
 
 def test_ccxt_trades_spot(clients: None, tmp_path: Path) -> None:
-    with emulating(tmp_path, "--venue", "spot", "--seed", "7") as spot:
+    with serving(tmp_path, "--venue", "spot") as spot:
         got = spot.run("ccxt_spot.py", "orders", kind="binance", options={"fetchMarkets": {"types": ["spot"]}})
     made_all(got, CALLS["spot"])
     assert got["load_markets"] == [["BTC/USDT", "ETH/USDT"]]
@@ -193,7 +193,7 @@ def test_ccxt_trades_spot(clients: None, tmp_path: Path) -> None:
     assert round(before["USDT"]["total"] - after["USDT"]["total"], 6) == round(bought["cost"], 6)
 
 
-def test_ccxt_raises_what_it_raises_at_the_venue(fresh_emulator: Emulator) -> None:
+def test_ccxt_raises_what_it_raises_at_the_venue(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("ccxt_rest.py", "refusals")
     # ccxt has error classes for the venue's own addresses that it does not use here: those are ExchangeError.
     assert {name: (error, _code(text)) for name, ((error, text),) in got.items()} == {
@@ -217,7 +217,7 @@ def _code(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def test_ccxt_watches_the_market(emulator: Emulator) -> None:
+def test_ccxt_watches_the_market(emulator: Served) -> None:
     got = emulator.run("ccxt_streams.py", "market")
     made_all(got, CALLS["streams"])
     for book in got["watch_order_book"]:
@@ -233,7 +233,7 @@ def test_ccxt_watches_the_market(emulator: Emulator) -> None:
     assert got["watch_ohlcv"][0][-1][4] > 0
 
 
-def test_ccxt_watches_its_account(fresh_emulator: Emulator) -> None:
+def test_ccxt_watches_its_account(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("ccxt_streams.py", "user")
     (resting,) = got["watch_orders of a resting order"][0]
     assert (resting["status"], resting["amount"], resting["filled"]) == ("open", 0.01, 0)
@@ -247,7 +247,7 @@ def test_ccxt_watches_its_account(fresh_emulator: Emulator) -> None:
     assert [one["side"] for one in got["watch_positions of a fill"][0]] == ["long"]
 
 
-def test_ccxt_orders_over_the_websocket_api(fresh_emulator: Emulator) -> None:
+def test_ccxt_orders_over_the_websocket_api(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("ccxt_streams.py", "orders")
     made_all(got, CALLS["websocket orders"])
     placed = got["create_order_ws"][0]

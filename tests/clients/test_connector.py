@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from emulator_process import Emulator, made_all
+from client_scripts import Served, made_all
 
 CALLS = {
     "market": (
@@ -36,7 +36,7 @@ CALLS = {
 CODES = ("-2013", "-1121", "-1111", "-4014", "-1102", "-1022")
 
 
-def test_the_connector_reads_the_market(emulator: Emulator) -> None:
+def test_the_connector_reads_the_market(emulator: Served) -> None:
     got = emulator.run("connector.py", "market")
     made_all(got, CALLS["market"])
     book = got["depth"][0]
@@ -46,7 +46,7 @@ def test_the_connector_reads_the_market(emulator: Emulator) -> None:
     assert got["ping"] == [{}]
 
 
-def test_the_connector_places_changes_and_cancels_orders(emulator: Emulator) -> None:
+def test_the_connector_places_changes_and_cancels_orders(emulator: Served) -> None:
     got = emulator.run("connector.py", "orders")
     made_all(got, CALLS["orders"])
     placed = got["new_order"][0]
@@ -62,7 +62,7 @@ def test_the_connector_places_changes_and_cancels_orders(emulator: Emulator) -> 
     assert got["market buy"][0]["orderId"] in {one["orderId"] for one in got["get_account_trades"][0]}
 
 
-def test_the_connector_trades_in_batches(emulator: Emulator) -> None:
+def test_the_connector_trades_in_batches(emulator: Served) -> None:
     got = emulator.run("connector.py", "batch")
     made_all(got, CALLS["batch"])
     assert [one["status"] for one in got["new_batch_order"][0]] == ["NEW"] * 3
@@ -71,7 +71,7 @@ def test_the_connector_trades_in_batches(emulator: Emulator) -> None:
     assert got["open afterwards"][0] == []
 
 
-def test_the_connector_reads_the_account(emulator: Emulator) -> None:
+def test_the_connector_reads_the_account(emulator: Served) -> None:
     got = emulator.run("connector.py", "account")
     made_all(got, CALLS["account"])
     assert Decimal(got["account"][0]["totalWalletBalance"]) > 0
@@ -79,7 +79,7 @@ def test_the_connector_reads_the_account(emulator: Emulator) -> None:
     assert int(got["limit usage"][0]["x-mbx-used-weight-1m"]) > 0
 
 
-def test_the_connector_changes_modes(fresh_emulator: Emulator) -> None:
+def test_the_connector_changes_modes(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("connector.py", "modes")
     made_all(got, CALLS["modes"])
     assert got["change_leverage"][0]["leverage"] == 11
@@ -88,13 +88,13 @@ def test_the_connector_changes_modes(fresh_emulator: Emulator) -> None:
     assert [one["type"] for one in got["get_position_margin_history"][0]] == [1]
 
 
-def test_the_connector_keeps_a_listen_key(emulator: Emulator) -> None:
+def test_the_connector_keeps_a_listen_key(emulator: Served) -> None:
     got = emulator.run("connector.py", "listen_key")
     made_all(got, CALLS["listen key"])
     assert "-1125" in got["renewal of a closed key"][0][1]
 
 
-def test_the_connector_raises_what_it_raises_at_the_venue(emulator: Emulator) -> None:
+def test_the_connector_raises_what_it_raises_at_the_venue(emulator: Served) -> None:
     got = emulator.run("connector.py", "refusals")
     assert {name: [code for code in CODES if code in refused[0][1]] for name, refused in got.items()} == {
         "unknown order": ["-2013"],
@@ -106,7 +106,7 @@ def test_the_connector_raises_what_it_raises_at_the_venue(emulator: Emulator) ->
     }
 
 
-def test_the_connector_listens(emulator: Emulator) -> None:
+def test_the_connector_listens(emulator: Served) -> None:
     got = emulator.run("connector.py", "streams")
     made_all(got, CALLS["streams"])
     assert got["agg_trade"][0]["s"] == "BTCUSDT"
@@ -115,7 +115,7 @@ def test_the_connector_listens(emulator: Emulator) -> None:
     assert len(got["partial_book_depth"][0]["b"]) == 5
 
 
-def test_the_connector_hears_of_its_account(fresh_emulator: Emulator) -> None:
+def test_the_connector_hears_of_its_account(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("connector.py", "user")
     assert got["subscribed"] == [{"result": None, "id": 1}]
     assert got["user_data"][0]["o"]["S"] == "BUY"

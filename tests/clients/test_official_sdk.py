@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from client_scripts import Served, made_all, serving
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from emulator_process import Emulator, emulating, made_all
 
 CALLS = {
     "market": (
@@ -123,26 +123,26 @@ def judge(got: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.parametrize("part", [part for part in CALLS if part != "modes"])
-def test_the_sdk_finds_every_field(emulator: Emulator, part: str) -> None:
+def test_the_sdk_finds_every_field(emulator: Served, part: str) -> None:
     got = emulator.run("sdk.py", part)
     made_all(got, CALLS[part])
     judge(got)
 
 
-def test_the_sdk_changes_modes(fresh_emulator: Emulator) -> None:
+def test_the_sdk_changes_modes(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("sdk.py", "modes")
     made_all(got, CALLS["modes"])
     judge(got)
 
 
 @pytest.mark.parametrize("part", list(WS_CALLS))
-def test_the_sdk_orders_over_the_websocket_api(emulator: Emulator, part: str) -> None:
+def test_the_sdk_orders_over_the_websocket_api(emulator: Served, part: str) -> None:
     got = emulator.run("sdk.py", part)
     assert {f"ws_{name}" for name in WS_CALLS[part].split()} <= set(got)
     judge(got)
 
 
-def test_the_sdk_hears_of_its_account(fresh_emulator: Emulator) -> None:
+def test_the_sdk_hears_of_its_account(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("sdk.py", "user")
     judge(got)
     orders = [event["o"] for event in got["OrderTradeUpdate"]]
@@ -164,13 +164,13 @@ def test_clients_sign_with_keys(kind: str, tmp_path: Path) -> None:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    with emulating(tmp_path, "--public-key", str(public)) as keyed:
+    with serving(tmp_path, "--public-key", str(public)) as keyed:
         parts = ("orders", "batch", "ws_logon") if kind == "ed25519" else ("orders", "batch", "ws_orders")
         got = keyed.run("sdk.py", *parts, private_key=private)
         assert got["new_order"][0]["status"] == "NEW"
         if kind == "ed25519":
-            assert got["session.logon"][0]["result"]["apiKey"] == keyed.endpoints["api_key"]
-            assert got["session.status"][0]["result"]["apiKey"] == keyed.endpoints["api_key"]
+            assert got["session.logon"][0]["result"]["apiKey"] == keyed.told["api_key"]
+            assert got["session.status"][0]["result"]["apiKey"] == keyed.told["api_key"]
             assert got["session.logout"][0]["result"]["apiKey"] is None
         for script, part in (
             ("python_binance_rest.py", "orders"),

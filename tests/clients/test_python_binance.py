@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from emulator_process import Emulator, made_all
+from client_scripts import Served, made_all
 
 CALLS = {
     "market": (
@@ -55,7 +55,7 @@ CALLS = {
 }
 
 
-def test_python_binance_reads_the_market(emulator: Emulator) -> None:
+def test_python_binance_reads_the_market(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "market")
     made_all(got, CALLS["market"])
     book = got["futures_order_book"][0]
@@ -79,7 +79,7 @@ def test_python_binance_reads_the_market(emulator: Emulator) -> None:
     assert {one["symbol"] for one in got["futures_ticker of all"][0]} == symbols.keys()
 
 
-def test_python_binance_places_changes_and_cancels_orders(emulator: Emulator) -> None:
+def test_python_binance_places_changes_and_cancels_orders(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "orders")
     made_all(got, CALLS["orders"])
     placed = got["futures_create_order"][0]
@@ -104,7 +104,7 @@ def test_python_binance_places_changes_and_cancels_orders(emulator: Emulator) ->
     assert statuses[got["market buy"][0]["orderId"]] == "FILLED"
 
 
-def test_python_binance_keeps_conditional_orders(emulator: Emulator) -> None:
+def test_python_binance_keeps_conditional_orders(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "conditional")
     made_all(got, CALLS["conditional"])
     kinds = ("STOP_MARKET", "STOP", "TAKE_PROFIT_MARKET", "TAKE_PROFIT", "TRAILING")
@@ -118,7 +118,7 @@ def test_python_binance_keeps_conditional_orders(emulator: Emulator) -> None:
     assert got["open afterwards"][0] == []
 
 
-def test_python_binance_trades_in_batches(emulator: Emulator) -> None:
+def test_python_binance_trades_in_batches(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "batch")
     made_all(got, CALLS["batch"])
     assert [one["status"] for one in got["futures_place_batch_order"][0]] == ["NEW"] * 3
@@ -127,7 +127,7 @@ def test_python_binance_trades_in_batches(emulator: Emulator) -> None:
     assert got["open afterwards"][0] == []
 
 
-def test_python_binance_reads_the_account(emulator: Emulator) -> None:
+def test_python_binance_reads_the_account(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "account")
     made_all(got, CALLS["account"])
     for name in ("futures_account", "futures_account v3"):
@@ -143,7 +143,7 @@ def test_python_binance_reads_the_account(emulator: Emulator) -> None:
     assert got["futures_leverage_bracket"][0][0]["brackets"][0]["cum"] == 0
 
 
-def test_python_binance_changes_modes(fresh_emulator: Emulator) -> None:
+def test_python_binance_changes_modes(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("python_binance_rest.py", "modes")
     made_all(got, CALLS["modes"])
     assert got["futures_change_leverage"][0]["leverage"] == 9
@@ -160,13 +160,13 @@ def test_python_binance_changes_modes(fresh_emulator: Emulator) -> None:
     assert got["futures_get_multi_assets_mode"][0] == {"multiAssetsMargin": False}
 
 
-def test_python_binance_keeps_a_listen_key(emulator: Emulator) -> None:
+def test_python_binance_keeps_a_listen_key(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "stream")
     made_all(got, CALLS["stream"])
     assert got["the same key again"] == got["futures_stream_get_listen_key"]
 
 
-def test_python_binance_raises_what_it_raises_at_the_venue(emulator: Emulator) -> None:
+def test_python_binance_raises_what_it_raises_at_the_venue(emulator: Served) -> None:
     got = emulator.run("python_binance_rest.py", "refusals")
     assert {name: _code(values[0]) for name, values in got.items() if name != "futures_account_balance"} == {
         "unknown symbol": -1121,
@@ -183,7 +183,7 @@ def _code(refused: Any) -> int | None:
     return int(found[1]) if found else None
 
 
-def test_python_binance_listens(emulator: Emulator) -> None:
+def test_python_binance_listens(emulator: Served) -> None:
     got = emulator.run("python_binance_streams.py", "market")
     made_all(got, CALLS["sockets"])
     depth = got["futures_depth_socket"][0]
@@ -194,7 +194,7 @@ def test_python_binance_listens(emulator: Emulator) -> None:
     assert isinstance(got["all_mark_price_socket"][0]["data"], list)
 
 
-def test_python_binance_hears_of_its_account(fresh_emulator: Emulator) -> None:
+def test_python_binance_hears_of_its_account(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("python_binance_streams.py", "user")
     (events,) = got["futures_user_socket"]
     orders = [one["o"] for one in events if one["e"] == "ORDER_TRADE_UPDATE"]
@@ -206,7 +206,7 @@ def test_python_binance_hears_of_its_account(fresh_emulator: Emulator) -> None:
     assert [Decimal(positions[0]["pa"]), Decimal(positions[-1]["pa"])] == [Decimal("0.01"), 0]
 
 
-def test_python_binance_sees_a_stop_trigger(fresh_emulator: Emulator) -> None:
+def test_python_binance_sees_a_stop_trigger(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("python_binance_streams.py", "trigger")
     (stop,) = got["stop"]
     (events,) = got["events"]
@@ -220,7 +220,7 @@ def test_python_binance_sees_a_stop_trigger(fresh_emulator: Emulator) -> None:
     assert got["afterwards"][0]["actualOrderId"] == algo[-1]["ai"]
 
 
-def test_python_binance_orders_over_the_websocket_api(fresh_emulator: Emulator) -> None:
+def test_python_binance_orders_over_the_websocket_api(fresh_emulator: Served) -> None:
     got = fresh_emulator.run("python_binance_streams.py", "orders")
     made_all(got, CALLS["websocket orders"])
     placed = got["ws_futures_create_order"][0]
