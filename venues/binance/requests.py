@@ -48,10 +48,10 @@ ALGO_TYPES: Final = {
 }
 """Conditional orders: they live in the Algo service under an id of their own until they are triggered."""
 
-_PLAIN_TYPES: Final = {OrderType.LIMIT: "LIMIT", OrderType.MARKET: "MARKET"}
 _TIMES_IN_FORCE: Final = frozenset(
     {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTX, TimeInForce.GTD}
 )
+_GTC: Final = (("timeInForce", "GTC"),)
 _SELF_TRADE: Final = {
     None: "NONE",
     "trade": "NONE",
@@ -93,7 +93,7 @@ class UsdmRequests:
         """Return the request for a new order, plain or conditional."""
         params = self._order_params(command)
         priority = Priority.HEDGE if is_urgent(command) else Priority.NEW
-        if command.type in ALGO_TYPES:
+        if not _is_plain(command):
             return BinanceCall(
                 "POST", "/fapi/v1/algoOrder", params, Security.SIGNED, 0, 1, 1, priority, "algoOrder.place"
             )
@@ -151,7 +151,7 @@ class UsdmRequests:
 
     def batch_submit(self, commands: Sequence[SubmitOrder]) -> BinanceCall:
         """Return one request for up to five plain orders; the venue answers for each and matches in no known order."""
-        if any(command.type in ALGO_TYPES for command in commands):
+        if not all(_is_plain(command) for command in commands):
             raise UnsupportedCommandError(RejectReason.UNSUPPORTED, "conditional orders cannot be sent in a batch")
         return self._batch("POST", [self._order_params(command) for command in commands], Priority.NEW)
 
@@ -206,16 +206,19 @@ class UsdmRequests:
 
     def _order_params(self, command: SubmitOrder) -> Params:
         symbol = self.symbol(command.instrument)
-        kind = _PLAIN_TYPES.get(command.type) or ALGO_TYPES.get(command.type)
-        if kind is None:
-            raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"type: futures know no {command.type} orders")
+        is_algo = not _is_plain(command)
+        kind = "LIMIT" if command.type is OrderType.LIMIT else "MARKET"
+        if is_algo:
+            found = ALGO_TYPES.get(command.type)
+            if found is None:
+                raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"type: futures know no {command.type} orders")
+            kind = found
         if command.min_qty is not None or command.display_qty is not None or command.protection_points is not None:
             raise UnsupportedCommandError(
                 RejectReason.UNSUPPORTED, "min_qty, display_qty and protection_points: futures know none"
             )
-        is_algo = command.type in ALGO_TYPES
         params = [("algoType", "CONDITIONAL")] if is_algo else []
-        params += [("symbol", symbol), ("side", SIDES[command.side]), ("type", kind)]
+        params += (("symbol", symbol), ("side", "BUY" if command.side is Side.BUY else "SELL"), ("type", kind))
         if command.position_side is not PositionSide.BOTH:
             params.append(("positionSide", command.position_side.value))
         params += _time_in_force(command)
@@ -262,7 +265,7 @@ def _amounts(command: SubmitOrder, is_algo: bool) -> Params:
         # A hedge account refuses the flag: there the position side says what reduces.
         if command.reduce_only and command.position_side is PositionSide.BOTH:
             params.append(("reduceOnly", "true"))
-    if command.type in (OrderType.LIMIT, OrderType.STOP_LIMIT):
+    if _has_price(command):
         params.append(("price", to_text(_given(command.price, "price"))))
     if not is_algo and command.trigger_price is not None:
         raise UnsupportedCommandError(RejectReason.BAD_TRIGGER, f"trigger_price: {command.type} orders have none")
@@ -282,9 +285,19 @@ def _triggers(command: SubmitOrder) -> Params:
     return tuple(params)
 
 
+def _is_plain(command: SubmitOrder) -> bool:
+    return command.type is OrderType.LIMIT or command.type is OrderType.MARKET
+
+
+def _has_price(command: SubmitOrder) -> bool:
+    return command.type is OrderType.LIMIT or command.type is OrderType.STOP_LIMIT
+
+
 def _time_in_force(command: SubmitOrder) -> Params:
-    if command.type in (OrderType.MARKET, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET, OrderType.TRAILING_STOP):
+    if not _has_price(command):
         return ()
+    if command.tif is TimeInForce.GTC:
+        return _GTC
     if command.tif not in _TIMES_IN_FORCE:
         raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"tif: futures know no {command.tif}")
     if command.tif is not TimeInForce.GTD:
