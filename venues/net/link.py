@@ -189,5 +189,5 @@ def _reason_of(wire: WireConnection) -> tuple[DownReason, str]:
         return DownReason.CLOSED_BY_VENUE, f"{close.code} {close.reason}"[:DETAIL_CHARS_MAX].strip()
     if wire.state is State.OPEN:
         return DownReason.STOPPED, ""
-    error = wire.connection_exc or wire.protocol.parser_exc
+    error = wire.protocol.parser_exc
     return DownReason.LOST, "end of stream" if error is None else type(error).__name__

@@ -66,9 +66,8 @@ class WireConnection(ClientConnection):
             sent = os.write(stream.socket.fileno(), data)
         except BlockingIOError:
             sent = 0
-        except OSError as error:
+        except OSError:
             # The reading task finds the same, and ends the connection.
-            self.set_connection_exc(error)
             return True
         if sent < len(data):
             protocol.writes.insert(0, data[sent:])
