@@ -63,22 +63,43 @@ class _Outcome:
     retry_after_ms: int = 0
 
 
+@frozen
+class _Words:
+    """How a venue tells that it is too much."""
+
+    weight: str
+    ban: str
+    orders: str = "Too many new orders; current limit is {limit} orders per {interval}."
+
+
+# Binance, error codes -1003 and -1015 of the USDS-M futures and of spot.
+_WORDS: Final = {
+    "usdm": _Words(
+        "Too many requests; current limit is {limit} requests per minute. "
+        "Please use the websocket for live updates to avoid polling the API.",
+        "Way too many requests; IP banned until {until}. Please use the websocket for live updates to avoid bans.",
+    ),
+    "spot": _Words(
+        "Too much request weight used; current limit is {limit} request weight per {number} {interval}. "
+        "Please use WebSocket Streams for live updates to avoid polling the API.",
+        "Way too much request weight used; IP banned until {until}. "
+        "Please use WebSocket Streams for live updates to avoid bans.",
+    ),
+}
+
+
 class _TooMuchError(ApiError):
     """A limit is exceeded, or the address banned."""
 
-    def __init__(self, refused: Refused) -> None:
-        limit = refused.limit
+    def __init__(self, refused: Refused, venue: str) -> None:
+        words, limit = _WORDS[venue], refused.limit
         if limit is None:
-            text = f"Way too many requests; IP banned until {refused.until_ms}. "
-            text += "Please use the websocket for live updates to avoid bans."
-            super().__init__(-1003, text, 418)
+            super().__init__(-1003, words.ban.format(until=refused.until_ms), 418)
         elif limit.kind == "ORDERS":
-            super().__init__(
-                -1015, f"Too many new orders; current limit is {limit.limit} orders per {_words(limit)}.", 429
-            )
+            text = words.orders.format(limit=limit.limit, interval=_interval(limit, venue))
+            super().__init__(-1015, text, 429)
         else:
-            text = f"Too many requests; current limit is {limit.limit} requests per minute. "
-            text += "Please use the websocket for live updates to avoid polling the API."
+            text = words.weight.format(limit=limit.limit, number=limit.number, interval=limit.interval)
             super().__init__(-1003, text, 429)
         self.refused = refused
 
@@ -96,6 +117,7 @@ class Gate:
         faults: Faults,
     ) -> None:
         self._host = host
+        self._venue = host.settings.venue
         self._routes = routes
         self._ws_routes = {route.ws_method: route for route in routes.values() if route.ws_method}
         self._credentials = credentials
@@ -220,7 +242,7 @@ class Gate:
             self.pools.ban(peer, self._pool_ms + retry_ms)
             refused = self.pools.banned(peer, self._pool_ms)
             if refused is not None and not message:
-                message = _TooMuchError(refused).msg
+                message = _TooMuchError(refused, self._venue).msg
         body = {"code": action.code, "msg": message}
         return _Outcome(action.status, body, False, action.retry_after_s, self._pool_ms + retry_ms)
 
@@ -250,7 +272,7 @@ class Gate:
         if with_orders:
             refused = self.pools.take_orders(route.orders, self._pool_ms)
             if refused is not None:
-                raise _TooMuchError(refused)
+                raise _TooMuchError(refused, self._venue)
         session = Session(
             self._host,
             self._listen_keys,
@@ -264,7 +286,7 @@ class Gate:
     def _take(self, peer: str, weight: int) -> None:
         refused = self.pools.banned(peer, self._pool_ms) or self.pools.take_weight(peer, weight, self._pool_ms)
         if refused is not None:
-            raise _TooMuchError(refused)
+            raise _TooMuchError(refused, self._venue)
 
     def _who_rest(self, route: Route, request: HttpRequest, text: RequestText) -> str:
         api_key = self._known(request.headers.get("x-mbx-apikey", ""))
@@ -368,5 +390,9 @@ def _bad_signature() -> ApiError:
     return ApiError(-1022, "Signature for this request is not valid.")
 
 
-def _words(limit: RateLimit) -> str:
-    return "TEN_SECONDS" if (limit.interval, limit.number) == ("SECOND", 10) else limit.interval
+def _interval(limit: RateLimit, venue: str) -> str:
+    if limit.number == 1:
+        return limit.interval
+    if venue == "usdm" and (limit.interval, limit.number) == ("SECOND", 10):
+        return "TEN_SECONDS"
+    return f"{limit.number} {limit.interval}"

@@ -51,11 +51,11 @@ class Venue:
     """A gate before routes that write down what came, at a time that stands until it is moved."""
 
     def __init__(
-        self, *faults: Mapping[str, object], public: Any = None, speed: float = 1, limits: list[RateLimit] = LIMITS
+        self, *faults: Mapping[str, object], public: Any = None, speed: float = 1, venue: str = "usdm"
     ) -> None:
         self.ns = NOW_MS * 1_000_000
         self.came: list[tuple[str, dict[str, str]]] = []
-        host = cast(Host, SimpleNamespace(now=lambda: self.ns, settings=SimpleNamespace(speed=speed)))
+        host = cast(Host, SimpleNamespace(now=lambda: self.ns, settings=SimpleNamespace(speed=speed, venue=venue)))
         credentials = Credentials(KEY, SECRET, None if public is None else read_public_key(public_pem(public)))
         order = (1, 1)
         routes = {
@@ -72,7 +72,7 @@ class Venue:
             ("GET", "/fapi/v1/unprintable"): Route(lambda s, p: object()),
         }
         self.faults = Faults(rules_of({"faults": list(faults)}), now=lambda: self.ns)
-        self.gate = Gate(host, routes, credentials, limits, ListenKeys(), self.faults)
+        self.gate = Gate(host, routes, credentials, LIMITS, ListenKeys(), self.faults)
 
     def note(self, session: Session, params: Params) -> object:
         self.came.append((session.api_key, dict(params.values)))
@@ -389,6 +389,21 @@ class TestLimits:
         assert [(await order()).status for _ in range(3)] == [200, 200, 429]
         assert "6 orders per MINUTE" in json.loads((await order()).body)["msg"]
         assert len(venue.came) == 6
+
+    async def test_spot_says_it_in_its_own_words(self):
+        # Binance spot, error codes -1003 and -1015.
+        venue = Venue(venue="spot")
+        text = signed(f"timestamp={NOW_MS}")
+        for _ in range(4):
+            await venue.ask("POST", "/api/v3/order", text, key=KEY)
+        refused = await venue.code("POST", "/api/v3/order", text, key=KEY)
+        assert refused == (429, -1015, "Too many new orders; current limit is 4 orders per 10 SECOND.")
+        status, code, words = await venue.code("GET", "/fapi/v1/big", "limit=101")
+        assert (status, code) == (429, -1003)
+        assert words.startswith("Too much request weight used; current limit is 100 request weight per 1 MINUTE.")
+        while status != 418:
+            status, _, words = await venue.code("GET", "/fapi/v1/ping")
+        assert words.startswith("Way too much request weight used; IP banned until ")
 
     async def test_a_request_that_counts_no_order_tells_none(self):
         assert "x-mbx-order-count-1m" not in headers_of(await Venue().ask("GET", "/fapi/v1/ping"))
