@@ -216,9 +216,9 @@ def force_order(listing: Listing, one: LiquidationPrint, now_ms: int) -> Payload
     return {"e": "forceOrder", "E": now_ms, "o": order, **_pair(listing)}
 
 
-def contract_info(listing: Listing, status: str, now_ms: int, *, with_brackets: bool) -> Payload:
-    """`bks` only when brackets changed. `cf` is the maintenance amount to deduct."""
-    payload: Payload = {
+def contract_info(listing: Listing, status: str, now_ms: int) -> Payload:
+    """Without `bks`, which tells brackets that changed: those of a listing never do."""
+    return {
         "e": "contractInfo",
         "E": now_ms,
         "s": listing.symbol,
@@ -229,23 +229,6 @@ def contract_info(listing: Listing, status: str, now_ms: int, *, with_brackets: 
         "cs": status,
         "st": USDM,
     }
-    if not with_brackets:
-        return payload
-    brackets = listing.spec.brackets
-    following = [one.max_leverage for one in brackets[1:]]
-    payload["bks"] = [
-        {
-            "bs": number,
-            "bnf": int(one.floor),
-            "bnc": int(one.cap),
-            "mmr": float(one.mmr),
-            "cf": int(one.cum),
-            "mi": following[number - 1] + 1 if number <= len(following) else 1,
-            "ma": one.max_leverage,
-        }
-        for number, one in enumerate(brackets, 1)
-    ]
-    return payload
 
 
 def asset_index(asset: str, now_ms: int) -> Payload:

@@ -44,7 +44,7 @@ _STATES: Final = {
 class Channel:
     """One stream of one symbol, or of all. `take` hears of messages of its symbol, `beat` of the time.
 
-    Both return payloads in order. `due` is when `beat` has something to say, in ns, None when that is unknown.
+    Both return payloads in order.
     """
 
     stream: Stream
@@ -283,7 +283,7 @@ class _ContractInfo(Channel):
         if not isinstance(message, InstrumentStatus):
             return []
         state = _STATES[message.state]
-        return [payloads.contract_info(self.listing, state, now // NS_PER_MS, with_brackets=False)]
+        return [payloads.contract_info(self.listing, state, now // NS_PER_MS)]
 
 
 @define(eq=False)

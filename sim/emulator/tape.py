@@ -5,7 +5,7 @@ Aggregation as "Aggregate Trade Streams" of developers.binance.com: trades of on
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
@@ -15,7 +15,7 @@ from sim.emulator.candles import DAY_MS, HOUR_MS, MINUTE_MS, Candle, Candles, Pa
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
 from venues.model.order import Side
-from venues.port import FundingRate, LiquidationPrint, MarkPrice, Message, OpenInterest, Quote, Trade
+from venues.port import FundingRate, MarkPrice, Message, OpenInterest, Quote, Trade
 
 TRADES_KEPT: Final = 10_000
 AGGREGATE_NS: Final = 100_000_000
@@ -63,7 +63,7 @@ class Day:
 
 @define
 class InstrumentTape:
-    """What is remembered of one instrument. `rates` are settled funding rates, `liquidations` public prints."""
+    """What is remembered of one instrument. `rates` are settled funding rates."""
 
     spec: Instrument
     candles: Candles
@@ -72,7 +72,6 @@ class InstrumentTape:
     trades: deque[Trade] = field(factory=lambda: deque(maxlen=TRADES_KEPT))
     agg_trades: deque[AggTrade] = field(factory=lambda: deque(maxlen=TRADES_KEPT))
     rates: deque[FundingRate] = field(factory=lambda: deque(maxlen=RATES_KEPT))
-    liquidations: deque[LiquidationPrint] = field(factory=lambda: deque(maxlen=RATES_KEPT))
     mark: MarkPrice | None = None
     quote: Quote | None = None
     open_interest: Decimal | None = None
@@ -114,11 +113,6 @@ class InstrumentTape:
         if self._open_agg is not None and now - self._open_agg.started_ns >= AGGREGATE_NS:
             self._close_aggregate()
 
-    @property
-    def next_flush(self) -> int | None:
-        """When the open aggregate is over (ns)."""
-        return None if self._open_agg is None else self._open_agg.started_ns + AGGREGATE_NS
-
     def take(self, message: Message) -> None:
         if isinstance(message, Trade):
             self._trade(message)
@@ -133,8 +127,6 @@ class InstrumentTape:
                 self.indices.move(ms, message.index)
         elif isinstance(message, FundingRate):
             self.rates.append(message)
-        elif isinstance(message, LiquidationPrint):
-            self.liquidations.append(message)
         elif isinstance(message, OpenInterest):
             self.open_interest = message.qty
 
@@ -176,10 +168,6 @@ class Tape:
     def of(self, instrument: str) -> InstrumentTape:
         """Raises KeyError for an instrument that is not listed."""
         return self._of[instrument]
-
-    @property
-    def instruments(self) -> Mapping[str, InstrumentTape]:
-        return self._of
 
     def take(self, message: Message) -> None:
         found = self._of.get(getattr(message, "instrument", ""))

@@ -18,7 +18,7 @@ from sim.emulator.tape import Tape
 from venues.binance.codec import BinanceDecoder
 from venues.model.book import Level
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
-from venues.model.instrument import Bracket, Instrument, InstrumentKind
+from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.order import Side
 from venues.port import (
     BookDelta,
@@ -36,10 +36,6 @@ D = Decimal
 MS = 1_000_000
 SECOND = 1_000 * MS
 START = 1_790_000_000 * SECOND
-BRACKETS = (
-    Bracket(D(0), D(50_000), D("0.004"), D(0), 125),
-    Bracket(D(50_000), D(600_000), D("0.005"), D(50), 100),
-)
 
 
 def listing(
@@ -47,7 +43,6 @@ def listing(
 ) -> Listing:
     spec = Instrument(
         "binance", symbol, kind, "BTC", "USDT", D("0.1"), D("0.001"), settle="USDT",
-        brackets=BRACKETS if kind is InstrumentKind.PERPETUAL else (),
         expiry_ns=START + 86_400 * SECOND if kind is InstrumentKind.QUARTERLY else None,
     )  # fmt: skip
     return Listing(
@@ -300,9 +295,10 @@ def test_contracts_that_change_are_told() -> None:
     world.open("!contractInfo")
     world.take(InstrumentStatus(START, BTC, InstrumentState.CLOSE))
     [event] = world.pop()
-    assert (event["e"], event["s"], event["cs"], event["dt"], "bks" in event) == (
-        "contractInfo", "BTCUSDT", "SETTLING", 4_133_404_800_000, False,
-    )  # fmt: skip
+    assert event == {
+        "e": "contractInfo", "E": 1_790_000_000_000, "s": "BTCUSDT", "ps": "BTCUSDT", "ct": "PERPETUAL",
+        "dt": 4_133_404_800_000, "ot": 0, "cs": "SETTLING", "st": 1,
+    }  # fmt: skip
 
 
 def test_margin_assets_have_an_index_every_second() -> None:
