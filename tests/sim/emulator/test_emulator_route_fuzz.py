@@ -1,6 +1,6 @@
 """Whatever is asked of any route, the answer is Binance's kind of answer: nothing asked makes the emulator fail.
 
-`BASISD_FUZZ` is the number of requests; without it a run that a test can afford.
+`BASISD_FUZZ_REQUESTS` is the number of requests; without it a run that a test can afford.
 """
 
 import json
@@ -23,7 +23,7 @@ from sim.emulator.signatures import Credentials
 from venues.binance.sign import signer_of
 from venues.model.money import desk_arithmetic
 
-COUNT = int(os.environ.get("BASISD_FUZZ", "4000"))
+COUNT = int(os.environ.get("BASISD_FUZZ_REQUESTS", "2000"))
 KEY, SECRET = "k" * 64, "s" * 64
 SECOND = 1_000_000_000
 # Larger than any of these can use up: what is tried are the routes.
