@@ -18,6 +18,7 @@ from sim.emulator.gate import Gate
 from sim.emulator.host import Host, HostSettings
 from sim.emulator.http_server import HttpRequest, HttpResponse
 from sim.emulator.listen_keys import ListenKeys
+from sim.emulator.market_source import SyntheticPace
 from sim.emulator.routes import RateLimit, Security, routes
 from sim.emulator.signatures import Credentials
 from venues.binance.sign import signer_of
@@ -47,7 +48,7 @@ class World:
     def __init__(self, venue: str, seed: int) -> None:
         self.random = Random(seed)
         self.ns = 0
-        settings = HostSettings(venue, seed=seed)
+        settings = HostSettings(venue, seed=seed, pace=SyntheticPace(step_ns=SECOND))
         self.host = Host(settings, wall=lambda: 1_790_000_000 * SECOND, monotonic=lambda: self.ns)
         self.routes = routes(venue)
         self.gate = Gate(self.host, self.routes, Credentials(KEY, SECRET), LIMITS, ListenKeys(), Faults())

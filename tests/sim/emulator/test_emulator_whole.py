@@ -11,7 +11,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from emulator_process import emulating
+from emulated import emulator
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -103,10 +103,10 @@ def client(tmp_path_factory):
     pem = folder / "key.pem"
     pem.write_bytes(ED25519.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with (
-        emulating(folder, "--public-key", str(pem)) as emulator,
-        httpx.Client(base_url=emulator.endpoints["rest"], timeout=PATIENCE_S) as http,
+        emulator(folder, "whole", "--public-key", str(pem)) as running,
+        httpx.Client(base_url=running.told["rest"], timeout=PATIENCE_S) as http,
     ):
-        yield Client(dict(emulator.endpoints), http)
+        yield Client(running.told, http)
 
 
 @pytest.fixture
