@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 from attrs import define, evolve, field, frozen
 
+from sim import margin
 from sim.account import CashFlow
 from sim.emulator import figures
 from sim.emulator.algo_service import AlgoService
@@ -257,18 +258,18 @@ class Host:
         self._tell(book.update(self._now, bids, asks, _own(matcher, Side.BUY), _own(matcher, Side.SELL)))
 
     def _call_margin(self, now: int) -> None:
-        """Tell a margin call once, and again only after it was over."""
+        """Tell a margin call of a cross pool once, and again only after it was over."""
         state = self.venue.state
         account = state.accounts[ACCOUNT]
-        for one in figures.balances(state, account, 0) if account.open_holdings() else ():
-            if not one.maint_margin:
-                continue
-            in_danger = one.maint_margin >= one.margin_balance * _MARGIN_CALL_SHARE
-            if in_danger and one.asset not in self._called:
-                self._called.add(one.asset)
-                self._tell([MarginCallEvent(now, one.cross_wallet, self.positions(with_flat=False))])
+        for asset in {state.settle_asset(held.position.instrument) for held in account.open_holdings()}:
+            balance, needed = margin.pool_health(state, account, asset)
+            in_danger = bool(needed) and needed >= balance * _MARGIN_CALL_SHARE
+            if in_danger and asset not in self._called:
+                self._called.add(asset)
+                cross = margin.cross_balance(state, account, asset)
+                self._tell([MarginCallEvent(now, cross, self.positions(with_flat=False))])
             elif not in_danger:
-                self._called.discard(one.asset)
+                self._called.discard(asset)
 
     # Telling
 
