@@ -4,8 +4,6 @@ The peer is a process of its own with a blocking socket and frames made by hand,
 measured. Both clients are asked in turn within the same run, a frame every half millisecond.
 """
 
-import base64
-import hashlib
 import json
 import socket
 import subprocess
@@ -18,6 +16,7 @@ from statistics import median
 import trio
 from websockets.trio.client import connect
 
+from benchmarks.raw_peer import shake_hands, short_frame, text_frame
 from venues.net.websocket import ReconnectingSocket, SocketSettings
 
 _FRAMES = 1_000
@@ -30,33 +29,17 @@ _RESULT = b"["
 _PEER = "peer"
 
 
-def _frame(text: bytes) -> bytes:
-    return b"\x81\x7e" + len(text).to_bytes(2) + text
-
-
-def _shake_hands(peer: socket.socket) -> None:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += peer.recv(4_096)
-    lines = head.decode().split("\r\n")
-    key = next(line.split(": ")[1] for line in lines if line.lower().startswith("sec-websocket-key"))
-    digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
-    told = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-    told.append(f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}")
-    peer.sendall("\r\n".join([*told, "", ""]).encode())
-
-
 def _serve() -> None:
     """Measure every client that connects; the last frame of each holds its median and its 99th percentile in us."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    frame = _frame(_TEXT.encode())
+    frame = text_frame(_TEXT.encode())
     # An echo is masked: four bytes more.
     echo_bytes = len(frame) + 4
     while True:
         peer, _ = listener.accept()
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _shake_hands(peer)
+        shake_hands(peer)
         spent = []
         for _ in range(_FRAMES):
             time.sleep(_SPACING_S)
@@ -68,7 +51,7 @@ def _serve() -> None:
             spent.append((time.perf_counter_ns() - began) / 1e3)
         spent.sort()
         result = json.dumps([spent[len(spent) // 2], spent[len(spent) * 99 // 100]]).encode()
-        peer.sendall(b"\x81" + bytes([len(result)]) + result)
+        peer.sendall(short_frame(result))
         while peer.recv(4_096):
             pass
         peer.close()
