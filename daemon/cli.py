@@ -119,7 +119,7 @@ def _add_emulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--market", default="synthetic", metavar="RECORDING", help="default: one made from the seed")
     parser.add_argument("--faults", metavar="FILE", help="what goes wrong, and when (docs/faults.md)")
     parser.add_argument("--public-key", metavar="PEM", help="the public half of an RSA or Ed25519 key that signs, too")
-    parser.add_argument("--credentials", metavar="FILE", help="API key and secret, a line each; default: new ones")
+    parser.add_argument("--credentials", metavar="FILE", help="lines api_key = ... and secret = ...; default: new ones")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--speed", default="1", metavar="X", help="venue time per time, default: %(default)s")
     parser.add_argument(

@@ -4,6 +4,7 @@ import json
 import secrets
 import signal
 import time
+import tomllib
 from argparse import Namespace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -151,15 +152,26 @@ def _credentials(arguments: Namespace) -> Credentials:
     """Return the keys: those of the file, or such as nobody has had before."""
     api_key, secret = secrets.token_hex(32), secrets.token_hex(32)
     if arguments.credentials:
-        lines = Path(arguments.credentials).read_text().split()
-        if len(lines) != 2 or API_KEY.fullmatch(lines[0]) is None:
-            raise ExitError(f"--credentials: {arguments.credentials}: not an API key of 64 characters and a secret")
-        api_key, secret = lines
+        api_key, secret = _from_file(Path(arguments.credentials))
     try:
         public_key = read_public_key(Path(arguments.public_key).read_bytes()) if arguments.public_key else None
     except PublicKeyError as error:
         raise ExitError(f"--public-key: {arguments.public_key}: {error}") from None
     return Credentials(api_key, secret, public_key)
+
+
+def _from_file(path: Path) -> tuple[str, str]:
+    """Return API key and secret of a credential as accounts have them. Raises ExitError."""
+    try:
+        found = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ExitError(f"--credentials: {path}: {error}") from None
+    api_key, secret = found.get("api_key"), found.get("secret")
+    if not isinstance(api_key, str) or API_KEY.fullmatch(api_key) is None:
+        raise ExitError(f"--credentials: {path}: api_key: 64 letters and digits are wanted")
+    if not isinstance(secret, str) or not secret:
+        raise ExitError(f"--credentials: {path}: secret is missing")
+    return api_key, secret
 
 
 async def _serve(served: _Served) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from emulator_process import emulating
+from emulated import emulator
 
 from daemon.cli import main
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_first_line_says_where_everything_is(tmp_path: Path) -> None:
-    with emulating(tmp_path, "--seed", "7") as emulator:
-        told = emulator.endpoints
+    with emulator(tmp_path, "one", "--seed", "7") as one:
+        told = one.told
         assert set(told) == {"rest", "ws_public", "ws_market", "ws_private", "ws_api", "api_key", "secret"}
         assert len(told["api_key"]) == 64
         assert httpx.get(f"{told['rest']}/fapi/v1/ping").json() == {}
@@ -29,21 +29,21 @@ def test_the_first_line_says_where_everything_is(tmp_path: Path) -> None:
 
 def test_keys_may_be_those_of_a_file(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text(f"{'a' * 64}\nsecret\n")
-    with emulating(tmp_path, "--credentials", str(keys), "--venue", "spot") as emulator:
-        assert (emulator.endpoints["api_key"], emulator.endpoints["secret"]) == ("a" * 64, "secret")
-        assert emulator.endpoints["ws_api"].endswith("/ws-api/v3")
-        told = httpx.get(f"{emulator.endpoints['rest']}/api/v3/exchangeInfo").json()
-        assert {one["symbol"] for one in told["symbols"]} == {"BTCUSDT", "ETHUSDT"}
+    keys.write_text(f'api_key = "{"a" * 64}"\nsecret = "hush"\n')
+    with emulator(tmp_path, "one", "--credentials", str(keys), "--venue", "spot") as one:
+        assert (one.told["api_key"], one.told["secret"]) == ("a" * 64, "hush")
+        assert one.told["ws_api"].endswith("/ws-api/v3")
+        answer = httpx.get(f"{one.told['rest']}/api/v3/exchangeInfo").json()
+        assert {row["symbol"] for row in answer["symbols"]} == {"BTCUSDT", "ETHUSDT"}
 
 
 def test_venues_of_one_start_agree_on_the_time(tmp_path: Path) -> None:
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
     options = ("--speed", "60", "--start", start.isoformat())
-    with emulating(tmp_path, *options) as one, emulating(tmp_path, *options) as other:
-        for emulator in (one, other):
+    with emulator(tmp_path, "one", *options) as one, emulator(tmp_path, "other", *options) as other:
+        for each in (one, other):
             before = time.time()
-            told_s = httpx.get(f"{emulator.endpoints['rest']}/fapi/v1/time").json()["serverTime"] / 1_000
+            told_s = httpx.get(f"{each.told['rest']}/fapi/v1/time").json()["serverTime"] / 1_000
             after = time.time()
             lived_s = told_s - start.timestamp()
             # A thousandth of a venue second is cut from what is told; the clock was read in between.
@@ -62,7 +62,7 @@ def test_venues_of_one_start_agree_on_the_time(tmp_path: Path) -> None:
         (["--step-ms", "0"], "--step-ms: 0"),
         (["--balance", "USDT"], "--balance: 'USDT' is not ASSET=AMOUNT"),
         (["--balance", "USDT=-1"], "--balance: USDT=-1 is negative"),
-        (["--credentials", __file__], "not an API key"),
+        (["--credentials", __file__], "--credentials"),
         (["--public-key", __file__], "--public-key"),
         (["--faults", __file__], "--faults"),
     ],
