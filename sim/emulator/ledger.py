@@ -33,7 +33,7 @@ from venues.port import (
     Trade,
 )
 
-KEPT = 100_000
+KEPT = 20_000
 _MS = 1_000_000
 
 # Order ids are beyond 32 bits, trade ids within: what clients meet at the venue.
