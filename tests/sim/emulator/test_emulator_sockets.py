@@ -422,3 +422,12 @@ async def test_user_events_by_the_web_socket_api() -> None:
     assert {event["subscriptionId"] for event in events} == {1}
     kinds = sorted(event["event"]["e"] for event in events)
     assert kinds == ["executionReport", "executionReport", "outboundAccountPosition"]
+
+
+async def test_a_connection_ends_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.emulator.ws_server.LIFETIME_S", 0.1)
+    async with emulator_sockets() as at, at.connect("/market/ws") as one:
+        with pytest.raises(ConnectionClosed) as caught:
+            await one.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1001
