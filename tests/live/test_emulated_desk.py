@@ -41,7 +41,7 @@ class Desk:
         return found
 
     def arm(self) -> None:
-        arm_again(self.daemon, self.daemon.wait_ready())
+        arm_again(self.daemon, self.daemon.wait_ready(LONG_S))
 
     def arm_again(self) -> None:
         """Arm as a person would who looks until nothing keeps him from it."""
