@@ -4,6 +4,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from client_scripts import Served, made_all, serving
 
 SYMBOL = "BTC/USDT:USDT"
@@ -176,7 +177,8 @@ def test_plain_ccxt_trades_futures(fresh_emulator: Served) -> None:
     assert {one["side"]: one["contracts"] for one in got["hedged positions"][0]} == {"long": 0.02, "short": 0.01}
 
 
-def test_ccxt_trades_spot(clients: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("clients")
+def test_ccxt_trades_spot(tmp_path: Path) -> None:
     with serving(tmp_path, "--venue", "spot") as spot:
         got = spot.run("ccxt_spot.py", "orders", kind="binance", options={"fetchMarkets": {"types": ["spot"]}})
     made_all(got, CALLS["spot"])
@@ -210,6 +212,49 @@ def test_ccxt_raises_what_it_raises_at_the_venue(fresh_emulator: Served) -> None
         "wrong key": ("AuthenticationError", -2014),
         "stale timestamp": ("InvalidNonce", -1021),
     }
+
+
+FAULTS = """
+[[faults]]
+on = "request"
+kind = "http_429"
+client_id = "told_429"
+
+[[faults]]
+on = "request"
+kind = "http_503"
+which = "unknown"
+executed = true
+client_id = "told_503_done"
+
+[[faults]]
+on = "request"
+kind = "http_503"
+which = "unavailable"
+client_id = "told_503_not_done"
+
+[[faults]]
+on = "request"
+kind = "drop"
+executed = true
+client_id = "dropped_done"
+"""
+
+
+@pytest.mark.usefixtures("clients")
+def test_ccxt_meets_faults(tmp_path: Path) -> None:
+    """An error is no answer to whether the order is there."""
+    file = tmp_path / "faults.toml"
+    file.write_text(FAULTS)
+    with serving(tmp_path, "--faults", str(file)) as faulty:
+        got = faulty.run("ccxt_rest.py", "faults")
+    assert {name: error for name, ((error, *_), *_) in got.items() if name != "open"} == {
+        "told 429": "DDoSProtection",
+        "told 503, done": "OperationFailed",
+        "told 503, not done": "OperationFailed",
+        "dropped, done": "NetworkError",
+    }
+    assert got["open"] == [["dropped_done", "told_503_done"]]
 
 
 def _code(text: str) -> int | None:

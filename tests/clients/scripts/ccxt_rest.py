@@ -1,4 +1,4 @@
-"""ccxt's `binanceusdm` over REST. Parts: market, orders, conditional, batch, account, modes, refusals."""
+"""ccxt's `binanceusdm` over REST. Parts: market, orders, conditional, batch, account, modes, refusals, faults."""
 
 import sys
 from typing import Any
@@ -214,6 +214,16 @@ def refusals(c: Calls, x: Any) -> None:
     c.refused("stale timestamp", x.fetch_balance)
 
 
+def faults(c: Calls, x: Any) -> None:
+    """The emulator has been told to fail the orders named here."""
+    x.load_markets()
+    below = x.price_to_precision(SYMBOL, x.fetch_order_book(SYMBOL)["bids"][0][0] * 0.97)
+    for name in ("told 429", "told 503, done", "told 503, not done", "dropped, done"):
+        mine = {"clientOrderId": name.replace(" ", "_").replace(",", "")}
+        c.refused(name, x.create_order, SYMBOL, "limit", "buy", 0.01, below, mine)
+    c.note("open", sorted(one["clientOrderId"] for one in x.fetch_open_orders(SYMBOL)))
+
+
 def _brief(one: dict[str, Any]) -> dict[str, Any]:
     names = ("id", "swap", "future", "linear", "active", "precision", "limits", "expiry", "contractSize", "settle")
     return {name: one[name] for name in names}
@@ -232,5 +242,6 @@ if __name__ == "__main__":
             "account": account,
             "modes": modes,
             "refusals": refusals,
+            "faults": faults,
         }[part](calls, exchange)
     calls.tell()
