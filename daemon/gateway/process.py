@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 
 import trio
+from attrs import asdict
 
 from daemon.exits import FAILED
 from daemon.gateway.server import Gateway, GatewayServer
@@ -12,6 +13,7 @@ from daemon.gateway.setup import GatewaySetup
 from daemon.logs import get_logger
 from daemon.notify import Notifier, beat
 
+_COUNTERS_S = 60.0
 _LINGER_CHECK_S = 0.5
 
 _log = get_logger("gateway")
@@ -47,6 +49,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run, listener, make(server))
         nursery.start_soon(beat, notifier, lambda: "")
+        nursery.start_soon(_tell_counters, server)
         notifier.ready("listens")
         if linger_s is not None:
             nursery.start_soon(_leave_when_alone, server, linger_s, nursery.cancel_scope)
@@ -54,6 +57,15 @@ async def _serve(
             await anext(aiter(signals))
         notifier.stopping()
         nursery.cancel_scope.cancel()
+
+
+async def _tell_counters(server: GatewayServer) -> None:
+    """Say now and then how much went through, and what each gateway counts."""
+    while True:
+        await trio.sleep(_COUNTERS_S)
+        _log.info("counters", **asdict(server.counters))
+        for venue, counters in server.counts().items():
+            _log.info("counters", venue=venue, **{name.replace(".", "_"): count for name, count in counters.items()})
 
 
 async def _leave_when_alone(server: GatewayServer, linger_s: float, scope: trio.CancelScope) -> None:

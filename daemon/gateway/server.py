@@ -34,6 +34,10 @@ class Gateway(Protocol):
     def send(self, commands: Sequence[Command]) -> list[Report]:
         """Send commands without waiting; return what must be believed of those that cannot even be tried."""
 
+    @property
+    def counters(self) -> Mapping[str, float]:
+        """Return everything that is counted, by dotted name."""
+
 
 @define(eq=False)
 class _Client:
@@ -115,6 +119,10 @@ class GatewayServer:
             why = f"the key is refused: {error}"
             self._log("refused for good", venue=venue, why=why)
             self.deliver([VenueDown(self.now(), venue, why=why)])
+
+    def counts(self) -> dict[str, Mapping[str, float]]:
+        """Return what each gateway counts, by venue."""
+        return {venue: gateway.counters for venue, gateway in self._gateways.items()}
 
     # What venues say
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from emulated import Emulator, emulators, write_busy
+from emulated_desk import START, Desk
 from live_daemon import eventually, running
-from test_emulated_desk import START, Desk
 
 HOURS = float(os.environ.get("BASISD_EMULATED_HOURS", "0"))
 SPEED = int(os.environ.get("BASISD_EMULATED_SPEED", "20"))

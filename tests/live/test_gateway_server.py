@@ -52,6 +52,10 @@ class FakeGateway:
         await self.fails.wait()
         raise self.error
 
+    @property
+    def counters(self) -> dict[str, float]:
+        return {"sent": len(self.sent)}
+
     def send(self, commands: Sequence[Command]) -> list[Report]:
         self.sent.append(list(commands))
         return [unsent(one, 5, self.refuses) for one in commands] if self.refuses else []
@@ -246,18 +250,22 @@ def test_a_venue_that_refuses_the_key_stays_down_and_the_others_trade(tmp_path: 
     play(tmp_path, course)
 
 
+def is_alone(world: World) -> bool:
+    return world.server.idle_since is not None
+
+
 def test_a_client_that_leaves_is_forgotten(tmp_path: Path) -> None:
     async def course(world: World) -> None:
         async with trio.open_nursery() as leaving:
             other = World(world.path, leaving, world.server, world.perp, world.spot)
             await other.join("desk", wants_market=True)
             assert world.server.counters.clients == 1
-            assert world.server.idle_since is None
+            assert not is_alone(world)
             leaving.cancel_scope.cancel()
         with trio.fail_after(30):
             while world.server.counters.clients:
                 await trio.lowlevel.checkpoint()
-        assert world.server.idle_since is not None
+        assert is_alone(world)
         world.server.deliver([QUOTE, ACK])
 
     play(tmp_path, course)

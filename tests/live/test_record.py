@@ -193,7 +193,8 @@ async def test_files_follow_each_other_and_each_has_a_book_of_its_own(tmp_path: 
         assert one.files.counters.gaps == 0
     paths = sorted(tmp_path.glob("*.zst"))
     assert len(paths) == 2
-    sums = dict(reversed(line.split("  ")) for line in (tmp_path / "SHA256SUMS").read_text().splitlines())
+    lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     for path in paths:
         kinds = [json.loads(raw).get("data", json.loads(raw)).get("e") for _, raw in RecordingReader(path)]
