@@ -13,6 +13,7 @@ from venues.binance.calls import BinanceCall, UnsupportedCommandError
 from venues.binance.errors import CodecError
 from venues.binance.lanes import Lane
 from venues.binance.markets import Market
+from venues.binance.newest import Newest
 from venues.binance.order_entry import OrderEntry
 from venues.binance.reactions import Verdict, judge_http
 from venues.binance.sessions import Answered, Outcome, Unsent
@@ -111,6 +112,7 @@ class AccountDesk:
             side_of=self._side_of,
             has_algo=market.has_algo,
         )
+        self._newest = Newest()
         self.counts = {"unreadable": 0}
         self._stream = market.user_stream(account, teller.mark_of)
         self.feed = self._make_feed(keys, settings, limits)
@@ -185,7 +187,7 @@ class AccountDesk:
     def counters(self) -> Mapping[str, float]:
         """What is counted, by dotted name: of requests, of the session, of the events."""
         found: dict[str, float] = {f"events.{name}": count for name, count in self.counts.items()}
-        found |= {"events.repeated_fills": self._stream.repeats}
+        found |= {"events.repeated_fills": self._stream.repeats, "events.outdated": self._newest.outdated}
         found |= {f"requests.{name}": count for name, count in asdict(self.ways.counters).items()}
         found |= {f"events.{name}": count for name, count in asdict(self.feed.counters).items()}
         if self.ways.session is not None:
@@ -365,7 +367,7 @@ class AccountDesk:
             self.feed.expire("the listen key has expired")
         if event.leverage is not None:
             self.ways.start_task(partial(self._tell_leverage, event.leverage[0]))
-        fresh = self.entry.news(event.reports)
+        fresh = self.entry.news(self._newest.pick(event.reports))
         if fresh:
             self._teller.tell(fresh)
 

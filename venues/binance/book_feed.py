@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from venues.binance.calls import WEIGHT_1M
 from venues.binance.codec import BinanceDecoder, CodecError, CodecErrorReason
@@ -46,6 +46,10 @@ _JOIN_S: Final = 0.3
 """How long the stream runs before a snapshot is asked for: the first event must be older than the snapshot."""
 
 _DATA_IDLE_S: Final = 60.0
+_NUMBERS_MAX: Final = 1_024
+
+HELD_NS: Final = 1_000_000_000
+"""How long what one connection says may wait for the other during a rotation."""
 
 
 class SnapshotError(Exception):
@@ -68,16 +72,41 @@ class FeedCounters:
 
 
 @define
+class _Numbers:
+    """The last thousand numbers of a stream."""
+
+    numbers: dict[int, None] = field(factory=dict)
+
+    def is_repeat(self, number: int) -> bool:
+        """Note a number; whether it was among them."""
+        if number in self.numbers:
+            return True
+        self.numbers[number] = None
+        if len(self.numbers) > _NUMBERS_MAX:
+            del self.numbers[next(iter(self.numbers))]
+        return False
+
+
+@define
 class _Seen:
-    """The last numbers of one instrument, over all connections. -1: none yet. `since` began the unbroken deltas."""
+    """What was told of one instrument, over all connections; -1: nothing yet. `since` began the unbroken deltas.
+
+    `held` are deltas of a connection that is ahead of the other, by their last number; they wait since `held_ns`.
+    """
 
     delta: int = -1
     since: int = -1
     quote: int = -1
-    trade: int = -1
     mark: int = -1
     mark_price: Decimal | None = None
-    liquidation: int = -1
+    trades: _Numbers = field(factory=_Numbers)
+    liquidations: _Numbers = field(factory=_Numbers)
+    held: dict[int, BookDelta] = field(factory=dict)
+    held_ns: int = 0
+
+
+def _follows(delta: BookDelta, last_id: int) -> bool:
+    return delta.first_id == last_id + 1 if delta.prev_id < 0 else delta.prev_id == last_id
 
 
 def public_streams(symbols: Iterable[str], *, is_spot: bool) -> list[str]:
@@ -216,41 +245,67 @@ class BinanceFeed:
             return
         if found is None:
             return
-        if self._is_repeat(found, is_doubled=len(self._open[name]) > 1):
+        is_doubled = len(self._open[name]) > 1
+        if isinstance(found, BookDelta):
+            deltas = self._in_order(found, self._seen[found.instrument], received_ns, is_doubled=is_doubled)
+            if deltas:
+                self._deliver(deltas)
+        elif self._is_repeat(found, is_doubled=is_doubled):
             self.counters.repeats += 1
-            return
-        self._deliver((found,))
+        else:
+            self._deliver((found,))
 
     def _is_repeat(self, message: Message, *, is_doubled: bool) -> bool:
-        """Note the message's number; whether it was there before, which only counts while two connections deliver."""
+        """Note the message; whether its like was there before, which only counts while two connections deliver."""
         seen = self._seen[message.instrument]  # type: ignore[attr-defined]
-        if isinstance(message, BookDelta):
-            if is_doubled and message.last_id <= seen.delta:
-                return True
-            self._follow(message, seen)
-        elif isinstance(message, Quote):
+        if isinstance(message, Quote):
             if is_doubled and message.update_id <= seen.quote:
                 return True
             seen.quote = message.update_id
         elif isinstance(message, Trade):
-            if is_doubled and message.trade_id <= seen.trade:
-                return True
-            seen.trade = message.trade_id
+            return seen.trades.is_repeat(message.trade_id) and is_doubled
         elif isinstance(message, MarkPrice):
             if is_doubled and message.ts <= seen.mark:
                 return True
             seen.mark, seen.mark_price = message.ts, message.mark
         elif isinstance(message, LiquidationPrint):
-            if is_doubled and message.ts <= seen.liquidation:
-                return True
-            seen.liquidation = message.ts
+            return seen.liquidations.is_repeat(message.ts) and is_doubled
         return False
+
+    def _in_order(self, delta: BookDelta, seen: _Seen, received_ns: int, *, is_doubled: bool) -> list[BookDelta]:
+        """Return what can be told now. Of two connections one may be ahead: what it says waits for the other."""
+        if not is_doubled:
+            self._follow(delta, seen)
+            return [delta]
+        if delta.last_id <= seen.delta or delta.last_id in seen.held:
+            self.counters.repeats += 1
+            return []
+        if not seen.held:
+            seen.held_ns = received_ns
+        seen.held[delta.last_id] = delta
+        found = []
+        while (first := next((one for one in seen.held.values() if _follows(one, seen.delta)), None)) is not None:
+            self._follow(first, seen)
+            found.append(first)
+            seen.held = {last_id: one for last_id, one in seen.held.items() if last_id > first.last_id}
+        if found:
+            seen.held_ns = received_ns
+        elif received_ns - seen.held_ns > HELD_NS:
+            # The other one does not close the gap either.
+            return self._release(seen)
+        return found
+
+    def _release(self, seen: _Seen) -> list[BookDelta]:
+        found = [seen.held[last_id] for last_id in sorted(seen.held)]
+        seen.held = {}
+        for delta in found:
+            self._follow(delta, seen)
+        return found
 
     def _follow(self, delta: BookDelta, seen: _Seen) -> None:
         """Notice that updates are missing. Who keeps the book notices too: the numbers are in the delta."""
         last_id, seen.delta = seen.delta, delta.last_id
-        follows = delta.first_id == last_id + 1 if delta.prev_id < 0 else delta.prev_id == last_id
-        if follows:
+        if _follows(delta, last_id):
             return
         seen.since = delta.first_id
         if last_id >= 0:
@@ -291,9 +346,12 @@ class BinanceFeed:
         still = self._open[name]
         still.discard(down.connection)
         if still:
+            if name == "books" and len(still) == 1:
+                self._release_all()
             return
         self.counters.downs += 1
         if name == "books":
+            self._release_all()
             for seen in self._seen.values():
                 seen.delta = seen.quote = -1
         if self.is_up:
@@ -303,6 +361,12 @@ class BinanceFeed:
             if self._on_state is not None:
                 self._on_state(False, why)
             self._deliver((VenueDown(now, self._settings.venue, MARKET_CHANNEL, why),))
+
+    def _release_all(self) -> None:
+        """Nobody is there any more who could close the gaps before what is held."""
+        for seen in self._seen.values():
+            if seen.held:
+                self._deliver(self._release(seen))
 
     def _tell_up(self) -> None:
         if self.is_up:

@@ -1,7 +1,7 @@
 """What becomes of an account's orders: which request each command is, what its answer says, what a loss leaves open."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from decimal import InvalidOperation
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Final, Protocol
 
@@ -25,6 +25,7 @@ from venues.port import (
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
+    OrderFilled,
     OrderModified,
     OrderRejected,
     OrderTriggered,
@@ -36,6 +37,9 @@ from venues.unsent import unknown, unsent
 
 ORDERS_MAX: Final = 20_000
 """Orders remembered for their side and kind; what is forgotten can still be cancelled, and changed after a question."""
+
+ENDED_MAX: Final = 1_024
+"""Orders remembered after their end, for what is told twice."""
 
 _OK: Final = 200
 _PRECISION: Final = -1111
@@ -71,6 +75,8 @@ class _Known:
     instrument: str
     side: Side
     is_algo: bool
+    qty: Decimal
+    filled: Decimal = ZERO
     is_under_way: bool = True
     is_accepted: bool = False
     is_over: bool = False
@@ -108,6 +114,7 @@ class OrderEntry:
         self._side_of = side_of
         self._has_algo = has_algo
         self._orders: dict[str, _Known] = {}
+        self._ended: dict[str, None] = {}
 
     # New orders
 
@@ -121,7 +128,8 @@ class OrderEntry:
         known = self._orders.get(name)
         if known is None or known.is_over:
             self._orders.pop(name, None)
-            known = self._orders[name] = _Known(command.instrument, command.side, "algo" in call.path)
+            self._ended.pop(name, None)
+            known = self._orders[name] = _Known(command.instrument, command.side, "algo" in call.path, command.qty)
             if len(self._orders) > ORDERS_MAX:
                 del self._orders[next(iter(self._orders))]
         self._ways.start(call, partial(self._submitted, command, known))
@@ -131,7 +139,7 @@ class OrderEntry:
         if isinstance(outcome, Unproven):
             self._lose(command, outcome.why)
         elif isinstance(outcome, Unsent):
-            known.is_over = True
+            self._finish(command.client_order_id, known)
             self._reject(command, RejectReason.RATE_LIMIT if outcome.is_for_rate else RejectReason.OTHER, outcome.why)
         elif outcome.status == _OK:
             self._accept(command, known, outcome.body)
@@ -141,7 +149,8 @@ class OrderEntry:
                 self._lose(command, verdict.text)
             else:
                 # A second order under an id says nothing of the first.
-                known.is_over = known.is_over or not known.is_accepted
+                if not known.is_accepted:
+                    self._finish(command.client_order_id, known)
                 self._reject(command, self._reason(command, verdict), verdict.text)
         held, known.held = known.held, []
         for later in held:
@@ -326,16 +335,30 @@ class OrderEntry:
             was, known.is_accepted = known.is_accepted, True
             return was
         if isinstance(report, OrderCanceled | OrderExpired | OrderRejected):
-            was, known.is_over = known.is_over, True
+            was = known.is_over
+            self._finish(report.client_order_id, known)
             return was
         if isinstance(report, OrderModified):
             before = known.modified
             if before is not None and _is_old(report, before):
                 return True
-            known.modified = report
+            known.modified, known.qty = report, report.qty
+        elif isinstance(report, OrderFilled):
+            known.filled += report.qty
+            if known.filled == known.qty:
+                self._finish(report.client_order_id, known)
         elif isinstance(report, OrderTriggered):
             known.is_algo = False
         return False
+
+    def _finish(self, name: str, known: _Known) -> None:
+        """An order is over: forget it after a thousand others."""
+        known.is_over = True
+        self._ended[name] = None
+        if len(self._ended) > ENDED_MAX:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            self._orders.pop(oldest, None)
 
     def _refused(self, outcome: Answered) -> Verdict:
         verdict = judge_http(outcome.status, outcome.body, changes=True, retry_after=outcome.headers.get("retry-after"))
