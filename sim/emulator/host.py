@@ -35,6 +35,7 @@ from venues.port import (
     FundingRate,
     FundingSettled,
     Liquidated,
+    LiquidationPrint,
     MarkPrice,
     Message,
     ModifyOrder,
@@ -223,7 +224,7 @@ class Host:
         first: list[Event] = []
         if isinstance(message, Trade):
             first = self._public_part(now, message, reports)
-        elif isinstance(message, MarkPrice | FundingRate):
+        elif isinstance(message, MarkPrice | FundingRate | LiquidationPrint):
             first = [message]
         self._digest(reports, first)
         if reports:

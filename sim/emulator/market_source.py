@@ -15,13 +15,14 @@ from sim.market import NoFramesError, RecordedMarket, Recording, with_mid_marks
 from sim.synthetic import SECOND_NS, SyntheticInstrument, SyntheticMarket, SyntheticSettings
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.order import Side
-from venues.port import BookDelta, BookSnapshot, FundingRate, MarkPrice, Message, Trade
+from venues.port import BookDelta, BookSnapshot, FundingRate, LiquidationPrint, MarkPrice, Message, Trade
 
 MarketEvents = Iterator[tuple[int, Message]]
 """Venue time (ns UTC, never going back) and what happened."""
 
 _MIDS = {"BTC": Decimal(100_000), "ETH": Decimal(4_000)}
 _LEVELS = 40
+_TRADES_PER_LIQUIDATION = 40
 _LOTS = {"BTC": 2_000, "ETH": 30_000}
 _SPOT_LOTS = {"BTC": 150_000, "ETH": 200_000}
 _QUARTERLY_PREMIUM_BPS = 80.0
@@ -64,7 +65,21 @@ def synthetic(listings: dict[str, Listing], seed: int, start_ns: int, pace: Synt
         )
         made = SyntheticMarket(settings, {one.id: one.spec for one in listed})
         markets.append((arrival.venue_ns, arrival.message) for arrival in made)
-    return merge(*markets, key=lambda event: event[0])
+    return _with_liquidations(merge(*markets, key=lambda event: event[0]), listings)
+
+
+def _with_liquidations(events: MarketEvents, listings: dict[str, Listing]) -> MarketEvents:
+    """Yield the events, and say of one trade in so many of a perpetual that somebody was liquidated by it."""
+    specs = {one.id: one.spec for one in listings.values() if one.is_perpetual}
+    counts = dict.fromkeys(specs, 0)
+    for ns, message in events:
+        yield ns, message
+        if isinstance(message, Trade) and message.instrument in specs:
+            counts[message.instrument] += 1
+            if counts[message.instrument] % _TRADES_PER_LIQUIDATION == 0:
+                spec = specs[message.instrument]
+                price, qty = spec.price(message.price), spec.qty(message.lots)
+                yield ns, LiquidationPrint(ns, message.instrument, message.aggressor, price, qty)
 
 
 def _instrument(listing: Listing, pace: SyntheticPace) -> SyntheticInstrument:
@@ -154,7 +169,7 @@ def _usable(market: RecordedMarket, listings: dict[str, Listing]) -> MarketEvent
         elif isinstance(message, MarkPrice) and message.index is None:
             if message.instrument not in told:
                 yield ns, MarkPrice(ns, message.instrument, message.mark, message.mark)
-        elif isinstance(message, Trade | MarkPrice | FundingRate):
+        elif isinstance(message, Trade | MarkPrice | FundingRate | LiquidationPrint):
             yield ns, message
 
 

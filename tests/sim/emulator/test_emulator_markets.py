@@ -14,7 +14,7 @@ from sim.emulator.host import Host, HostSettings
 from sim.emulator.listing_table import brackets, listings, quarterly_delivery
 from sim.emulator.market_source import RecordingSource, SyntheticPace, synthetic
 from sim.emulator.routes import Params
-from venues.port import BookDelta, BookSnapshot, FundingRate, MarkPrice
+from venues.port import BookDelta, BookSnapshot, FundingRate, LiquidationPrint, MarkPrice, Trade
 from venues.rules.binance_margin import check_brackets
 
 MS = 1_700_000_000_000
@@ -121,6 +121,19 @@ def test_a_made_market_is_the_same_for_the_same_seed_and_goes_forward() -> None:
     assert first == again
     assert first != other
     assert [ns for ns, _ in first] == sorted(ns for ns, _ in first)
+
+
+def test_liquidations_of_others_are_told_with_the_trades_that_did_them() -> None:
+    listed = listings("usdm", START)
+    events = [message for _, message in islice(synthetic(listed, 1, START, SyntheticPace()), 20_000)]
+    told = [index for index, message in enumerate(events) if isinstance(message, LiquidationPrint)]
+    assert len(told) > 5
+    for index in told:
+        print_, trade = events[index], events[index - 1]
+        assert isinstance(print_, LiquidationPrint)
+        assert isinstance(trade, Trade)
+        assert (print_.instrument, print_.side) == (trade.instrument, trade.aggressor)
+        assert "_" not in print_.instrument
 
 
 def test_a_long_step_does_not_step_over_a_funding_stamp() -> None:
