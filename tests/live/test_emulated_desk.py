@@ -131,3 +131,22 @@ def test_a_guard_without_a_desk_cancels_by_its_own_way(tmp_path: Path, venues: d
             os.kill(gateway, signal.SIGKILL)
         eventually("it is cancelled", lambda: not venues["one"].ask("/fapi/v1/openOrders", symbol="BTCUSDT"), LONG_S)
         assert len(desk.theirs()) == 2
+
+
+def test_paper_on_their_feeds_trades_without_them(tmp_path: Path, venues: dict[str, Emulator]) -> None:
+    """The books are the emulators', the fills are not: nothing of the desk's reaches them."""
+    config = write_busy(tmp_path, venues)
+    with running(config, tmp_path / "state", "--quiet", mode="paper") as daemon:
+        desk = Desk(daemon, venues)
+        daemon.wait_ready(LONG_S)
+        eventually("it holds a pair", lambda: len(desk.held()) == 2, LONG_S)
+        eventually("it has closed one", lambda: not desk.held(), LONG_S)
+        assert daemon.listener(daemon.paths.guard_venue_socket) is None
+        for one in venues.values():
+            assert one.ask("/fapi/v1/userTrades", symbol="BTCUSDT") == []
+        # What it filled at, the emulators' public books have shown.
+        low, high = Decimal(90_000), Decimal(110_000)
+        trips = [one for one in desk.view("events")["events"] if one["kind"] == "FillEvent"]
+        assert trips
+        assert all(low < Decimal(one["fields"]["price"]) < high for one in trips)
+        assert daemon.terminate() == 0, daemon.words()
