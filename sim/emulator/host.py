@@ -120,7 +120,11 @@ class Host:
         self._begun = monotonic()
         self.start_ns = wall()
         self._now = self.start_ns - _PAST_NS
-        self.listings: dict[str, Listing] = listings(settings.venue, self.start_ns)
+        hours = settings.pace.funding_interval_hours
+        self.listings: dict[str, Listing] = {
+            symbol: evolve(one, funding_interval_hours=hours)
+            for symbol, one in listings(settings.venue, self.start_ns).items()
+        }
         recording = None
         if settings.market != "synthetic":
             recording = RecordingSource.open(Path(settings.market), self.listings)

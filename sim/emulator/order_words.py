@@ -76,6 +76,7 @@ def queried_order(listing: Listing, order: OrderRecord) -> Json:
     told["avgPrice"] = price(listing, order.avg_price) if not order.executed_qty else average(listing, order)
     told["cumQuote"] = rounded_quote(order.cum_quote)
     told["time"] = order.time_ms
+    told["pair"] = listing.pair
     return told
 
 

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,17 @@ def test_a_made_market_is_the_same_for_the_same_seed_and_goes_forward() -> None:
     assert first == again
     assert first != other
     assert [ns for ns, _ in first] == sorted(ns for ns, _ in first)
+
+
+def test_the_interval_of_funding_is_told_as_it_is_paid() -> None:
+    venue = Emulated(pace=SyntheticPace(funding_interval_hours=1))
+    assert {row["fundingIntervalHours"] for row in venue.ask("GET", "/fapi/v1/fundingInfo")} == {1}
+    venue.play(
+        MarkPrice(venue.now, venue.host.listings["BTCUSDT"].id, Decimal(1), Decimal(1), Decimal("0.0001"), START + HOUR)
+    )
+    rows = venue.ask("GET", "/fapi/v1/fundingRate", symbol="BTCUSDT", limit=10)
+    times = [row["fundingTime"] for row in rows]
+    assert [later - earlier for earlier, later in pairwise(times)] == [3_600_000] * 9
 
 
 def test_liquidations_of_others_are_told_with_the_trades_that_did_them() -> None:
