@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCKFLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format bench differential lock clean
+.PHONY: help demo test coverage lint format bench differential clients lock clean
 
 help:
 	@echo "make demo      trade twenty minutes of a market made from a seed, on paper and at full speed"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint      ruff and mypy over the whole tree"
 	@echo "make bench     measure this machine"
 	@echo "make differential  make the environment of the other simulator; test and bench then compare with it"
+	@echo "make clients   make the environment of other people's clients; test then lets them trade on our emulator"
 	@echo "make lock      resolve requirements/*.txt again (LOCKFLAGS=--upgrade for newer versions)"
 	@echo "make clean     remove .venv and caches; runs/ stays"
 
@@ -43,6 +44,8 @@ bench: .venv/.run
 
 differential: .venv-differential/.done
 
+clients: .venv-clients/.done
+
 # A machine's own package folders must not shape the locks: they hold one platform's files.
 lock: .venv/.dev
 	$(BIN)/python requirements/inputs.py run | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
@@ -51,9 +54,11 @@ lock: .venv/.dev
 		$(COMPILE) --constraint requirements/run.txt --output-file requirements/dev.txt -
 	$(BIN)/python requirements/inputs.py differential | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) --output-file requirements/differential.txt -
+	$(BIN)/python requirements/inputs.py clients | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
+		$(COMPILE) --output-file requirements/clients.txt -
 
 clean:
-	rm -rf .venv .venv-differential .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-differential .venv-clients .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -66,7 +71,7 @@ clean:
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv-differential/.done: requirements/differential.txt
-	$(PYTHON) -m venv .venv-differential
-	.venv-differential/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
+.venv-differential/.done .venv-clients/.done: .venv-%/.done: requirements/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	touch $@

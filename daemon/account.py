@@ -10,7 +10,7 @@ from shutil import get_terminal_size
 
 from daemon.backtest import Outcome
 from daemon.basket_account import BasketAccount
-from daemon.config_schema import Bars, Recorded, RunConfig, Stored
+from daemon.config_schema import Bars, Live, Recorded, RunConfig, Stored
 from daemon.log.journal_schema import JOURNAL_NAME
 from daemon.summary import Summary, short
 from sim.market import RecordingReport
@@ -32,7 +32,7 @@ def print_account(outcome: Outcome, config: RunConfig) -> None:
 def account(outcome: Outcome, config: RunConfig, width: int) -> Iterator[str]:
     """Yield the lines of the account. Money is rounded here; `summary.json` holds it exactly."""
     summary = outcome.summary
-    kinds = {Recorded: "recorded market", Bars: "market of bars", Stored: "market of stores"}
+    kinds = {Recorded: "recorded market", Bars: "market of bars", Stored: "market of stores", Live: "live market"}
     kind = kinds.get(type(config.market), f"synthetic market, seed {config.run.seed}")
     yield f"{summary['run_id']}: {kind}, {summary['market_events']} market events"
     for report in outcome.recordings:

@@ -20,8 +20,8 @@ from daemon.basket_account import BasketAccount, baskets_of
 from daemon.build import build_id
 from daemon.check import load_or_exit
 from daemon.collector import rare_collections
-from daemon.config import load
-from daemon.config_schema import RunConfig, Stored
+from daemon.config import ConfigError, ConfigErrors, load
+from daemon.config_schema import Live, RunConfig, Stored
 from daemon.executions import DATABASE_NAME
 from daemon.executions.recorder import ExecutionRecorder
 from daemon.executions.rows import RowMaker
@@ -70,6 +70,8 @@ class Backtest:
     """
 
     def __init__(self, config: RunConfig) -> None:
+        if isinstance(config.market, Live):
+            raise ConfigErrors((ConfigError("market.kind", "a live market is played by basisd run and paper only"),))
         self.config = config
 
     @classmethod
@@ -180,7 +182,10 @@ def main(arguments: Namespace) -> int:
     # What a strategy of the user's prints is no part of the JSON.
     printed = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
     with printed, StopSignals() as stop, Progress(sys.stderr, "playing the market") as shown:
-        backtest = Backtest(load_or_exit(arguments.config))
+        try:
+            backtest = Backtest(load_or_exit(arguments.config))
+        except ConfigErrors as error:
+            raise ExitError(f"{arguments.config}: {error}") from None
         try:
             with rare_collections():
                 outcome = backtest.run(arguments.out, progress=shown.at, warn=shown.warn, until=stop.until_asked)

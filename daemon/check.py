@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from daemon.config import ConfigErrors, RunConfig, load
-from daemon.config_schema import Bars, Recorded, Stored
+from daemon.config_schema import Bars, Live, Recorded, Stored
 from daemon.exits import ExitError
 from daemon.kinds import KINDS
 
@@ -19,7 +19,7 @@ def load_or_exit(path: str) -> RunConfig:
 def main(arguments: Namespace) -> int:
     """Print what the configuration describes, or every mistake in it."""
     config = load_or_exit(arguments.config)
-    market = {Recorded: "recorded", Bars: "bars", Stored: "stored"}.get(type(config.market), "synthetic")
+    market = {Recorded: "recorded", Bars: "bars", Stored: "stored", Live: "live"}.get(type(config.market), "synthetic")
     print(f"{arguments.config}: ok")
     print(f"  run          {config.run.name}, seed {config.run.seed}, {market} market")
     for noun, table in (

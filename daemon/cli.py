@@ -19,7 +19,10 @@ COMMANDS = {
     "bench": "daemon.bench:main",
     "torture": "daemon.torture.command:main",
     "import": "daemon.import_data:main",
+    "record": "daemon.record.command:main",
+    "fetch-rules": "daemon.rules.command:main",
     "executions": "daemon.executions.rebuild:main",
+    "emulate": "daemon.emulate:main",
 }
 """Where each command is: a function that takes the parsed arguments and returns the exit status."""
 
@@ -86,11 +89,18 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_import(commands.add_parser("import", help="bring market data into a store that backtests read"))
 
+    _add_record(commands.add_parser("record", help="write venues' live feeds to files"))
+    _add_fetch_rules(commands.add_parser("fetch-rules", help="write a venue's instruments and brackets of today"))
+
     executions = commands.add_parser("executions", help="look after the database of executions")
     executions.add_argument("action", choices=["rebuild"], help="make it anew from the logs")
     executions.add_argument("folder", metavar="FOLDER", help="a state folder, the folder of a run, or a log")
     executions.add_argument("--above", type=int, default=0, metavar="N", help="only logs with records above this one")
     executions.add_argument("--nice", type=int, default=0, metavar="N", help="give way to others by so much")
+
+    _add_emulate(
+        commands.add_parser("emulate", help="serve a venue's protocols on local ports, to test clients against")
+    )
 
     _add_torture(commands.add_parser("torture", help="let everything go wrong to a simulated desk, by seeds"))
 
@@ -99,6 +109,27 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="print the results as JSON")
     bench.add_argument("--repeats", type=int, default=5, metavar="N", help="runs per number, default: %(default)s")
     return parser
+
+
+def _add_emulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("venue", choices=["binance"], metavar="VENUE", help="binance")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="REST; websockets one above; 0: any two")
+    parser.add_argument("--address", default="127.0.0.1", metavar="IP", help="default: %(default)s")
+    parser.add_argument("--venue", dest="venue_kind", default="usdm", choices=["usdm", "spot"], help="default: usdm")
+    parser.add_argument("--market", default="synthetic", metavar="RECORDING", help="default: one made from the seed")
+    parser.add_argument("--faults", metavar="FILE", help="what goes wrong, and when (docs/faults.md)")
+    parser.add_argument("--public-key", metavar="PEM", help="the public half of an RSA or Ed25519 key that signs, too")
+    parser.add_argument("--credentials", metavar="FILE", help="lines api_key = ... and secret = ...; default: new ones")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument("--speed", default="1", metavar="X", help="venue time per time, default: %(default)s")
+    parser.add_argument(
+        "--start", metavar="MOMENT", help="since when venue time goes at that speed, so that several venues agree on it"
+    )
+    parser.add_argument("--step-ms", type=int, default=100, metavar="MS", help="venue time between two books")
+    parser.add_argument("--balance", action="append", default=[], metavar="ASSET=AMOUNT", help="instead of the usual")
+    parser.add_argument("--funding-rate", default="0.0001", metavar="RATE", help="default: %(default)s")
+    parser.add_argument("--funding-hours", type=int, default=8, metavar="H", help="1, 2, 4 or 8, default: %(default)s")
+    parser.add_argument("--may-withdraw", action="store_true", help="say that the key has withdrawal permission")
 
 
 def _add_torture(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +174,32 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     show = sources.add_parser("show", help="print what a store holds, and check every byte")
     show.add_argument("files", nargs=1, metavar="STORE")
     show.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="the instruments of its venues that have endpoints")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where files, checksums and their list go")
+    parser.add_argument("--for", metavar="TIME", help="how long, as 60s; default: until a signal comes")
+    parser.add_argument("--rotate", default="1h", metavar="TIME", help="how long a file may last, default: %(default)s")
+    parser.add_argument(
+        "--rotate-mib", type=int, default=512, metavar="N", help="how much it may hold, default: %(default)s"
+    )
+    parser.add_argument(
+        "--recorder", default="recorder", metavar="NAME", help="whose clock it is, default: %(default)s"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was recorded as JSON")
+
+
+def _add_fetch_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="ask the venues that have endpoints here, or:")
+    parser.add_argument("--rest", metavar="URL", help="the base of a venue's REST interface")
+    parser.add_argument("--rules", default="binance_usdm", choices=("binance_usdm", "binance_spot"), help="whose it is")
+    parser.add_argument("--venue", metavar="ID", help="how the venue is called here, default: as its rules")
+    parser.add_argument(
+        "--credential", metavar="FILE", help="an account's key: leverage brackets are told to nobody else"
+    )
+    parser.add_argument("--symbols", metavar="SYMBOL,...", help="default: those of CONFIG, else all that are traded")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where VENUE-DATE.toml goes")
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:

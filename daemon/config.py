@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from daemon.config_includes import expanded
 from daemon.config_loading import Kinds, Loading
 from daemon.config_schema import RunConfig
 from daemon.config_structure import ConfigError, structure
@@ -36,9 +37,11 @@ def load(path: Path | str, kinds: Kinds) -> RunConfig:
 
 
 def read_text(path: Path | str) -> str:
-    """Return what the file says. Raises ConfigErrors when it cannot be read or is not UTF-8."""
+    """Return what the file says, with what it includes. Raises ConfigErrors when that cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return expanded(Path(path).read_text(encoding="utf-8"), Path(path).parent)
+    except ConfigError as error:
+        raise ConfigErrors((ConfigError(f"{path}: {error.path}", error.why),)) from error
     except OSError as error:
         raise ConfigErrors((ConfigError(str(path), f"cannot be read: {error.strerror or error}"),)) from error
     except UnicodeDecodeError as error:

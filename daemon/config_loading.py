@@ -12,10 +12,12 @@ from attrs import define, evolve, field, frozen
 from daemon.config_account import AccountConfig
 from daemon.config_bars import bar_mistakes, symbol_references
 from daemon.config_brackets import bracket_mistakes
+from daemon.config_endpoints import endpoint_mistakes
 from daemon.config_read import Read, read
 from daemon.config_references import Reference, excused, references
 from daemon.config_schema import (
     Bars,
+    Live,
     Log,
     Recorded,
     Run,
@@ -33,11 +35,12 @@ from venues.model.instrument import Instrument, InstrumentKind
 _T = TypeVar("_T")
 
 _TABLES = ("run", "market", "venues", "instruments", "accounts", "strategies", "log")
-_MARKETS: dict[str, type[Synthetic | Recorded | Bars | Stored]] = {
+_MARKETS: dict[str, type[Synthetic | Recorded | Bars | Stored | Live]] = {
     "synthetic": Synthetic,
     "recorded": Recorded,
     "bars": Bars,
     "stored": Stored,
+    "live": Live,
 }
 _TOLD_BY = {"recordings": "recorded", "series": "bars", "stores": "stored"}
 _ROWS = ("market.instruments", "market.recordings", "market.series", "market.stores")
@@ -81,7 +84,7 @@ class Loading:
     strategy_folders: tuple[Path, ...]
     errors: list[ConfigError] = field(factory=list)
     run: Run | None = None
-    market: Synthetic | Recorded | Bars | Stored | None = None
+    market: Synthetic | Recorded | Bars | Stored | Live | None = None
     venues: dict[str, Venue] = field(factory=dict)
     instruments: dict[str, Instrument] = field(factory=dict)
     accounts: dict[str, AccountConfig] = field(factory=dict)
@@ -127,6 +130,7 @@ class Loading:
             self._references += symbol_references(row.raw, row.path)
         self._check_accounts(accounts, venues, instruments)
         self._check_simulations(venues, instruments)
+        self._check_endpoints(venues)
         self._check_references()
         self._check_instruments(instruments)
         self._check_coverage(document.get("market"), market)
@@ -311,6 +315,8 @@ class Loading:
         """Every instrument is in the market. What the market means but names wrongly has been told there."""
         if market.value is None or not market.wrong.isdisjoint(_ROWS) or self._unread_stores:
             return
+        if isinstance(market.value, Live):
+            return
         declared = self._ids["instrument"]
         named = [one for one in self._references if one.noun == "instrument" and one.path.startswith("market.")]
         unknown = [one.name for one in named if one.name not in declared | dict.fromkeys(self._excused["instrument"])]
@@ -350,6 +356,17 @@ class Loading:
             own = {spec.symbol: spec for spec in specs if spec.venue == one.id}
             for key, why in one.simulation.mistakes(one.rules, own):
                 self._add(f"{here}.{key}", why)
+
+    def _check_endpoints(self, venues: list[Row[Venue]]) -> None:
+        known = [
+            (row.path, row.raw["rules"], row.read.value.endpoints)
+            for row in venues
+            if row.read.value is not None and row.is_right("rules", "endpoints")
+        ]
+        for path, why in endpoint_mistakes(known):
+            self._add(path, why)
+        if isinstance(self.market, Live) and known and all(endpoints is None for _, _, endpoints in known):
+            self._add("market.kind", "a live market needs venues with endpoints")
 
     def _check_accounts(
         self, accounts: list[Row[AccountConfig]], venues: list[Row[Venue]], instruments: list[Row[Instrument]]

@@ -11,6 +11,7 @@ from attrs import Attribute, field, frozen
 
 from actors.config_checks import positive
 from daemon.config_account import AccountConfig, is_id
+from daemon.config_endpoints import Endpoints
 from daemon.config_simulation import Simulation
 from daemon.config_structure import did_you_mean
 from sim.clocks import LOOKAHEAD_NS
@@ -176,6 +177,11 @@ class Stored:
 
 
 @frozen
+class Live:
+    """The public feeds of the venues' endpoints, as they are: what `run` trades on and `paper` simulates fills from."""
+
+
+@frozen
 class Fees:
     """Fractions of the value traded; a negative maker fee is a rebate."""
 
@@ -195,7 +201,8 @@ class Latency:
 class Venue:
     """One venue of the run: whose rules it follows when simulated, and how orders trade there.
 
-    In a book resting orders queue by `queue_model`; without books `parametric` says what they trade at.
+    In a book resting orders queue by `queue_model`; without books `parametric` says what they trade at. With
+    `endpoints` there is a venue to trade at, which nothing simulates but `paper`.
     """
 
     id: str = field(validator=is_id)
@@ -206,6 +213,7 @@ class Venue:
     execution: Literal["book", "parametric"] = "book"
     parametric: ParametricConfig | None = None
     simulation: Simulation = field(factory=Simulation)
+    endpoints: Endpoints | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.execution == "parametric" and self.parametric is None:
@@ -249,7 +257,7 @@ class RunConfig:
     """
 
     run: Run
-    market: Synthetic | Recorded | Bars | Stored
+    market: Synthetic | Recorded | Bars | Stored | Live
     venues: Mapping[str, Venue]
     instruments: Mapping[str, Instrument]
     accounts: Mapping[str, AccountConfig]
@@ -259,6 +267,11 @@ class RunConfig:
     paths: Mapping[str, Path]
     text: str
     sha256: str
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the venues are out there, and reached through gateways."""
+        return all(one.endpoints is not None for one in self.venues.values())
 
     def section(self, name: str, cls: type[_T]) -> _T:
         """Return section `name`. Raises TypeError when it was not structured as `cls`."""

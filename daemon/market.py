@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from daemon.config_schema import Bars, RunConfig, Stored, Synthetic
+from daemon.config_schema import Bars, Live, RunConfig, Stored, Synthetic
 from sim.bar_market import BarMarket
 from sim.bars import BarSeries, SeriesReport
 from sim.clocks import Arrival
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Market:
     """The arrivals, to be taken once, the reports on recordings that they fill, and those on bars and stores.
 
-    A market of stores has `blocks` of rows instead of arrivals. `start_ns` is the first instant, `end_ns` the last,
+    A live market has no arrivals here: they come from sockets (`daemon/venue/live_feeds.py`), from now on. A market of
+    stores has `blocks` of rows instead. `start_ns` is the first instant, `end_ns` the last,
     None where it is not known or there is none. `made` is the market made from a seed, None for any other.
     """
 
@@ -61,6 +63,9 @@ def open_market(config: RunConfig, warn: Callable[[str], None]) -> Market:
     specs = dict(config.instruments)
     if isinstance(config.market, Bars):
         return _bars(config, config.market, warn)
+    if isinstance(config.market, Live):
+        now = time_ns()
+        return Market(iter(()), [], now, None if config.run.duration_ns is None else now + config.run.duration_ns)
     if isinstance(config.market, Stored):
         return _stores(config, config.market)
     if isinstance(config.market, Synthetic):

@@ -77,7 +77,8 @@ class SimAccount:
     """An account at the simulated venue. Wallet balances include isolated margins, as venues report them.
 
     `margin_modes` and `leverage` of single instruments override the account's; `calls` are the assets in margin call.
-    `income` is what moved money beside trades, the last of it; `incomes` counts it all.
+    `income` is what moved money beside trades, the last of it; `incomes` counts it all. `quantum` is what fees, funding
+    and realised profits are rounded to, None keeps every digit.
     """
 
     account: Account
@@ -87,6 +88,7 @@ class SimAccount:
     on_flow: FlowHook | None = None
     income: deque[Income] = field(factory=lambda: deque(maxlen=INCOME_MAX))
     incomes: int = 0
+    quantum: Decimal | None = None
 
     @property
     def id(self) -> str:
@@ -114,6 +116,10 @@ class SimAccount:
             for (name, _), held in self.holdings.items()
             if held.position.qty and (instrument is None or name == instrument)
         ]
+
+    def rounded(self, amount: Decimal) -> Decimal:
+        """Return money as the venue books it."""
+        return amount if self.quantum is None else amount.quantize(self.quantum, rounding=ROUND_HALF_EVEN)
 
     def pay(
         self,
@@ -164,7 +170,11 @@ class SimAccount:
         """Book a fill on a position: realised profit and fee move the wallet. Returns the realised profit."""
         held = self.holding(spec.id, position_side)
         before = held.position.qty
-        realized = trade(held, spec, side, qty, price)
+        exact = trade(held, spec, side, qty, price)
+        realized = self.rounded(exact)
+        if held.position.qty:
+            # What rounding gave or took is still in the position: profit and cost go on to add up.
+            held.position.cost += realized - exact
         self._move_isolated(held, spec, before, qty * side.sign, price, realized, leverage)
         self.pay(now, FlowType.REALIZED_PNL, spec.settle, realized, spec.id)
         self.pay(now, fee_type, spec.settle, -fee, spec.id)

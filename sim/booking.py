@@ -72,10 +72,12 @@ def book_fill(
         fee = ZERO
     else:
         fee = insurance.clearance_fee(qty * spec.multiplier, price, spec.liquidation_fee)
+    fee = account.rounded(fee)
     fee_asset = spec.quote if spec.is_spot else spec.settle
     if spec.is_spot:
         if state.settings.base_fees and order.side is Side.BUY:
-            fee, fee_asset = (fee / price).quantize(COST_QUANTUM, rounding=ROUND_HALF_EVEN), spec.base
+            fee = account.rounded((fee / price).quantize(COST_QUANTUM, rounding=ROUND_HALF_EVEN))
+            fee_asset = spec.base
         account.book_spot(state.now, spec, order.side, qty, price, fee, fee_asset)
     else:
         leverage = Decimal(state.leverage(account, spec))
@@ -192,7 +194,7 @@ def pay_funding(state: VenueState, market: Market, rate: Decimal, mark: Decimal 
     market.rates.append(FundingRate(state.now, spec.id, rate, price))
     fund.pay_funding(state, market, rate, price)
     for account, held in holders:
-        amount = instrument_payment(spec, held.qty, price, rate)
+        amount = account.rounded(instrument_payment(spec, held.qty, price, rate))
         account.pay(state.now, FlowType.FUNDING, spec.settle, amount, spec.id, held.position.side)
         if account.mode(spec.id) is MarginMode.ISOLATED:
             held.isolated_wallet += amount

@@ -153,6 +153,15 @@ class Exchange:
         if forwarded is not None:
             self._report(now, market.seat, market.seat.venue.on_market(now, forwarded), ALL)
 
+    def lose(self, now: int, instrument: str) -> None:
+        """The tape stops telling the book: for the venue it is empty until there is another snapshot."""
+        market = self._books[instrument]
+        was_usable = market.sync.is_usable
+        market.sync.invalidate()
+        if was_usable:
+            empty = BookSnapshot(now, instrument, 0, [], [])
+            self._report(now, market.seat, market.seat.venue.on_market(now, empty), ALL)
+
     def book(self, now: int, instrument: str) -> BookSnapshot | None:
         """Return the whole book as the venue has it, None while the tape does not tell it."""
         market = self._books.get(instrument)

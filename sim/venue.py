@@ -117,7 +117,9 @@ class SimVenue:
         for account in accounts:
             if account.id in self.state.accounts:
                 raise VenueSetupError(f"accounts: {account.id} twice")
-            self.state.accounts[account.id] = SimAccount(account, on_flow=on_flow)
+            self.state.accounts[account.id] = SimAccount(
+                account, on_flow=on_flow, quantum=self.state.settings.money_quantum
+            )
         for participant in self.state.settings.participants:
             self._seat(participant, on_flow)
         self._market: dict[type[Report], Callable[[Market, Report], None]] = {

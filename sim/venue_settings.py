@@ -153,7 +153,8 @@ class VenueSettings:
     takeovers: what the rest does not cover is deleveraged. Without `cascade` liquidations leave the mark alone.
     `controls` are by instrument id. `calendar` opens and closes the markets by CME's hours; with `daily_settlement` the
     venue settles them at the end of their windows, too. With `base_fees` a spot buy pays its fee in what it buys, as
-    Binance takes it; a sale pays in quote always.
+    Binance takes it; a sale pays in quote always. `money_quantum` is what accounts' fees, funding and realised profits
+    are rounded to (half to even); None keeps every digit, so that nothing is lost between accounts.
     """
 
     insurance_start: Decimal = field(default=INSURANCE_START, validator=_not_negative)
@@ -164,6 +165,7 @@ class VenueSettings:
     calendar: bool = False
     daily_settlement: bool = False
     base_fees: bool = False
+    money_quantum: Decimal | None = field(default=None, validator=_positive_if_given)
 
     def __attrs_post_init__(self) -> None:
         if self.daily_settlement and not self.calendar:

@@ -23,6 +23,7 @@ from daemon.guard.desk_socket import DeskSocket
 from daemon.guard.journal import Start, open_journal
 from daemon.guard.process import GuardProcess, TooManyFaultsError
 from daemon.guard.setup import GuardSetup, SetupError, read_setup
+from daemon.live.children import Child, ChildLostError, keep
 from daemon.live.lockfile import FolderInUseError, lock
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen
@@ -32,6 +33,9 @@ from daemon.secrets import CredentialError, harden
 
 STOP_S = 25.0
 """How long a SIGTERM may be kept waiting by a desk that is still there, or by a flattening."""
+
+_GATEWAY_LINGER_S = 60
+_GATEWAY_RETRY_S = 10.0
 
 STARTS = {
     "paper": Start(KillLevel.ARMED, "a new paper run"),
@@ -77,11 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened = open_journal(paths.guard_journal, STARTS[parsed.mode], time_ns())
     known = opened.remembered
     _log.info("guards", pid=os.getpid(), latch=known.level.name, trigger=known.trigger, why=known.why)
-    process = GuardProcess(setup, paths, opened, _channels(setup, Path(parsed.config).parent / "credentials"))
+    has_gateway = setup.is_outside and parsed.mode == "run"
+    process = GuardProcess(
+        setup,
+        paths,
+        opened,
+        _channels(setup, Path(parsed.config).parent / "credentials"),
+        paths.guard_venue_socket if has_gateway else None,
+    )
+    gateway = _gateway(parsed, paths) if has_gateway and parsed.starts_gateway else None
     gc.freeze()
     status = 0
     try:
-        trio.run(_serve, process, sockets, notifier, parsed.linger)
+        trio.run(_serve, process, sockets, notifier, parsed.linger, gateway)
     except* TooManyFaultsError as group:
         _log.critical("gives up", why=str(group.exceptions))
         status = FAILED
@@ -90,6 +102,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in sockets.made:
             path.unlink(missing_ok=True)
     return status
+
+
+def _gateway(parsed: argparse.Namespace, paths: StatePaths) -> Child:
+    state = ["--state", parsed.state] if parsed.state else []
+    arguments = [parsed.config, *state, "--for", "guard", "--linger", str(_GATEWAY_LINGER_S)]
+    return Child("daemon.gateway", arguments, paths.gateway_folder("guard") / "gateway.log")
+
+
+async def _keep(gateway: Child, process: GuardProcess) -> None:
+    """Keep the guard's own way to the venues open; one that does not come up is tried again for ever."""
+    while True:
+        try:
+            await keep(gateway, lambda: process.link.is_up)
+        except ChildLostError as error:
+            _log.error("no gateway", why=str(error))
+            await trio.sleep(_GATEWAY_RETRY_S)
 
 
 def _channels(setup: GuardSetup, folder: Path) -> Channels:
@@ -120,13 +148,17 @@ def _open(paths: StatePaths, given: dict[str, list[socket.socket]]) -> _Sockets:
     return _Sockets(desk, panic, tuple(made))
 
 
-async def _serve(process: GuardProcess, sockets: _Sockets, notifier: Notifier, linger_s: float | None) -> None:
+async def _serve(
+    process: GuardProcess, sockets: _Sockets, notifier: Notifier, linger_s: float | None, gateway: Child | None
+) -> None:
     admin = AdminServer(sockets.panic, Role.OPS, guard_methods(process), journal=process.journal, now=process.now)
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             await nursery.start(process.run, DeskSocket(sockets.desk, process, process.now))
             await nursery.start(admin.run)
             nursery.start_soon(beat, notifier, lambda: "")
+            if gateway is not None:
+                nursery.start_soon(_keep, gateway, process)
             notifier.ready("guards")
             if linger_s is not None:
                 nursery.start_soon(_leave_when_alone, process, linger_s, nursery.cancel_scope)
@@ -150,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", metavar="DIR", help="where journal and sockets are")
     parser.add_argument("--runtime", metavar="DIR", help="where sockets are, if not with the state")
     parser.add_argument("--mode", choices=sorted(STARTS), default="run", help="how a new journal begins")
+    parser.add_argument("--starts-gateway", action="store_true", help="keep a gateway process to the venues of its own")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="leave when no desk was there that long")
     return parser
 

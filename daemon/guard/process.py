@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import monotonic_ns, time_ns
 from typing import Any
 
@@ -43,7 +44,15 @@ class TooManyFaultsError(Exception):
 class GuardProcess:
     """The guardian with everything around it. Its clock is the wall's when it began, going on without jumps."""
 
-    def __init__(self, setup: GuardSetup, paths: StatePaths, opened: Opened, channels: Channels | None = None) -> None:
+    def __init__(
+        self,
+        setup: GuardSetup,
+        paths: StatePaths,
+        opened: Opened,
+        channels: Channels | None = None,
+        venue_socket: Path | None = None,
+    ) -> None:
+        """`venue_socket` is where the venues are reached, None for the desk's way."""
         remembered = opened.remembered
         self.setup = setup
         self.channels = channels or Channels({})
@@ -51,7 +60,7 @@ class GuardProcess:
         self.notes = Notes(opened.journal, remembered.epoch, is_obedient=remembered.is_fenced)
         self.fencer = Fencer(paths.lock)
         self.link = VenueLink(
-            paths.venue_socket,
+            venue_socket or paths.venue_socket,
             self,
             client="guard",
             wants_market=False,

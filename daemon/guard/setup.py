@@ -4,9 +4,7 @@ The desk checks the whole file. Here only these tables are read, so that a mista
 hangs on import, does not keep the guard from its work.
 """
 
-import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -15,20 +13,20 @@ from actors.guardian_records import GuardConfig
 from daemon.channels.config import ChannelsConfig
 from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
+from daemon.config_parts import SetupError, is_outside, read_document, rows, run_name
 from daemon.config_structure import ConfigError, structure
 from venues.model.account import Account
 from venues.model.instrument import Instrument
 
-_T = TypeVar("_T")
-
-
-class SetupError(ValueError):
-    """The guard cannot work with the file: every mistake found in what it reads, one per line."""
+__all__ = ["GuardSetup", "SetupError", "read_setup"]
 
 
 @frozen
 class GuardSetup:
-    """The run's name, what it trades where, and how the guard goes about it."""
+    """The run's name, what it trades where, and how the guard goes about it.
+
+    `is_outside`: the venues have endpoints; in a real run the guard reaches them through a gateway of its own.
+    """
 
     run: str
     instruments: dict[str, Instrument]
@@ -36,41 +34,27 @@ class GuardSetup:
     guard: GuardConfig
     log_level: str
     channels: ChannelsConfig = field(factory=ChannelsConfig)
+    is_outside: bool = False
 
 
 def read_setup(path: Path) -> GuardSetup:
     """Read the guard's part of a configuration. Raises SetupError."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SetupError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SetupError(f"{path}: is not TOML: {error}") from error
+    document = read_document(path)
     errors: list[ConfigError] = []
-    instruments = _rows(document, "instruments", Instrument, errors)
-    accounts = _rows(document, "accounts", AccountConfig, errors)
+    instruments = rows(document, "instruments", Instrument, errors)
+    accounts = rows(document, "accounts", AccountConfig, errors)
     guard = structure(document.get("guard", {}), GuardConfig, "guard", errors)
     timers = structure(document.get("dead_man", {}), DeadManConfig, "dead_man", errors)
     daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", [])
     if errors or guard is None or timers is None:
         raise SetupError("\n".join(f"{path}: {error}" for error in errors))
-    run = document.get("run", {})
-    name = run.get("name", "run") if isinstance(run, dict) else "run"
     return GuardSetup(
-        str(name),
+        run_name(document),
         {one.id: one for one in instruments},
         {one.id: one.account() for one in accounts},
         evolve(guard, without_dead_man=timers.without),
         DaemonConfig().log_level if daemon is None else daemon.log_level,
         # The desk tells of mistakes there; the guard works without them.
         structure(document.get("channels", {}), ChannelsConfig, "channels", []) or ChannelsConfig(),
+        is_outside(document),
     )
-
-
-def _rows(document: dict[str, Any], name: str, cls: type[_T], errors: list[ConfigError]) -> list[_T]:
-    rows = document.get(name)
-    if not isinstance(rows, list) or not rows:
-        errors.append(ConfigError(name, f"write at least one [[{name}]]"))
-        return []
-    made = [structure(row, cls, f"{name}[{index}]", errors) for index, row in enumerate(rows)]
-    return [one for one in made if one is not None]

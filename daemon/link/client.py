@@ -1,4 +1,4 @@
-"""How desk and guard reach the simulated venue: one connection that comes back by itself, and what its loss means."""
+"""How desk and guard reach the venues: one connection that comes back by itself, and what its loss means."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,10 +44,10 @@ class LinkCounters:
 
 
 class VenueLink:
-    """A client of the venue process.
+    """A client of the process that has the venues: the simulated ones, or gateways to real ones.
 
-    Connecting reports VenueUp for every venue there, losing the connection VenueDown; in between the owner gets
-    whatever arrives. `run` reconnects for ever, with jittered delays.
+    Connecting reports VenueUp for every venue there that is not down, losing the connection VenueDown; in between the
+    owner gets whatever arrives. `run` reconnects for ever, with jittered delays.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class VenueLink:
             self._connection, self._venues = connection, welcome.venues
             self.counters.connects += 1
             self._owner.welcomed(welcome)
-            self._owner.arrived([VenueUp(self._now(), venue) for venue in welcome.venues])
+            self._owner.arrived([self._first_word(welcome, venue) for venue in welcome.venues])
             task_status.started()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.flush)
@@ -131,6 +131,10 @@ class VenueLink:
             raise lost_by(group) from None
         finally:
             connection.close()
+
+    def _first_word(self, welcome: VenueWelcome, venue: str) -> Message:
+        why = welcome.down.get(venue)
+        return VenueUp(self._now(), venue) if why is None else VenueDown(self._now(), venue, why=why)
 
     def _down(self, why: str) -> None:
         was_up, self._connection = self._connection is not None, None

@@ -1,4 +1,6 @@
-"""What the simulated venue and its clients say to each other beside the port's own commands and reports."""
+"""What a process with venues and its clients say to each other beside the port's own commands and reports."""
+
+from attrs import field
 
 from venues.port import Lane, Message, message
 
@@ -19,7 +21,8 @@ class VenueHello(Message):
 class VenueWelcome(Message):
     """The answer: at CLOCK_MONOTONIC `anchor_ns` the market's time was `ts`.
 
-    It runs `numerator / denominator` times as fast; with a `numerator` of 0 it is granted step by step.
+    It runs `numerator / denominator` times as fast; with a `numerator` of 0 it is granted step by step. `down` are the
+    venues that cannot be traded at yet, with the reason; their VenueUp follows.
     """
 
     ts: int
@@ -27,6 +30,7 @@ class VenueWelcome(Message):
     anchor_ns: int
     numerator: int
     denominator: int
+    down: dict[str, str] = field(factory=dict)
 
 
 @message(lane=Lane.CONTROL)

@@ -17,7 +17,7 @@ from daemon.channels.config import ChannelsConfig, credentials_of
 from daemon.check import load_or_exit
 from daemon.config import ConfigErrors, parse
 from daemon.config_daemon import DaemonConfig
-from daemon.config_schema import RunConfig, Stored, Synthetic
+from daemon.config_schema import Live, RunConfig, Stored, Synthetic
 from daemon.config_structure import parse_duration
 from daemon.exits import FAILED, USAGE, ExitError
 from daemon.kinds import KINDS
@@ -39,6 +39,7 @@ from sim.cell_loop import DriverResult
 from sim.clocks import ClockStatistics
 from venues.model.money import desk_arithmetic
 
+_GATEWAY_LINGER_S = 60
 _LINGER_S = 900
 """A guard or venue of a paper run that nobody came back to leaves after so long."""
 
@@ -49,6 +50,9 @@ def main(arguments: Namespace) -> int:
     config = load_or_exit(arguments.config)
     if isinstance(config.market, Stored):
         raise ExitError(f"{arguments.config}: market.kind: a market of stores is played by basisd backtest only")
+    is_outside = mode == "run" and config.is_outside
+    if is_outside:
+        _check_keys(arguments.config, config)
     settings = config.section("daemon", DaemonConfig)
     if arguments.metrics_port is not None:
         settings = evolve(settings, metrics_port=arguments.metrics_port)
@@ -60,7 +64,9 @@ def main(arguments: Namespace) -> int:
     try:
         lock(paths.lock)
         credentials = Path(arguments.config).parent / "credentials"
-        load_account_secrets(config, credentials)
+        if not (is_outside and arguments.attach):
+            # Else they are the gateways' alone; here only whether they are to be had.
+            load_account_secrets(config, credentials)
         for credential in credentials_of(config.section("channels", ChannelsConfig)):
             load(credential, credentials)
     except FolderInUseError as error:
@@ -72,7 +78,7 @@ def main(arguments: Namespace) -> int:
     with desk_arithmetic():
         recovery = _recover(paths, log)
         desk = Desk(config, settings, paths, mode, recovery, credentials=credentials)
-        children = () if arguments.attach else _children(arguments, config, paths, mode)
+        children = () if arguments.attach else _children(arguments, config, paths, mode, is_outside=is_outside)
         set_aside()
         process = DeskProcess(desk, children, notifier, sockets)
         began = perf_counter()
@@ -112,12 +118,30 @@ def _recover(paths: StatePaths, log: Logger) -> Recovery | None:
     return recovery
 
 
-def _children(arguments: Namespace, config: RunConfig, paths: StatePaths, mode: str) -> tuple[Child, Child]:
-    """Return the processes of the simulated venue and of the guard."""
+def _check_keys(path: str, config: RunConfig) -> None:
+    """Raises ExitError for accounts without a key at a venue that is out there."""
+    missing = [one.id for one in config.accounts.values() if one.credentials is None]
+    if missing:
+        raise ExitError(*(f"{path}: account {name}: credentials: missing: its venue is out there" for name in missing))
+
+
+def _children(
+    arguments: Namespace, config: RunConfig, paths: StatePaths, mode: str, *, is_outside: bool
+) -> tuple[Child, Child]:
+    """Return the processes of the simulated venues, or of the gateways to real ones, and of the guard."""
     # Without a folder named by hand they find the same one as we did, from the same environment.
     state = ["--state", arguments.state] if arguments.state else []
     linger = ["--linger", str(_LINGER_S)] if mode == "paper" else []
+    if is_outside:
+        gateway = [arguments.config, *state, "--for", "desk", "--linger", str(_GATEWAY_LINGER_S)]
+        guard = [arguments.config, *state, "--mode", mode, "--starts-gateway"]
+        return (
+            Child("daemon.gateway", gateway, paths.gateway_folder("desk") / "gateway.log"),
+            Child("daemon.guard", guard, paths.guard_log),
+        )
     speed = _speed(arguments)
+    if isinstance(config.market, Live) and speed != 1:
+        raise ExitError("--speed: a live market goes as fast as it goes")
     for_ns = _length_ns(arguments, config, speed)
     venue = [*state, *linger, "--speed", "max" if speed is None else str(speed)]
     if for_ns is not None:
@@ -143,7 +167,7 @@ def _length_ns(arguments: Namespace, config: RunConfig, speed: Fraction | None) 
             return parse_duration(told)
         except ValueError as error:
             raise ExitError(f"--for: {error}") from error
-    return config.run.duration_ns if speed is None or not isinstance(config.market, Synthetic) else None
+    return config.run.duration_ns if speed is None or not isinstance(config.market, Synthetic | Live) else None
 
 
 def _report(desk: Desk, ending: Ending, wall: float, log: Logger, *, is_json: bool) -> int:

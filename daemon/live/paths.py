@@ -79,6 +79,19 @@ class StatePaths:
     def venue_socket(self) -> Path:
         return self.runtime / "venue.sock"
 
+    @property
+    def guard_venue_socket(self) -> Path:
+        """Where the guard's own gateway listens, when the venues are out there."""
+        return self.runtime / "guard-venue.sock"
+
+    def gateway_socket(self, side: str) -> Path:
+        """Return where the gateway of a `side` (desk, guard) listens."""
+        return self.venue_socket if side == "desk" else self.guard_venue_socket
+
+    def gateway_folder(self, side: str) -> Path:
+        """Return what the gateway of a `side` (desk, guard) has for itself: its lock and its log."""
+        return self.state / "gateway" / side
+
     # A paper run whose market is over
 
     def finish(self) -> None:

@@ -109,7 +109,7 @@ class DeskProcess:
         return Supervisor(name, children, intensity=_RESTARTS, period_ns=_MINUTE_NS, on_event=self._on_event).as_child()
 
     def _keep(self, index: int) -> list[ChildSpec]:
-        """Return who keeps the process of the venue (0) or the guard (1) running; nobody for units of their own."""
+        """Return who keeps the process of the venues (0) or the guard (1) running; nobody for units of their own."""
         desk = self._desk
         if not self._children:
             return []
@@ -280,11 +280,11 @@ class DeskProcess:
                 desk.asked_to_stop.set()
 
     async def _end_children(self) -> None:
-        """End venue and guard, which we started or took over: nothing is left for them to do."""
+        """End guard, venues and gateways, which we started or took over: nothing is left for them to do."""
         if not self._children:
             return
         paths = self._desk.paths
-        for path in (paths.guard_socket, paths.venue_socket):
+        for path in (paths.guard_socket, paths.venue_socket, paths.guard_venue_socket):
             pid = listener_at(path)
             if pid is None:
                 continue

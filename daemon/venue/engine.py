@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, evolve, field, frozen
 
-from daemon.config_schema import RunConfig
+from daemon.config_schema import Live, RunConfig
 from daemon.market import Market, open_market
 from daemon.seats import build_seats, markets
 from sim.clocks import ClockStatistics, StoredClocks, Tick, TwoClocks
@@ -39,6 +39,9 @@ class VenueEngine:
     Time is given from outside and never goes back. The same ticks and the same commands between the same steps give
     the same deliveries: that is how a killed venue comes back, from its start or from where it was stored. Questions
     and their answers are no steps: they are not written down and change nothing.
+
+    A live market is told by `arrive`, and by nothing else: it cannot be played again, so such venues come back from
+    where they were stored, and what happened since is lost.
     """
 
     config: RunConfig
@@ -69,9 +72,30 @@ class VenueEngine:
         self._tick = next(self._ticks, None)
 
     @property
+    def is_live(self) -> bool:
+        return isinstance(self.config.market, Live)
+
+    @property
     def is_over(self) -> bool:
         """Whether the market has no more to tell."""
+        if self.is_live:
+            return self.end_ns is not None and self.now >= self.end_ns
         return self._tick is None
+
+    def arrive(self, now: int, message: Message) -> None:
+        """Let a message of a live market happen at its venue, and reach the desk at once."""
+        self.advance(now)
+        self.steps += 1
+        self.exchange.on_market(self.now, message)
+        self.deliver(self.now, message, ALL, True)
+
+    def lose(self, now: int, venue: str) -> None:
+        """Nothing is known any more of the books of a venue whose live feed is down."""
+        self.advance(now)
+        self.steps += 1
+        for spec in self.config.instruments.values():
+            if spec.venue == venue:
+                self.exchange.lose(self.now, spec.id)
 
     def next_ns(self) -> int:
         """Return when something happens next, NEVER when nothing will."""

@@ -20,6 +20,13 @@ def bring_back(
     began = perf_counter()
     folder.clear_drafts()
     engine, number = _from_snapshot(config, journal, folder, log)
+    if engine.is_live:
+        lost = sum(1 for _ in journal.commands(number))
+        for venue in config.venues:
+            engine.lose(engine.now, venue)
+        if number or lost:
+            log(f"the live market went on meanwhile: back as stored, {lost} commands and all fills since are lost")
+        return engine
     first, count = engine.steps, 0
     for steps, now, command in journal.commands(number):
         engine.repeat(steps)

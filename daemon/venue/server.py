@@ -1,9 +1,9 @@
 """How the venue process paces its venues and whom it tells what."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 
 import trio
 from attrs import define, field
@@ -15,9 +15,10 @@ from daemon.link.wire import encode
 from daemon.live.clock import MarketClock
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import VenueJournal
+from daemon.venue.live_feeds import live_feeds
 from daemon.venue.snapshot_writer import SnapshotWriter
 from sim.exchange import ALL, NEVER
-from venues.port import Command, Message, Query
+from venues.port import Command, Message, Query, VenueDown, VenueUp
 
 CLIENTS_MAX = 16
 HELLO_S = 5.0
@@ -51,8 +52,8 @@ class _Client:
 class VenueServer:
     """Serves one engine. `speed` None: time is granted to the desk step by step, as fast as it answers.
 
-    Time begins with the first client and never runs behind what any client has seen. With `snapshots` the venues are
-    written down every `snapshot_s` seconds of the wall clock.
+    Time begins with the first client and never runs behind what any client has seen; on a live market it is the wall
+    clock's. With `snapshots` the venues are written down every `snapshot_s` seconds of the wall clock.
     """
 
     def __init__(
@@ -76,12 +77,20 @@ class VenueServer:
         self._count = 0
         self._wakes = trio.Event()
         self._is_market = False
+        self._feeds_down: dict[str, VenueDown] = {}
         engine.deliver = self._deliver
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until cancelled."""
         self.idle_since = trio.current_time()
+        feeds = live_feeds(self.engine.config, self.arrived, time_ns)
+        if self.engine.is_live:
+            for venue in self.engine.config.venues:
+                self._feeds_down[venue] = VenueDown(time_ns(), venue, "market", "its live feed is not up yet")
+            self._begin(time_ns())
         async with trio.open_nursery() as nursery:
+            for feed in feeds:
+                nursery.start_soon(feed.run)
             nursery.start_soon(self._granted if self._speed is None else self._paced)
             nursery.start_soon(self._note_time)
             nursery.start_soon(self._beat)
@@ -145,7 +154,8 @@ class VenueServer:
         now = self._now()
         speed = self._speed or Fraction(0)
         venues = tuple(seat.venue.name for seat in self.engine.exchange.seats)
-        connection.send(VenueWelcome(now, venues, monotonic_ns(), speed.numerator, speed.denominator))
+        welcome = VenueWelcome(now, venues, monotonic_ns(), speed.numerator, speed.denominator)
+        connection.send(welcome, *self._feeds_down.values())
         self._log(f"{client.name} joined at {now}")
         self._wakes.set()
         return client
@@ -219,6 +229,24 @@ class VenueServer:
         client.is_told_end = True
         client.out.append(encode(MarketEnded(self.engine.now)))
         return True
+
+    def arrived(self, messages: Sequence[Message]) -> None:
+        """Take what a live feed says, at once."""
+        now = self._now()
+        for message in messages:
+            if isinstance(message, VenueDown):
+                self._log(f"the live feed of {message.venue} is down: {message.why}")
+                self._feeds_down[message.venue] = message
+                self.engine.lose(now, message.venue)
+                self._deliver(now, message, ALL, is_market=False)
+            elif isinstance(message, VenueUp):
+                self._log(f"the live feed of {message.venue} is up")
+                self._feeds_down.pop(message.venue, None)
+                self._deliver(now, message, ALL, is_market=False)
+            else:
+                self.engine.arrive(now, message)
+        self._flush()
+        self._wakes.set()
 
     # Time
 

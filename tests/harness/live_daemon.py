@@ -154,7 +154,7 @@ class Daemon:
             return None
         return found
 
-    def wait_ready(self) -> dict[str, Any]:
+    def wait_ready(self, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until the desk says that it is ready; return its status."""
 
         def look() -> dict[str, Any] | None:
@@ -163,7 +163,7 @@ class Daemon:
             status = self.status()
             return status if status is not None and status["is_ready"] and status["pid"] == self.pid else None
 
-        return eventually("the desk is ready", look)
+        return eventually("the desk is ready", look, patience_s)
 
     def kill(self) -> None:
         """kill -9, as the kernel's out-of-memory killer would."""

@@ -13,7 +13,7 @@ from daemon.config_daemon import DaemonConfig
 EXPOSURE_MAX = 1.3
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
 SOCKETS = sorted(path.name for path in UNITS.glob("*.socket"))
-TRADING = ["basisd.service", "basisd-guard.service", "basisd-venue.service"]
+TRADING = ["basisd.service", "basisd-guard.service", "basisd-venue.service", "basisd-gateway@.service"]
 
 SANDBOX = {
     "NoNewPrivileges": "yes",

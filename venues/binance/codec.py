@@ -13,11 +13,14 @@ import msgspec
 
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.grid import Grid, plain_decimal
+from venues.binance.states import state_of
 from venues.binance.wire import (
     Frame,
+    FrameOrigin,
     FrameTimes,
     WireAggTrade,
     WireBookTicker,
+    WireContractInfo,
     WireDepth,
     WireForceOrder,
     WireFundingRate,
@@ -34,6 +37,7 @@ from venues.port import (
     BookDelta,
     BookSnapshot,
     FundingRate,
+    InstrumentStatus,
     LiquidationPrint,
     MarkPrice,
     Message,
@@ -49,6 +53,7 @@ FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
 IGNORED_KINDS_MAX: Final = 256
 _KIND_CHARS_MAX: Final = 32
 _NS_PER_MS: Final = 1_000_000
+_COIN_M: Final = 2
 
 _STREAMS_MAX: Final = 1_024
 _LEFTOVER_SHARE: Final = 8
@@ -63,6 +68,7 @@ _STREAM_EVENT: Final = {
     "depth": "depthUpdate",
     "markPrice": "markPriceUpdate",
     "forceOrder": "forceOrder",
+    "contractInfo": "contractInfo",
 }
 """Kind of stream (`btcusdt@depth@0ms`: depth) to the event type it carries. Others hold nothing for us."""
 
@@ -75,6 +81,8 @@ _trade = msgspec.json.Decoder(WireTrade).decode
 _agg_trade = msgspec.json.Decoder(WireAggTrade).decode
 _mark_price = msgspec.json.Decoder(WireMarkPrice).decode
 _force_order = msgspec.json.Decoder(WireForceOrder).decode
+_contract_info = msgspec.json.Decoder(WireContractInfo).decode
+_origin = msgspec.json.Decoder(FrameOrigin).decode
 _premium_index = msgspec.json.Decoder(WirePremiumIndex).decode
 _funding_rates = msgspec.json.Decoder(list[WireFundingRate]).decode
 
@@ -144,7 +152,8 @@ class BinanceDecoder:
     `instruments` maps the venue's symbols (upper case) to instruments. Book snapshots name no symbol: `decode` takes
     them for `snapshot_symbol`, which may be left out when there is one instrument only.
     `ignored` counts frames that are valid and hold nothing for us, by kind: the stream's kind when wrapped, else the
-    event type; `reply` and `error` for answers to subscriptions; `trade:ADL` and the like for trades outside the book.
+    event type; `reply` and `error` for answers to subscriptions; `trade:ADL` and the like for trades outside the book;
+    `coin-m` and `other symbols` for what the streams of all symbols carry beside ours.
     At most 256 kinds are told apart, the rest is `other`. `odd_lots` counts quantities rounded down to whole lots.
 
     After the venue has made a tick coarser, old orders rest between the new ticks and can only go away. A snapshot
@@ -168,6 +177,7 @@ class BinanceDecoder:
             "depthUpdate": self._on_depth,
             "markPriceUpdate": self._on_mark_price,
             "forceOrder": self._on_force_order,
+            "contractInfo": self._on_contract_info,
         }
         # By stream, for the streams that carry something: who reads it and the symbol it must be of (None: any).
         self._streams: dict[str, tuple[_OnEvent, str | None]] = {}
@@ -186,7 +196,12 @@ class BinanceDecoder:
 
         Of duplicate keys the last counts. Raises CodecError, and nothing else whatever the bytes are.
         """
-        return _guarded(self._decode, raw)
+        try:
+            return _guarded(self._decode, raw)
+        except CodecError as error:
+            if error.reason is CodecErrorReason.UNKNOWN_SYMBOL and self._is_of_others(raw):
+                return None
+            raise
 
     @staticmethod
     def peek_ns(raw: bytes) -> int:
@@ -249,6 +264,20 @@ class BinanceDecoder:
             return on_event(data, symbol)
         self._ignore(kind.partition("_")[0] if kind else _frame(data).event or "other")
         return None
+
+    def _is_of_others(self, raw: bytes) -> bool:
+        """Whether a frame of an unknown symbol is no mistake: the streams of all symbols carry COIN-M's, too."""
+        try:
+            origin = _origin(raw)
+        except msgspec.MsgspecError:
+            return False
+        if (origin.data or origin).market == _COIN_M:
+            self._ignore("coin-m")
+            return True
+        if origin.stream.startswith("!"):
+            self._ignore("other symbols")
+            return True
+        return False
 
     def _ignore(self, kind: str) -> None:
         kind = kind[:_KIND_CHARS_MAX]
@@ -347,6 +376,14 @@ class BinanceDecoder:
             plain_decimal(order.price, f"{feed.symbol} liquidation price", positive=True),
             plain_decimal(order.qty, f"{feed.symbol} liquidation quantity", positive=True),
         )
+
+    def _on_contract_info(self, raw: bytes | msgspec.Raw, stream_symbol: str | None) -> InstrumentStatus:
+        """The state of a symbol; that its brackets have changed is counted, they are asked for."""
+        wire = _contract_info(raw)
+        feed = self._feed(wire.symbol, stream_symbol)
+        if wire.brackets:
+            self._ignore("contractInfo:brackets")
+        return InstrumentStatus(wire.event_ms * _NS_PER_MS, feed.instrument, state_of(wire.status))
 
     def _on_premium_index(self, raw: bytes) -> MarkPrice:
         wire = _premium_index(raw)

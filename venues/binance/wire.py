@@ -117,6 +117,22 @@ class WireForceOrder(msgspec.Struct, gc=False):
     order: WireLiquidation = msgspec.field(name="o")
 
 
+class WireContractInfo(msgspec.Struct, gc=False):
+    event: Literal["contractInfo"] = msgspec.field(name="e")
+    event_ms: Milliseconds = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    status: str = msgspec.field(name="cs")
+    brackets: msgspec.Raw = msgspec.field(name="bks", default=msgspec.Raw())
+
+
+class FrameOrigin(msgspec.Struct, gc=False):
+    """Where a frame is from: `market` is 1 for USDS-M and 2 for COIN-M, since both share the streams of all symbols."""
+
+    stream: str = ""
+    data: "FrameOrigin | None" = None
+    market: int = msgspec.field(name="st", default=1)
+
+
 class WirePremiumIndex(msgspec.Struct, gc=False):
     """`GET /fapi/v1/premiumIndex?symbol=`."""
 

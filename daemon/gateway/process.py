@@ -1,0 +1,75 @@
+"""In which order a gateway process comes up, serves and ends."""
+
+import signal
+import socket
+from collections.abc import Callable
+
+import trio
+from attrs import asdict
+
+from daemon.exits import FAILED
+from daemon.gateway.server import Gateway, GatewayServer
+from daemon.gateway.setup import GatewaySetup
+from daemon.logs import get_logger
+from daemon.notify import Notifier, beat
+
+_COUNTERS_S = 60.0
+_LINGER_CHECK_S = 0.5
+
+_log = get_logger("gateway")
+
+Make = Callable[[GatewayServer], dict[str, Gateway]]
+"""Makes the gateways, by venue, that deliver to a server."""
+
+
+def serve(setup: GatewaySetup, listener: socket.socket, make: Make, notifier: Notifier, linger_s: float | None) -> int:
+    """Serve until SIGTERM, or until nobody was connected for `linger_s`; return the exit status."""
+    pace = next(iter(setup.venues.values())).endpoints
+    server = GatewayServer(tuple(setup.venues), setup.venue_of, _log.info, pace.speed, pace.time_ns)
+    status = 0
+    try:
+        trio.run(_serve, server, listener, make, notifier, linger_s)
+    except* Exception as group:  # noqa: BLE001 - logged whole, and told by the status
+        # Whoever needs the venues starts another process, which knows nothing of what went wrong in this one.
+        _log.critical("failed", why="; ".join(_told(group)), exc_info=group)
+        status = FAILED
+    return status
+
+
+def _told(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    found: list[str] = []
+    for error in group.exceptions:
+        found += _told(error) if isinstance(error, BaseExceptionGroup) else [f"{type(error).__name__}: {error}"]
+    return found
+
+
+async def _serve(
+    server: GatewayServer, listener: socket.socket, make: Make, notifier: Notifier, linger_s: float | None
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run, listener, make(server))
+        nursery.start_soon(beat, notifier, lambda: "")
+        nursery.start_soon(_tell_counters, server)
+        notifier.ready("listens")
+        if linger_s is not None:
+            nursery.start_soon(_leave_when_alone, server, linger_s, nursery.cancel_scope)
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            await anext(aiter(signals))
+        notifier.stopping()
+        nursery.cancel_scope.cancel()
+
+
+async def _tell_counters(server: GatewayServer) -> None:
+    """Say now and then how much went through, and what each gateway counts."""
+    while True:
+        await trio.sleep(_COUNTERS_S)
+        _log.info("counters", **asdict(server.counters))
+        for venue, counters in server.counts().items():
+            _log.info("counters", venue=venue, **{name.replace(".", "_"): count for name, count in counters.items()})
+
+
+async def _leave_when_alone(server: GatewayServer, linger_s: float, scope: trio.CancelScope) -> None:
+    while server.idle_since is None or trio.current_time() - server.idle_since < linger_s:
+        await trio.sleep(_LINGER_CHECK_S)
+    _log.info("leaves: nobody was there", seconds=linger_s)
+    scope.cancel()

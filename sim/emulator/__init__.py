@@ -1,0 +1,1 @@
+"""The simulated venue behind the protocols of Binance, for clients that cannot tell."""

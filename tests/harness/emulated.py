@@ -1,0 +1,241 @@
+"""Emulators of Binance as processes of their own, and desks that trade there."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import define
+
+from venues.binance.sign import HmacSigner, signed_query
+
+ROOT = Path(__file__).resolve().parents[2]
+_ENDPOINTS = ("rest", "ws_public", "ws_market", "ws_private", "ws_api")
+
+
+_PAUSE_S = 0.2
+"""An account asked more often would use up its limits."""
+
+
+class RefusedError(Exception):
+    """The emulator did not do what it was asked."""
+
+
+@define
+class Emulator:
+    """One emulator: where it answers, and the keys of its only account."""
+
+    told: dict[str, str]
+    process: subprocess.Popen[bytes]
+    words: Path
+
+    def endpoints(self, pace: str = "") -> str:
+        """Return the inline table of a configuration; `pace` is what it says of speed and start."""
+        pairs = ", ".join([*(f'{name} = "{self.told[name]}"' for name in _ENDPOINTS), *([pace] if pace else [])])
+        return f"{{ {pairs} }}"
+
+    def credential(self) -> str:
+        """Return what stands in a credential's file."""
+        return f'api_key = "{self.told["api_key"]}"\nsecret = "{self.told["secret"]}"\n'
+
+    def ask(self, path: str, method: str = "GET", **params: str | int) -> Any:
+        """Ask as the account's owner, past the desk and slowly. Raises RefusedError for anything but 200."""
+        time.sleep(_PAUSE_S)
+        stamp = (*((name, str(value)) for name, value in params.items()), ("timestamp", str(self.time_ms())))
+        query = signed_query(stamp, HmacSigner(self.told["secret"]))
+        return self.call(method, f"{path}?{query}", {"X-MBX-APIKEY": self.told["api_key"]})
+
+    def time_ms(self) -> int:
+        return int(self.call("GET", "/fapi/v1/time")["serverTime"])
+
+    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None) -> Any:
+        """Send a request from an address of our own, whose limits are nobody else's. Raises RefusedError."""
+        url = urlsplit(self.told["rest"])
+        connection = HTTPConnection(url.hostname or "", url.port, timeout=30, source_address=("127.0.0.2", 0))
+        try:
+            content = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, content, dict(headers or {}))
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise RefusedError(f"{method} {path.partition('?')[0]}: {answer.status} {text[:200]!r}")
+        return json.loads(text) if text else None
+
+    def positions(self) -> dict[str, Decimal]:
+        rows = self.ask("/fapi/v3/positionRisk")
+        return {row["symbol"]: qty for row in rows if (qty := Decimal(row["positionAmt"]))}
+
+    def wallet(self, asset: str = "USDT") -> Decimal:
+        (row,) = (row for row in self.ask("/fapi/v3/balance") if row["asset"] == asset)
+        return Decimal(row["balance"])
+
+    def fault(self, fault: Mapping[str, Any]) -> None:
+        """Set a fault, as a tester would. Raises RefusedError."""
+        self.call("POST", "/emulator/faults", {"content-type": "application/json"}, fault)
+
+    def mend(self) -> None:
+        """Take every fault away. Raises RefusedError."""
+        self.call("DELETE", "/emulator/faults")
+
+
+@contextmanager
+def emulator(folder: Path, name: str, *arguments: str) -> Iterator[Emulator]:
+    """Give a running emulator; it is gone in the end."""
+    words = folder / f"{name}.stderr"
+    with words.open("wb") as error:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.cli", "emulate", "binance", "--port", "0", *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=error,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the emulator ended: {words.read_text()[-2_000:]}"
+        yield Emulator(json.loads(line), process, words)
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+_HEAD = """include = [{includes}]
+
+[run]
+name = "{name}"
+
+[market]
+kind = "live"
+"""
+_VENUE = """
+[[venues]]
+id = "{name}"
+rules = "binance_usdm"
+fees = {{ maker = "0.0002", taker = "0.0005" }}
+endpoints = {endpoints}
+
+[[accounts]]
+id = "{name}-account"
+venue = "{name}"
+balances = {{ {balances} }}
+margin_mode = "cross"
+leverage = {{ BTCUSDT = {leverage} }}
+credentials = {{ credential = "{name}" }}
+"""
+
+
+def write_desk(
+    folder: Path,
+    emulators: Mapping[str, Emulator],
+    more: str,
+    *,
+    balances: str = 'USDT = "100000"',
+    leverage: int = 20,
+    symbols: Sequence[str] = ("BTCUSDT",),
+    pace: str = "",
+) -> Path:
+    """Write a configuration with keys and with rules as `basisd fetch-rules` gets them; return its path."""
+    (folder / "credentials").mkdir(mode=0o700, exist_ok=True)
+    body = ""
+    for name, one in emulators.items():
+        key = folder / "credentials" / name
+        key.touch(mode=0o600)
+        key.write_text(one.credential())
+        body += _VENUE.format(name=name, endpoints=one.endpoints(pace), balances=balances, leverage=leverage)
+    path = folder / "desk.toml"
+    path.write_text(_HEAD.format(includes="", name=folder.name) + body)
+    command = ["fetch-rules", str(path), "--symbols", ",".join(symbols), "--out", str(folder / "rules")]
+    subprocess.run([sys.executable, "-m", "daemon.cli", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    includes = ", ".join(f'"rules/{rules.name}"' for rules in sorted((folder / "rules").glob("*.toml")))
+    path.write_text(_HEAD.format(includes=includes, name=folder.name) + body + more)
+    return path
+
+
+@contextmanager
+def emulators(folder: Path, *names: str, arguments: Sequence[str] = ()) -> Iterator[dict[str, Emulator]]:
+    """Give several emulators by name, each with an account of its own."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(emulator(folder, name, *arguments)) for name in names}
+
+
+PAIR = '''
+"""A carry between two contracts of one base asset, at two venues."""
+
+from fractions import Fraction
+
+from actors.strategies.base import Strategy
+from actors.strategies.cash_and_carry import CashAndCarry
+
+
+class Pair(CashAndCarry):
+    def __init__(self, instruments, config, name=""):
+        Strategy.__init__(self, instruments, config, name)
+        first, second = instruments[config.spot], instruments[config.perpetual]
+        grid = Fraction(second.tick_size) / Fraction(first.tick_size)
+        self._perpetual_step, self._spot_step = grid.numerator, grid.denominator
+        self._entry, self._exit = Fraction(config.entry_bps), Fraction(config.exit_bps)
+'''
+"""A strategy module, written beside a configuration: long at the first venue, short at the second."""
+
+_BUSY = """
+[[strategies]]
+id = "pair"
+kind = "pair:Pair"
+
+[strategies.params]
+spot = "one:BTCUSDT"
+perpetual = "two:BTCUSDT"
+spot_account = "one-account"
+perpetual_account = "two-account"
+qty = "0.010"
+entry_bps = "-1000"
+exit_bps = "-1000"
+max_hold = "{hold}"
+cooldown = "{cooldown}"
+max_baskets = {baskets}
+max_slippage_bps = "20"
+
+[kill_switch]
+capital = "10000000"
+consecutive_losses = 1000000
+daily_loss = "1000000"
+daily_loss_hard = "2000000"
+stale_grace = "1h"
+
+[liquidity]
+max_spread_bps = "200"
+max_slippage_bps = "200"
+min_score = "0"
+
+[daemon]
+metrics_port = 0
+snapshot = "5s"
+{more}
+"""
+
+
+def write_busy(
+    folder: Path,
+    venues: Mapping[str, Emulator],
+    *,
+    hold: str = "1s",
+    cooldown: str = "500ms",
+    baskets: int = 1_000_000,
+    more: str = "",
+    pace: str = "",
+) -> Path:
+    """Write a desk that opens a pair of 0.010 whenever it may, and closes it after `hold`, whatever that costs."""
+    (folder / "pair.py").write_text(PAIR)
+    return write_desk(folder, venues, _BUSY.format(hold=hold, cooldown=cooldown, baskets=baskets, more=more), pace=pace)

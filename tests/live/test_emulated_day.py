@@ -1,0 +1,83 @@
+"""Days at emulators whose time runs faster: what is held over funding stamps is paid for, and sums to the digit.
+
+BASISD_EMULATED_HOURS says how many hours of the venues' time (0: until one stamp was paid at both),
+BASISD_EMULATED_SPEED how fast they go (20; the desk's patience shrinks with it).
+"""
+
+import os
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from emulated import Emulator, emulators, write_busy
+from emulated_desk import START, Desk
+from live_daemon import eventually, running
+
+HOURS = float(os.environ.get("BASISD_EMULATED_HOURS", "0"))
+SPEED = int(os.environ.get("BASISD_EMULATED_SPEED", "20"))
+HOUR_S = 3_600
+READY_S = 25
+"""So long processes may take to come up; then the stamp is `BEFORE_S` away by the venues' time."""
+
+BEFORE_S = 180
+PATIENCE_S = 60 + 1.2 * HOUR_S / SPEED
+
+
+def start_of(now: float) -> int:
+    """Return when the venues' time agreed with the wall clock, so that a full hour is near once all is up."""
+    ready = now + READY_S
+    stamp = (int(ready) // HOUR_S + 1) * HOUR_S
+    return int((SPEED * ready - (stamp - BEFORE_S)) / (SPEED - 1))
+
+
+def incomes(one: Emulator) -> list[dict[str, Any]]:
+    """Return all of an account's income, page by page."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    since = 0
+    while True:
+        page = one.ask("/fapi/v1/income", limit=1000, startTime=since)
+        found |= {(row["incomeType"], row["tranId"]): row for row in page}
+        if len(page) < 1000:
+            return list(found.values())
+        since = page[-1]["time"]
+
+
+def paid(rows: list[dict[str, Any]]) -> Decimal:
+    return sum((Decimal(row["income"]) for row in rows if row["incomeType"] == "FUNDING_FEE"), Decimal(0))
+
+
+def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Path) -> None:
+    moment = datetime.fromtimestamp(start_of(time.time()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    arguments = ("--balance", f"USDT={START}", "--speed", str(SPEED), "--start", moment, "--funding-hours", "1")
+    with emulators(tmp_path, "one", "two", arguments=(*arguments, "--step-ms", "1000")) as venues:
+        pace = f'speed = {SPEED}, start = "{moment}"'
+        config = write_busy(tmp_path, venues, hold="12m", cooldown="2m", pace=pace)
+        with running(config, tmp_path / "state", "--quiet", mode="run") as daemon:
+            desk = Desk(daemon, venues)
+            desk.arm()
+            end_ms = venues["one"].time_ms() + int(HOURS * HOUR_S * 1_000)
+            while venues["one"].time_ms() < end_ms:
+                # A day is long: somebody looks now and then, and lets it go on.
+                time.sleep(5)
+                desk.arm_again()
+            eventually(
+                "a stamp was paid at both", lambda: all(paid(incomes(one)) for one in venues.values()), PATIENCE_S
+            )
+            daemon.call("drain", {"on": True, "reason": "the end of the day"})
+            eventually("it is flat", lambda: not desk.theirs() and not desk.held(), PATIENCE_S)
+            for name, one in venues.items():
+                eventually(f"the books of {name} agree", lambda n=name, o=one: agree(desk, n, o))  # type: ignore[misc]
+            # What one receives the other pays, but for their marks.
+            assert paid(incomes(venues["one"])) < 0 < paid(incomes(venues["two"]))
+            assert daemon.terminate() == 0, daemon.words()
+
+
+def agree(desk: Desk, name: str, one: Emulator) -> bool:
+    """Whether our wallet is the venue's, and the venue's the sum of what it has listed."""
+    rows = incomes(one)
+    told = desk.view("funding")["perpetuals"][f"{name}:BTCUSDT"]
+    wallet = Decimal(desk.view("positions")["wallets"][f"{name}-account"]["USDT"])
+    listed = sum((Decimal(row["income"]) for row in rows), Decimal(START))
+    return Decimal(told["paid"]) == paid(rows) and wallet == one.wallet() == listed
