@@ -34,6 +34,9 @@ CLOCK_S: Final = 20.0
 RETRY_S: Final = 1.0
 RETRY_MAX_S: Final = 30.0
 CLOCK_SAMPLES: Final = 5
+CLOCK_SILENT_S: Final = 3 * CLOCK_S
+"""How long the venue may not answer the simplest of questions before it counts as down."""
+
 CLOCK_ERROR_NS: Final = 900_000_000
 """More than this and a request could be from the future for the venue, which takes a second of it. Source: facts C2."""
 
@@ -71,6 +74,7 @@ class BinanceGateway:
         if strange:
             raise ValueError(f"{settings.venue}: {', '.join(strange)} are of another venue")
         self._clock = ClockOffset()
+        self._clock_ns = 0
         self._pools: list[RatePools] = []
         self._accounts: dict[str, AccountDesk] = {}
         self._feed: BinanceFeed | None = None
@@ -194,6 +198,7 @@ class BinanceGateway:
                 if answer.status == _OK:
                     self._clock.note(answer.sent_ns, server_time_ns(answer.body), answer.received_ns)
                     self._counts["clock_samples"] += 1
+                    self._clock_ns = answer.received_ns
             except (NetError, CodecError):
                 self._counts["clock_failures"] += 1
         now = self._now()
@@ -201,6 +206,8 @@ class BinanceGateway:
             self._state("clock", "the venue does not tell its time")
         elif (error_ns := self._clock.error_ns(now)) > CLOCK_ERROR_NS:
             self._state("clock", f"the venue's time is uncertain by {error_ns // _NS_PER_MS} ms")
+        elif (silent_s := (now - self._clock_ns) / _SECOND_NS) > CLOCK_SILENT_S:
+            self._state("clock", f"the venue has not answered for {silent_s:.0f} s")
         else:
             self._state("clock", "")
 
