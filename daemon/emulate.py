@@ -222,6 +222,3 @@ def _endpoints(served: _Served, rest: int, sockets: int) -> str:
             "secret": served.credentials.secret,
         }
     )
-
-
-__all__ = ["main"]

@@ -387,11 +387,6 @@ class Host:
             self.advance(self.now())
         return self._now
 
-    def transfer(self, asset: str, amount: Decimal) -> None:
-        """Let money come in (positive) or go out."""
-        self.catch_up()
-        self._digest(self.venue.transfer(self._now, ACCOUNT, asset, amount))
-
     def settle(self, symbol: str, price: Decimal) -> None:
         """Deliver a contract now."""
         self.catch_up()
