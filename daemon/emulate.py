@@ -211,12 +211,15 @@ def _endpoints(served: _Served, rest: int, sockets: int) -> str:
     """Return where everything is, in one line of JSON."""
     place = f"[{served.address}]" if ":" in served.address else served.address
     websockets = f"ws://{place}:{sockets}"
+    # Spot has one address for all its streams.
+    routes = ("", "", "") if served.settings.venue == "spot" else ("/public", "/market", "/private")
+    public, market, private = (f"{websockets}{route}" for route in routes)
     return json.dumps(
         {
             "rest": f"http://{place}:{rest}",
-            "ws_public": f"{websockets}/public",
-            "ws_market": f"{websockets}/market",
-            "ws_private": f"{websockets}/private",
+            "ws_public": public,
+            "ws_market": market,
+            "ws_private": private,
             "ws_api": f"{websockets}{_WS_API[served.settings.venue]}",
             "api_key": served.credentials.api_key,
             "secret": served.credentials.secret,
