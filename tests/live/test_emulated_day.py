@@ -53,8 +53,8 @@ def paid(rows: list[dict[str, Any]]) -> Decimal:
 def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Path, first: str) -> None:
     """A carry of spot against a perpetual, and one of two perpetuals at venues of their own."""
     moment = datetime.fromtimestamp(start_of(time.time()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    arguments = ("--balance", f"USDT={START}", "--speed", str(SPEED), "--start", moment, "--funding-hours", "1")
-    arguments = (*arguments, "--step-ms", "1000")
+    time_words = ("--speed", str(SPEED), "--start", moment, "--step-ms", "1000", "--funding-hours", "1")
+    arguments = ("--balance", f"USDT={START}", *time_words)
     with (
         emulator(tmp_path, "one", "--venue", first, *arguments) as one_venue,
         emulator(tmp_path, "two", *arguments) as two_venue,
