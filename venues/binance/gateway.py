@@ -49,6 +49,9 @@ _POOL_OF_CODE: Final = {-1015: ORDERS_10S}
 """Which pool a refusal for the number of requests is about, all of them where it is not named: going on means a ban."""
 
 
+_COUNTS: Final = ("commands", "reports", "ups", "downs", "limits_failures", "clock_samples", "clock_failures")
+
+
 class BinanceGateway:
     """One venue behind the port: commands in by `send`, everything the venue says out by `deliver`.
 
@@ -78,7 +81,7 @@ class BinanceGateway:
         self._pools: list[RatePools] = []
         self._accounts: dict[str, AccountDesk] = {}
         self._feed: BinanceFeed | None = None
-        self._missing: dict[str, str] = {}
+        self._missing = {"gateway": "not running"}
         self._is_up = False
         self._limited_until_ns = 0
         self._wants_clock = trio.Event()
@@ -86,7 +89,7 @@ class BinanceGateway:
         self._scope = trio.CancelScope()
         self._collected: list[Report] | None = None
         self._refusals: dict[str, int] = {}
-        self._counts = {"commands": 0, "reports": 0, "ups": 0, "downs": 0, "clock_samples": 0, "clock_failures": 0}
+        self._counts = dict.fromkeys(_COUNTS, 0)
 
     # The face
 
@@ -124,6 +127,7 @@ class BinanceGateway:
         if settings.wants_market and self._instruments:
             self._missing["market"] = "not up yet"
         rules = await self._read_rules(market)
+        self._missing.pop("limits", None)
         self._pools = [RatePools(rules) for _ in self._keys] or [RatePools(rules)]
         self._feed = BinanceFeed(
             settings,
@@ -172,8 +176,10 @@ class BinanceGateway:
                     if answer.status == _OK:
                         told = {rule.name: rule for rule in market.pools(answer.body)}
                         return tuple({**{rule.name: rule for rule in market.default_pools}, **told}.values())
-                except (NetError, CodecError):
-                    self._counts["clock_failures"] += 1
+                    self._missing["limits"] = f"exchangeInfo: HTTP {answer.status}"
+                except (NetError, CodecError) as error:
+                    self._missing["limits"] = f"exchangeInfo: {error}"
+                self._counts["limits_failures"] += 1
                 await trio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, 2 * pause_s)
 
@@ -222,12 +228,16 @@ class BinanceGateway:
         if self._missing and self._is_up:
             self._is_up = False
             self._counts["downs"] += 1
-            told = "; ".join(f"{name}: {text}" for name, text in sorted(self._missing.items()))
-            self._deliver((VenueDown(now, venue, why=told),))
+            self._deliver((VenueDown(now, venue, why=self.why_down),))
         elif not self._missing and not self._is_up:
             self._is_up = True
             self._counts["ups"] += 1
             self._deliver((VenueUp(now, venue),))
+
+    @property
+    def why_down(self) -> str:
+        """What is missing for the venue to be up, empty when nothing is."""
+        return "; ".join(f"{name}: {text}" for name, text in sorted(self._missing.items()))
 
     def _market_state(self, is_up: bool, why: str) -> None:
         del why
