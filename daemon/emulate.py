@@ -56,8 +56,8 @@ def main(arguments: Namespace) -> int:
         warm()
         try:
             trio.run(_serve, served)
-        except* (RecordingError, NoFramesError) as group:
-            raise ExitError(*(str(error) for error in group.exceptions)) from None
+        except (RecordingError, NoFramesError) as error:
+            raise ExitError(f"--market: {error}") from None
     return 0
 
 
@@ -177,9 +177,9 @@ def _from_file(path: Path) -> tuple[str, str]:
 async def _serve(served: _Served) -> None:
     settings, address = served.settings, served.address
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        (http,) = await trio.open_tcp_listeners(served.port, host=address)
-        (sockets,) = await trio.open_tcp_listeners(served.port + 1 if served.port else 0, host=address)
         host = Host(settings, wall=partial(_wall, served))
+        http = await _listen(served.port, address)
+        sockets = await _listen(served.port + 1 if served.port else 0, address)
         faults = Faults(served.faults, seed=settings.seed)
         # Nobody shall guess a key, but the same seed shall give the same market.
         listen_keys = ListenKeys(seed=secrets.randbits(64))
@@ -194,6 +194,14 @@ async def _serve(served: _Served) -> None:
             nursery.cancel_scope.cancel()
 
 
+async def _listen(port: int, address: str) -> trio.SocketListener:
+    """Listen at the first of what a name means; "localhost" means two."""
+    first, *others = await trio.open_tcp_listeners(port, host=address)
+    for listener in others:
+        await listener.aclose()
+    return first
+
+
 def _port(listener: trio.SocketListener) -> int:
     port: int = listener.socket.getsockname()[1]
     return port
@@ -203,17 +211,17 @@ def _endpoints(served: _Served, rest: int, sockets: int) -> str:
     """Return where everything is, in one line of JSON."""
     place = f"[{served.address}]" if ":" in served.address else served.address
     websockets = f"ws://{place}:{sockets}"
+    # Spot has one address for all its streams.
+    routes = ("", "", "") if served.settings.venue == "spot" else ("/public", "/market", "/private")
+    public, market, private = (f"{websockets}{route}" for route in routes)
     return json.dumps(
         {
             "rest": f"http://{place}:{rest}",
-            "ws_public": f"{websockets}/public",
-            "ws_market": f"{websockets}/market",
-            "ws_private": f"{websockets}/private",
+            "ws_public": public,
+            "ws_market": market,
+            "ws_private": private,
             "ws_api": f"{websockets}{_WS_API[served.settings.venue]}",
             "api_key": served.credentials.api_key,
             "secret": served.credentials.secret,
         }
     )
-
-
-__all__ = ["main"]

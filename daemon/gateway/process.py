@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import trio
 from attrs import asdict
@@ -60,12 +60,16 @@ async def _serve(
 
 
 async def _tell_counters(server: GatewayServer) -> None:
-    """Say now and then how much went through, and what each gateway counts."""
+    """Say now and then how much went through, and which of the gateways' counters have changed."""
+    told: dict[str, Mapping[str, float]] = {}
     while True:
         await trio.sleep(_COUNTERS_S)
         _log.info("counters", **asdict(server.counters))
         for venue, counters in server.counts().items():
-            _log.info("counters", venue=venue, **{name.replace(".", "_"): count for name, count in counters.items()})
+            before = told.get(venue, {})
+            changed = {name: count for name, count in counters.items() if count != before.get(name, 0)}
+            told[venue] = dict(counters)
+            _log.info("counters", venue=venue, counters=changed)
 
 
 async def _leave_when_alone(server: GatewayServer, linger_s: float, scope: trio.CancelScope) -> None:

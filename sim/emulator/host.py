@@ -51,7 +51,7 @@ MONEY = Decimal("0.00000001")
 """What the venue books money in."""
 
 _MS = 1_000_000
-_PAST_NS = 20_000_000_000
+_PAST_STEPS, _PAST_LEAST_NS, _PAST_MOST_NS = 200, 2_000_000_000, 60_000_000_000
 """How long the market has gone on already when the venue opens: there are trades from the first request on."""
 
 _SLICE = 64
@@ -119,7 +119,7 @@ class Host:
         self._monotonic = monotonic
         self._begun = monotonic()
         self.start_ns = wall()
-        self._now = self.start_ns - _PAST_NS
+        self._now = self.start_ns - min(max(_PAST_STEPS * settings.pace.step_ns, _PAST_LEAST_NS), _PAST_MOST_NS)
         hours = settings.pace.funding_interval_hours
         self.listings: dict[str, Listing] = {
             symbol: evolve(one, funding_interval_hours=hours)
@@ -386,11 +386,6 @@ class Host:
         if not self._is_telling:
             self.advance(self.now())
         return self._now
-
-    def transfer(self, asset: str, amount: Decimal) -> None:
-        """Let money come in (positive) or go out."""
-        self.catch_up()
-        self._digest(self.venue.transfer(self._now, ACCOUNT, asset, amount))
 
     def settle(self, symbol: str, price: Decimal) -> None:
         """Deliver a contract now."""

@@ -18,8 +18,6 @@ from venues.model.money import ZERO
 from venues.model.order import OrderType, PositionSide
 from venues.port import (
     AccountReport,
-    Deleveraged,
-    FundingSettled,
     Liquidated,
     LiquidationPrint,
     OrderAccepted,
@@ -216,8 +214,6 @@ class Ledger:
             return self._on_modified(report)
         if isinstance(report, Liquidated):
             return [LiquidationPrint(report.ts, report.instrument, report.side, report.price, report.qty)]
-        if isinstance(report, FundingSettled | Deleveraged):
-            return []
         return []
 
     def _on_accepted(self, report: OrderAccepted) -> list[Event]:

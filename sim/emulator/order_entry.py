@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from sim.emulator import order_filters
 from sim.emulator.listings import Listing
 from sim.emulator.records import OrderRecord
-from sim.emulator.routes import ApiError, Params, missing
+from sim.emulator.routes import ApiError, Params
 from sim.matching import Matcher
 from venues.model.account import PositionMode
 from venues.model.money import ZERO
@@ -389,22 +389,3 @@ def modify(host: "Host", params: Params) -> OrderRecord:
     if match != "NONE":
         record.price_match = match
     return record
-
-
-__all__ = [
-    "CONDITIONAL",
-    "OrderTerms",
-    "cancel",
-    "check",
-    "find_listing",
-    "find_order",
-    "listing_of",
-    "matched_price",
-    "maybe_listing",
-    "missing",
-    "modify",
-    "no_order",
-    "place",
-    "read_new_order",
-    "unknown_order",
-]

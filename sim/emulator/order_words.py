@@ -12,7 +12,6 @@ from sim.emulator.records import AlgoRecord, FillRecord, OrderRecord
 from venues.model.money import ZERO
 
 Json = dict[str, Any]
-_MONEY = Decimal("0.00000001")
 
 
 def money(value: Decimal) -> str:

@@ -7,6 +7,7 @@ from sim.emulator import (
     routes_algo,
     routes_batch,
     routes_market,
+    routes_marks,
     routes_modes,
     routes_orders,
     routes_spot,
@@ -18,6 +19,7 @@ from sim.emulator.routes import Routes
 USDM: Routes = {
     **routes_wallet.ROUTES,
     **routes_market.ROUTES,
+    **routes_marks.ROUTES,
     **routes_statistics.ROUTES,
     **routes_orders.ROUTES,
     **routes_batch.ROUTES,

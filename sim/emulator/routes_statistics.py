@@ -10,7 +10,7 @@ from sim.emulator.listings import Listing
 from sim.emulator.order_entry import find_listing, listing_of
 from sim.emulator.order_words import money
 from sim.emulator.routes import ApiError, Params, Route, Session
-from sim.emulator.routes_market import interest_of
+from sim.emulator.routes_marks import interest_of
 from sim.emulator.streams import INTERVALS_MS
 
 Json = dict[str, Any]

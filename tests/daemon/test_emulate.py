@@ -72,6 +72,13 @@ def test_what_cannot_be_used_is_named(options: list[str], why: str, capsys: pyte
     assert why in capsys.readouterr().err
 
 
+def test_a_recording_without_a_book_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "frames.txt"
+    empty.write_text("1700000000000000000 {}\n")
+    assert main(["emulate", "binance", "--market", str(empty)]) == 2
+    assert "--market" in capsys.readouterr().err
+
+
 def test_sigterm_before_anybody_came_ends_it_with_zero() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "emulate", "binance"],

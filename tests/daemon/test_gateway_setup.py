@@ -1,6 +1,8 @@
 """What a gateway reads of a configuration and of its accounts' keys, and what it refuses without repeating it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,14 @@ def test_a_mistake_elsewhere_keeps_no_gateway_from_its_work(tmp_path: Path) -> N
 def test_without_endpoints_there_is_nothing_to_reach(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="none has endpoints"):
         read_setup(written(tmp_path, DEMO))
+
+
+def test_a_gateway_loads_neither_a_compiler_nor_a_simulated_venue() -> None:
+    code = "import sys, daemon.gateway.__main__, daemon.gateway.build; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tops = {name.partition(".")[0] for name in loaded.split()}
+    assert "venues" in tops
+    assert not tops & {"numba", "llvmlite", "numpy", "sim", "pyarrow"}
 
 
 # Keys

@@ -53,7 +53,7 @@ class Emulator:
         return self.call(method, f"{path}?{query}", {"X-MBX-APIKEY": self.told["api_key"]})
 
     def time_ms(self) -> int:
-        return int(self.call("GET", "/fapi/v1/time")["serverTime"])
+        return int(self.call("GET", "/api/v3/time" if self.is_spot else "/fapi/v1/time")["serverTime"])
 
     def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None) -> Any:
         """Send a request from an address of our own, whose limits are nobody else's. Raises RefusedError."""
@@ -70,11 +70,22 @@ class Emulator:
             raise RefusedError(f"{method} {path.partition('?')[0]}: {answer.status} {text[:200]!r}")
         return json.loads(text) if text else None
 
+    @property
+    def is_spot(self) -> bool:
+        return "/ws-api/" in self.told["ws_api"]
+
     def positions(self) -> dict[str, Decimal]:
+        """Return what is held by symbol; at a spot venue coins of BTC and ETH are."""
+        if self.is_spot:
+            held = {f"{asset}USDT": self.wallet(asset) for asset in ("BTC", "ETH")}
+            return {symbol: qty for symbol, qty in held.items() if qty}
         rows = self.ask("/fapi/v3/positionRisk")
         return {row["symbol"]: qty for row in rows if (qty := Decimal(row["positionAmt"]))}
 
     def wallet(self, asset: str = "USDT") -> Decimal:
+        if self.is_spot:
+            spot = [row for row in self.ask("/api/v3/account")["balances"] if row["asset"] == asset]
+            return sum((Decimal(row["free"]) + Decimal(row["locked"]) for row in spot), Decimal(0))
         (row,) = (row for row in self.ask("/fapi/v3/balance") if row["asset"] == asset)
         return Decimal(row["balance"])
 
@@ -122,18 +133,28 @@ kind = "live"
 _VENUE = """
 [[venues]]
 id = "{name}"
-rules = "binance_usdm"
-fees = {{ maker = "0.0002", taker = "0.0005" }}
+rules = "{rules}"
+fees = {fees}
 endpoints = {endpoints}
 
 [[accounts]]
 id = "{name}-account"
 venue = "{name}"
 balances = {{ {balances} }}
-margin_mode = "cross"
-leverage = {{ BTCUSDT = {leverage} }}
+{modes}
 credentials = {{ credential = "{name}" }}
 """
+
+_USDM = {
+    "rules": "binance_usdm",
+    "fees": '{ maker = "0.0002", taker = "0.0005" }',
+    "modes": 'margin_mode = "cross"',
+}
+_SPOT = {
+    "rules": "binance_spot",
+    "fees": '{ maker = "0.001", taker = "0.001" }',
+    "modes": 'margin_mode = "cash"',
+}
 
 
 def write_desk(
@@ -153,7 +174,8 @@ def write_desk(
         key = folder / "credentials" / name
         key.touch(mode=0o600)
         key.write_text(one.credential())
-        body += _VENUE.format(name=name, endpoints=one.endpoints(pace), balances=balances, leverage=leverage)
+        terms = _SPOT if one.is_spot else {**_USDM, "modes": f"{_USDM['modes']}\nleverage = {{ BTCUSDT = {leverage} }}"}
+        body += _VENUE.format(name=name, endpoints=one.endpoints(pace), balances=balances, **terms)
     path = folder / "desk.toml"
     path.write_text(_HEAD.format(includes="", name=folder.name) + body)
     command = ["fetch-rules", str(path), "--symbols", ",".join(symbols), "--out", str(folder / "rules")]

@@ -49,7 +49,9 @@ class GatewayPort:
         await trio.sleep(_LOOK_S)
 
     def is_up(self) -> bool:
-        return any(isinstance(one, VenueUp) and not one.channel for one in self.heard)
+        """Whether the venue is up, and orders go the way they are meant to."""
+        is_logged_on = not self.here.settings.ws_api or self.gateway.counters.get("accounts.me.session.is_up")
+        return bool(is_logged_on) and any(isinstance(one, VenueUp) and not one.channel for one in self.heard)
 
 
 @asynccontextmanager

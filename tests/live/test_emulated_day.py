@@ -11,7 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from emulated import Emulator, emulators, write_busy
+import pytest
+from emulated import Emulator, emulator, write_busy
 from emulated_desk import START, Desk
 from live_daemon import eventually, running
 
@@ -48,10 +49,18 @@ def paid(rows: list[dict[str, Any]]) -> Decimal:
     return sum((Decimal(row["income"]) for row in rows if row["incomeType"] == "FUNDING_FEE"), Decimal(0))
 
 
-def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["spot", "usdm"])
+def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Path, first: str) -> None:
+    """A carry of spot against a perpetual, and one of two perpetuals at venues of their own."""
     moment = datetime.fromtimestamp(start_of(time.time()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    arguments = ("--balance", f"USDT={START}", "--speed", str(SPEED), "--start", moment, "--funding-hours", "1")
-    with emulators(tmp_path, "one", "two", arguments=(*arguments, "--step-ms", "1000")) as venues:
+    time_words = ("--speed", str(SPEED), "--start", moment, "--step-ms", "1000", "--funding-hours", "1")
+    arguments = ("--balance", f"USDT={START}", *time_words)
+    with (
+        emulator(tmp_path, "one", "--venue", first, *arguments) as one_venue,
+        emulator(tmp_path, "two", *arguments) as two_venue,
+    ):
+        venues = {"one": one_venue, "two": two_venue}
+        paying = [one for one in venues.values() if not one.is_spot]
         pace = f'speed = {SPEED}, start = "{moment}"'
         config = write_busy(tmp_path, venues, hold="12m", cooldown="2m", pace=pace)
         with running(config, tmp_path / "state", "--quiet", mode="run") as daemon:
@@ -62,22 +71,23 @@ def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Pat
                 # A day is long: somebody looks now and then, and lets it go on.
                 time.sleep(5)
                 desk.arm_again()
-            eventually(
-                "a stamp was paid at both", lambda: all(paid(incomes(one)) for one in venues.values()), PATIENCE_S
-            )
+            eventually("a stamp was paid", lambda: all(paid(incomes(one)) for one in paying), PATIENCE_S)
             daemon.call("drain", {"on": True, "reason": "the end of the day"})
             eventually("it is flat", lambda: not desk.theirs() and not desk.held(), PATIENCE_S)
             for name, one in venues.items():
                 eventually(f"the books of {name} agree", lambda n=name, o=one: agree(desk, n, o))  # type: ignore[misc]
-            # What one receives the other pays, but for their marks.
-            assert paid(incomes(venues["one"])) < 0 < paid(incomes(venues["two"]))
+            # The rate is positive: the short is paid, and a long perpetual pays.
+            assert paid(incomes(two_venue)) > 0
+            assert first == "spot" or paid(incomes(one_venue)) < 0
             assert daemon.terminate() == 0, daemon.words()
 
 
 def agree(desk: Desk, name: str, one: Emulator) -> bool:
-    """Whether our wallet is the venue's, and the venue's the sum of what it has listed."""
+    """Whether our wallet is the venue's, and that of contracts the sum of what the venue has listed."""
+    wallet = Decimal(desk.view("positions")["wallets"][f"{name}-account"]["USDT"])
+    if one.is_spot:
+        return wallet == one.wallet()
     rows = incomes(one)
     told = desk.view("funding")["perpetuals"][f"{name}:BTCUSDT"]
-    wallet = Decimal(desk.view("positions")["wallets"][f"{name}-account"]["USDT"])
     listed = sum((Decimal(row["income"]) for row in rows), Decimal(START))
     return Decimal(told["paid"]) == paid(rows) and wallet == one.wallet() == listed

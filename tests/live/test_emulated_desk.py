@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulated import Emulator, emulators, write_busy
+from emulated import Emulator, emulator, emulators, write_busy
 from emulated_desk import LONG_S, START, Desk
 from live_daemon import eventually, running
 
@@ -150,3 +150,19 @@ def test_paper_on_their_feeds_trades_without_them(tmp_path: Path, venues: dict[s
         assert trips
         assert all(low < Decimal(one["fields"]["price"]) < high for one in trips)
         assert daemon.terminate() == 0, daemon.words()
+
+
+def test_a_key_that_may_withdraw_is_refused(tmp_path: Path) -> None:
+    with emulator(tmp_path, "one", "--venue", "spot", "--may-withdraw") as one, emulator(tmp_path, "two") as two:
+        config = write_busy(tmp_path, {"one": one, "two": two})
+        with running(config, tmp_path / "state", "--quiet", mode="run") as daemon:
+            words = daemon.paths.gateway_folder("desk") / "gateway.log"
+
+            def refused() -> bool:
+                told = words.read_text().splitlines() if words.exists() else []
+                return any("refused for good" in line and "withdraw" in line for line in told)
+
+            eventually("it says so", refused, LONG_S)
+            status = eventually("the desk answers", daemon.status, LONG_S)
+            assert not status["is_ready"]
+            assert "one-account" in status["why_not_ready"]

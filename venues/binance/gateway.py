@@ -34,6 +34,9 @@ CLOCK_S: Final = 20.0
 RETRY_S: Final = 1.0
 RETRY_MAX_S: Final = 30.0
 CLOCK_SAMPLES: Final = 5
+CLOCK_SILENT_S: Final = 3 * CLOCK_S
+"""How long the venue may not answer the simplest of questions before it counts as down."""
+
 CLOCK_ERROR_NS: Final = 900_000_000
 """More than this and a request could be from the future for the venue, which takes a second of it. Source: facts C2."""
 
@@ -44,6 +47,9 @@ _BAN_S: Final = 120.0
 _TOO_MANY: Final = -1003
 _POOL_OF_CODE: Final = {-1015: ORDERS_10S}
 """Which pool a refusal for the number of requests is about, all of them where it is not named: going on means a ban."""
+
+
+_COUNTS: Final = ("commands", "reports", "ups", "downs", "limits_failures", "clock_samples", "clock_failures")
 
 
 class BinanceGateway:
@@ -71,10 +77,11 @@ class BinanceGateway:
         if strange:
             raise ValueError(f"{settings.venue}: {', '.join(strange)} are of another venue")
         self._clock = ClockOffset()
+        self._clock_ns = 0
         self._pools: list[RatePools] = []
         self._accounts: dict[str, AccountDesk] = {}
         self._feed: BinanceFeed | None = None
-        self._missing: dict[str, str] = {}
+        self._missing = {"gateway": "not running"}
         self._is_up = False
         self._limited_until_ns = 0
         self._wants_clock = trio.Event()
@@ -82,7 +89,7 @@ class BinanceGateway:
         self._scope = trio.CancelScope()
         self._collected: list[Report] | None = None
         self._refusals: dict[str, int] = {}
-        self._counts = {"commands": 0, "reports": 0, "ups": 0, "downs": 0, "clock_samples": 0, "clock_failures": 0}
+        self._counts = dict.fromkeys(_COUNTS, 0)
 
     # The face
 
@@ -120,6 +127,7 @@ class BinanceGateway:
         if settings.wants_market and self._instruments:
             self._missing["market"] = "not up yet"
         rules = await self._read_rules(market)
+        self._missing.pop("limits", None)
         self._pools = [RatePools(rules) for _ in self._keys] or [RatePools(rules)]
         self._feed = BinanceFeed(
             settings,
@@ -168,8 +176,10 @@ class BinanceGateway:
                     if answer.status == _OK:
                         told = {rule.name: rule for rule in market.pools(answer.body)}
                         return tuple({**{rule.name: rule for rule in market.default_pools}, **told}.values())
-                except (NetError, CodecError):
-                    self._counts["clock_failures"] += 1
+                    self._missing["limits"] = f"exchangeInfo: HTTP {answer.status}"
+                except (NetError, CodecError) as error:
+                    self._missing["limits"] = f"exchangeInfo: {error}"
+                self._counts["limits_failures"] += 1
                 await trio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, 2 * pause_s)
 
@@ -194,6 +204,7 @@ class BinanceGateway:
                 if answer.status == _OK:
                     self._clock.note(answer.sent_ns, server_time_ns(answer.body), answer.received_ns)
                     self._counts["clock_samples"] += 1
+                    self._clock_ns = answer.received_ns
             except (NetError, CodecError):
                 self._counts["clock_failures"] += 1
         now = self._now()
@@ -201,6 +212,8 @@ class BinanceGateway:
             self._state("clock", "the venue does not tell its time")
         elif (error_ns := self._clock.error_ns(now)) > CLOCK_ERROR_NS:
             self._state("clock", f"the venue's time is uncertain by {error_ns // _NS_PER_MS} ms")
+        elif (silent_s := (now - self._clock_ns) / _SECOND_NS) > CLOCK_SILENT_S:
+            self._state("clock", f"the venue has not answered for {silent_s:.0f} s")
         else:
             self._state("clock", "")
 
@@ -215,12 +228,16 @@ class BinanceGateway:
         if self._missing and self._is_up:
             self._is_up = False
             self._counts["downs"] += 1
-            told = "; ".join(f"{name}: {text}" for name, text in sorted(self._missing.items()))
-            self._deliver((VenueDown(now, venue, why=told),))
+            self._deliver((VenueDown(now, venue, why=self.why_down),))
         elif not self._missing and not self._is_up:
             self._is_up = True
             self._counts["ups"] += 1
             self._deliver((VenueUp(now, venue),))
+
+    @property
+    def why_down(self) -> str:
+        """What is missing for the venue to be up, empty when nothing is."""
+        return "; ".join(f"{name}: {text}" for name, text in sorted(self._missing.items()))
 
     def _market_state(self, is_up: bool, why: str) -> None:
         del why

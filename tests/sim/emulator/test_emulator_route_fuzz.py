@@ -221,7 +221,9 @@ class World:
             if isinstance(told, dict) and "NEW" in (told.get("status"), told.get("algoStatus")):
                 self.ids = [*self.ids[-2:], int(told["orderId"] if "orderId" in told else told["algoId"])]
                 self.right = {**chosen, "orderId": self.ids[-1]}
-            if isinstance(told, dict) and ("orderId" in told or "algoId" in told):
+            # Spot answers with a list of what a cancel of all has cancelled.
+            first = told[0] if isinstance(told, list) and told else told
+            if isinstance(first, dict) and ("orderId" in first or "algoId" in first):
                 self.accepted[method] = self.accepted.get(method, 0) + 1
             return
         assert answer.status < 500, f"{method} {path}?{query}: {answer.body!r}"

@@ -196,6 +196,21 @@ def test_a_clock_that_is_off_is_measured_again() -> None:
     _run(play)
 
 
+def test_a_venue_that_does_not_answer_is_down() -> None:
+    async def play(port: GatewayPort, desk: PortDesk) -> None:
+        strike(port, on="request", kind="http_503", which="unknown", path="/fapi/v1/time", for_s=3600)
+        port.here.clock.jump(61_000_000_000)
+        port.gateway._wants_clock.set()
+        await desk.hear(lambda: downs(desk, ""), "VenueDown")
+        assert "clock: the venue has not answered" in downs(desk, "")[0].why
+        for fault in port.here.faults.listing():
+            port.here.faults.remove(fault["id"])
+        port.gateway._wants_clock.set()
+        await desk.hear(lambda: ups(desk, ""), "VenueUp")
+
+    _run(play)
+
+
 @pytest.mark.parametrize(("kind", "is_ban"), [("http_429", False), ("http_418", True)])
 def test_requests_that_are_too_many_stop(kind: str, is_ban: bool) -> None:
     async def play(port: GatewayPort, desk: PortDesk) -> None:

@@ -88,6 +88,28 @@ def test_commands_before_it_is_ready_are_not_sent() -> None:
     assert "secret" not in repr(keys) + repr(vars(gateway))
 
 
+def test_a_venue_that_is_not_there_is_waited_for() -> None:
+    async def play() -> None:
+        spec = Instrument(
+            "binance", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", Decimal("0.1"), Decimal("0.001")
+        )
+        # Nobody listens at port 1.
+        settings = GatewaySettings("binance", "usdm", "http://127.0.0.1:1", "ws://a", "ws://b", "ws://c")
+        heard: list[Message] = []
+        keys = AccountKeys("key", HmacSigner("secret"))
+        gateway = BinanceGateway(settings, {ACCOUNT: keys}, [spec], heard.extend, lambda: 7)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gateway.run)
+            with trio.fail_after(PATIENCE_S):
+                while not gateway.counters["limits_failures"]:
+                    await trio.sleep(0.01)
+            assert "exchangeInfo" in gateway.why_down
+            assert not heard
+            nursery.cancel_scope.cancel()
+
+    trio.run(play)
+
+
 def test_instruments_of_another_venue_are_refused() -> None:
     spec = Instrument("other", "BTCUSDT", InstrumentKind.PERPETUAL, "BTC", "USDT", Decimal("0.1"), Decimal("0.001"))
     settings = GatewaySettings("binance", "usdm", "http://127.0.0.1:1", "ws://a", "ws://b", "ws://c")
@@ -110,6 +132,7 @@ def test_it_says_nothing_before_it_is_up() -> None:
             first = next(one for one in port.heard if isinstance(one, VenueUp | VenueDown) and not one.channel)
             assert isinstance(first, VenueUp)
             assert all(isinstance(value, int | float) for value in port.gateway.counters.values())
+            assert port.gateway.why_down == ""
 
     trio.run(play)
 
