@@ -249,7 +249,11 @@ class SimVenue:
         return self._flush()
 
     def on_command(self, now: int, command: Command) -> list[Report]:
-        """Take one command as it arrives. Raises VenueSetupError for an account that is not at this venue."""
+        """Take one command as it arrives. Raises VenueSetupError for an account that is not at this venue.
+
+        A question changes nothing, not even the venue's time: a venue that comes back has forgotten it.
+        """
+        before = self.state.now
         self.at(now)
         is_client = command.account in self.state.accounts and command.account not in self.state.participants
         if not is_client and not isinstance(command, Query):
@@ -257,6 +261,8 @@ class SimVenue:
         handler = self._command.get(type(command))
         if handler is not None:
             handler(command)
+        if isinstance(command, Query):
+            self.state.now = before
         return self._flush()
 
     def on_time(self, now: int) -> list[Report]:
