@@ -9,6 +9,7 @@ from systemd_machine import ROOT, UNITS
 
 from daemon import cli
 from daemon.ctl import main as ctl
+from daemon.gateway.__main__ import _parser as gateway_parser
 from daemon.guard.__main__ import _parser as guard_parser
 from daemon.init import text
 from daemon.venue.__main__ import _parser as venue_parser
@@ -17,7 +18,7 @@ PAGE = (ROOT / "docs" / "operations.md").read_text()
 BLOCK = re.compile(r"(?:^    .*\n|^\n)+", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 PARSERS = {"basisd": cli._parser, "basisctl": ctl.parser}
-MODULES = {"daemon.guard": guard_parser, "daemon.venue": venue_parser}
+MODULES = {"daemon.gateway": gateway_parser, "daemon.guard": guard_parser, "daemon.venue": venue_parser}
 COMMANDS = {"basisd": cli.COMMANDS, "basisctl": ctl.COMMANDS}
 
 
@@ -75,7 +76,8 @@ def test_a_unit_runs_a_command_that_is_understood(name, capsys):
             assert said_by("basisd", words[1:], capsys) == ""
         elif words[0] == "/opt/basisd/bin/python":
             assert words[1:3] == ["-I", "-m"]
-            MODULES[words[3]]().parse_args(words[4:])
+            # An instance is named by its unit.
+            MODULES[words[3]]().parse_args(["desk" if word == "%i" else word for word in words[4:]])
         else:
             assert name == "basisd-alert@.service"
 
