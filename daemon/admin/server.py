@@ -167,6 +167,14 @@ class AdminServer:
         call = AdminCall(self._now(), method.role, method.name, canonical(params), who.uid, who.gid, who.pid)
         await self._write_down(call, method, request.id, "the call did not run")
         self.statistics.calls += 1
+        # Whoever hangs up meanwhile: what was written down runs, and what came of it is written down as well.
+        with trio.CancelScope(shield=True):
+            frame, poll = await self._carry_out(request, method, params, caller)
+        return frame, poll
+
+    async def _carry_out(
+        self, request: Request, method: Method, params: Any, caller: Caller
+    ) -> tuple[bytes, Poll | None]:
         try:
             frame = result_frame(request.id, await self._run(method, params, caller))
             if len(frame) > self.limits.answer_bytes_max:

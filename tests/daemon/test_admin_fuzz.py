@@ -310,7 +310,7 @@ def check_order(heard: list[str], views: set[str]) -> int:
             assert one.startswith(_RESULT)
             assert is_running
             is_running = False
-    assert not is_running
+    assert not is_running, f"without a result: {heard[-3:]}"
     return calls
 
 
