@@ -72,6 +72,8 @@ class VenueLink:
         self._venues: tuple[str, ...] = ()
         self._why_down = "not connected yet"
         self._jitter = Random()
+        # Set when a connection is lost, made anew by the next one.
+        self.went_down = trio.Event()
 
     @property
     def is_up(self) -> bool:
@@ -111,6 +113,7 @@ class VenueLink:
             if not isinstance(welcome, VenueWelcome):
                 raise WireError(f"a {type(welcome).__name__} where the welcome belongs")
             self._connection, self._venues = connection, welcome.venues
+            self.went_down = trio.Event()
             self.counters.connects += 1
             self._owner.welcomed(welcome)
             self._owner.arrived([self._first_word(welcome, venue) for venue in welcome.venues])
@@ -139,6 +142,7 @@ class VenueLink:
     def _down(self, why: str) -> None:
         was_up, self._connection = self._connection is not None, None
         self._why_down = why
+        self.went_down.set()
         if was_up:
             self._owner.arrived([VenueDown(self._now(), venue, why=why) for venue in self._venues])
 

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import trio
 from attrs import define
@@ -66,20 +67,31 @@ class ChildLostError(Exception):
     """A process that never came up, however often it was started."""
 
 
-async def keep(child: Child, is_up: Callable[[], bool]) -> None:
+class Watched(Protocol):
+    """The link to a process: whether it answers, and an event that is set when it no longer does."""
+
+    went_down: trio.Event
+
+    @property
+    def is_up(self) -> bool: ...
+
+
+async def keep(child: Child, link: Watched) -> None:
     """Start the child whenever nobody answers and none of ours is on its way; later each time in vain.
 
     Raises ChildLostError when it failed at every try and was never up.
     """
     failures, was_up = 0, False
     while True:
-        if is_up():
+        if link.is_up:
             failures, was_up = 0, True
-        elif not child.is_running:
+            await link.went_down.wait()
+            continue
+        if not child.is_running:
             if failures >= _TRIES and not was_up and child.has_failed:
                 raise ChildLostError(f"{child.module} does not start: {child.last_words()} (see {child.log})")
             await trio.sleep(_DELAYS_S[min(failures, len(_DELAYS_S) - 1)])
-            if not is_up():
+            if not link.is_up:
                 child.start()
                 failures += 1
         await trio.sleep(_LOOK_S)

@@ -55,6 +55,7 @@ class GuardLink:
         self.state: GuardState | None = None
         self.why_down = "not connected yet"
         self.came_up = trio.Event()
+        self.went_down = trio.Event()
         # Set and made anew by every message.
         self.heard = trio.Event()
         self.on_news: Callable[[], None] = _nothing
@@ -205,8 +206,10 @@ class GuardLink:
         if wanted > level:
             live.offer(KillCommand(now, f"guard/{state.trigger}", wanted, state.why or state.trigger))
         if is_news or wanted > level:
-            self._is_told_up = True
-            self.came_up.set()
+            if not self._is_told_up:
+                self._is_told_up = True
+                self.went_down = trio.Event()
+                self.came_up.set()
             live.pump()
         if wanted > level:
             # What the guard hears next of this level must not look like a rise of our own.
@@ -220,6 +223,7 @@ class GuardLink:
         if self._is_told_up:
             self._is_told_up = False
             self.came_up = trio.Event()
+            self.went_down.set()
             live = self._live
             in_charge = self.state is not None and self.state.is_in_charge
             live.offer(GuardStatus(live.clock.now(), False, in_charge, why))

@@ -16,7 +16,7 @@ from daemon.admin.calls import Role
 from daemon.admin.methods import DeskMethods
 from daemon.admin.server import AdminServer
 from daemon.build import build_id
-from daemon.live.children import Child, ChildLostError, keep
+from daemon.live.children import Child, ChildLostError, Watched, keep
 from daemon.live.desk import Desk
 from daemon.live.sockets import listen, listener_at
 from daemon.live.steering import Steering
@@ -114,11 +114,11 @@ class DeskProcess:
         if not self._children:
             return []
         child = self._children[index]
-        is_up = (lambda: desk.link.is_up, lambda: desk.guard.is_up)[index]
 
         async def run() -> None:
+            link: Watched = desk.guard if index else desk.link
             try:
-                await keep(child, is_up)
+                await keep(child, link)
             except ChildLostError as error:
                 # The supervisor may be waiting for what that process was to serve.
                 self._ending = Ending(str(error), is_failure=True)
