@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from daemon.exits import FAILED, ExitError
+from daemon.progress import Progress
 from daemon.torture.report import lines, summary
 from daemon.torture.run import Outcome
 from daemon.torture.script import SECOND_NS, FaultKind, Script, ScriptError, dump, load, parse_kinds
@@ -40,10 +41,12 @@ def main(arguments: Namespace) -> int:
     except (ValueError, OverflowError) as error:
         raise ExitError(str(error)) from error
     outcomes = []
-    for outcome in _run_all(jobs, arguments.jobs):
-        outcomes.append(outcome)
-        if outcome.error:
-            print(f"VIOLATION {outcome.error}", file=sys.stderr)
+    with Progress(sys.stderr, "torturing") as progress:
+        for outcome in _run_all(jobs, arguments.jobs):
+            outcomes.append(outcome)
+            progress.at(len(outcomes) / len(jobs))
+            if outcome.error:
+                progress.warn(f"VIOLATION {outcome.error}")
     what = f"--hours {arguments.hours} --faults {arguments.faults}"
     again = {one.seed: f"basisd torture --seeds 1 --first-seed {one.seed} {what}" for one in outcomes}
     scripts = _shrink([one for one in outcomes if one.error], jobs, Path(arguments.out), arguments.shrink)

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from actors.messages import Placement
 from actors.snapshot import SnapshotError
+from daemon.collector import rare_collections
 from daemon.live.recovery import RecoveryError
 from daemon.log import LogCorruptError, LogWriteError
 from daemon.torture.desk import VENUES, DeskSettings, instrument_names
@@ -57,8 +58,9 @@ def run_script(script: Script) -> Outcome:
         run = Torture(Path(folder), settings, script, is_armed=True)
         invariant = error = ""
         try:
-            run.run()
-            run.check_end(is_alive=True)
+            with rare_collections():
+                run.run()
+                run.check_end(is_alive=True)
         except InvariantError as broken:
             invariant, error = broken.name, str(broken)
         except (RecoveryError, SnapshotError, LogCorruptError, LogWriteError) as broken:
