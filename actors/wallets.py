@@ -28,8 +28,8 @@ def believe(
 
 def balance_of(reported: Balances, booked: Balances, account: str, asset: str) -> Decimal | None:
     """Return the balance to go by, None when nobody told one."""
-    for source in (reported, booked):
-        balance = source.get(account, {}).get(asset)
-        if balance is not None:
-            return balance
-    return None
+    balances = reported.get(account)
+    if balances is not None and asset in balances:
+        return balances[asset]
+    balances = booked.get(account)
+    return None if balances is None else balances.get(asset)

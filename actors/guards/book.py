@@ -150,12 +150,16 @@ class GuardState:
 
 @define
 class Line:
-    """What never changes about an instrument. `is_plain`: linear and quoted in money that counts one to one."""
+    """What never changes about an instrument.
+
+    `is_at_par`: quoted in money that counts one to one; `is_plain`: linear as well.
+    """
 
     spec: Instrument
     kind: AssetClass
     contract: Contract | None
     is_spot: bool
+    is_at_par: bool
     is_plain: bool
     base: str
     quote: str
@@ -179,6 +183,7 @@ class Book:
         self.instruments = instruments
         self.accounts = accounts
         self.config = config
+        self._age_max_ns = config.price_age_max_ns
         self.lines = {key: self._line(spec) for key, spec in instruments.items()}
         contracts = [(line.contract, key) for key, line in self.lines.items() if line.contract is not None]
         # Nearest first, as spreads are formed.
@@ -194,9 +199,17 @@ class Book:
         self._equities: dict[tuple[str, str], tuple[int, Decimal]] = {}
 
     def _line(self, spec: Instrument) -> Line:
-        is_plain = not spec.inverse and spec.quote in self.config.par
+        is_at_par = spec.quote in self.config.par
         return Line(
-            spec, asset_class(spec), contract_of(spec), spec.is_spot, is_plain, spec.base, spec.quote, spec.settle
+            spec,
+            asset_class(spec),
+            contract_of(spec),
+            spec.is_spot,
+            is_at_par,
+            is_at_par and not spec.inverse,
+            spec.base,
+            spec.quote,
+            spec.settle,
         )
 
     # Prices and values
@@ -216,7 +229,7 @@ class Book:
         return None if seen is None else seen.price
 
     def _seen(self, now: int, instrument: str) -> Seen | None:
-        oldest = now - self.config.price_age_max_ns
+        oldest = now - self._age_max_ns
         seen = self.state.marks.get(instrument)
         if seen is not None and seen.ts >= oldest:
             return seen
@@ -241,12 +254,12 @@ class Book:
         seen = self._seen(now, instrument)
         if seen is None:
             return None
-        spec = self.instruments[instrument]
-        unit = abs(unit_notional(spec, seen.price))
-        if spec.quote not in self.config.par:
-            worth = self.value_of(now, spec.quote)
+        line = self.lines[instrument]
+        unit = unit_notional(line.spec, seen.price).copy_abs()
+        if not line.is_at_par:
+            worth = self.value_of(now, line.quote)
             return None if worth is None else unit * worth
-        self._units[instrument] = (seen.ts + self.config.price_age_max_ns, unit)
+        self._units[instrument] = (seen.ts + self._age_max_ns, unit)
         return unit
 
     # Accounts
@@ -260,13 +273,13 @@ class Book:
         known = self._equities.get((account, asset))
         if known is not None and now <= known[0]:
             return known[1]
-        total, oldest = self.wallet(account, asset), now
+        total, oldest, lines = self.wallet(account, asset), now, self.lines
         if total is None:
             return None
         for held in self.state.held.values():
             if held.account != account:
                 continue
-            line = self.lines.get(held.instrument)
+            line = lines.get(held.instrument)
             if line is None or held.qty is None:
                 return None
             if line.is_spot or line.settle != asset:
@@ -276,19 +289,24 @@ class Book:
                 return None
             oldest = min(oldest, seen.ts)
             total += line.spec.pnl(held.qty, held.entry, seen.price)
-        self._equities[account, asset] = (oldest + self.config.price_age_max_ns, total)
+        self._equities[account, asset] = (oldest + self._age_max_ns, total)
         return total
 
     def account_equity(self, now: int, account: str) -> Decimal | None:
         """Return the margin balance behind all that an account holds on margin, in quote money."""
         total = None
         for asset in self._margin_assets.get(account, ()):
-            if self.wallet(account, asset) is None:
-                continue
-            equity, worth = self.equity(now, account, asset), self.value_of(now, asset)
-            if equity is None or worth is None:
+            equity = self.equity(now, account, asset)
+            if equity is None:
+                if self.wallet(account, asset) is None:
+                    continue
                 return None
-            total = (total or ZERO) + equity * worth
+            if asset not in self.config.par:
+                worth = self.value_of(now, asset)
+                if worth is None:
+                    return None
+                equity *= worth
+            total = equity if total is None else total + equity
         return total
 
     def members(self, now: int, account: str, asset: str) -> list[Member] | None:
@@ -317,5 +335,5 @@ class Book:
 
     def cumulated_bps(self, now: int, account: str, instrument: str, window_ns: int) -> Decimal:
         """Return what funding cost a position in the last `window_ns`, negative when it brought."""
-        paid = self.state.paid.get(f"{account}|{instrument}", ())
-        return sum((bps for ts, bps in paid if ts > now - window_ns), ZERO)
+        paid = self.state.paid.get(f"{account}|{instrument}")
+        return sum((bps for ts, bps in paid if ts > now - window_ns), ZERO) if paid else ZERO

@@ -15,8 +15,8 @@ from venues.rules.funding import INTERVALS
 from venues.rules.funding_stamps import stamp_count
 
 DAY_NS = 86_400_000_000_000
-_BPS = 10_000
-_REFERENCE_HOURS = 8
+_BPS = Decimal(10_000)
+_REFERENCE_HOURS = Decimal(8)
 
 
 def _whole_interval(instance: object, attribute: object, value: int) -> None:
@@ -79,14 +79,14 @@ def decide(facts: FundingFacts, config: FundingGuardConfig) -> Findings:
     if facts.interval_hours not in INTERVALS:
         return unknown(Guard.FUNDING, subject, f"a funding interval of {facts.interval_hours} h")
     found = []
-    normal = abs(rate) * _REFERENCE_HOURS
+    normal = rate.copy_abs() * _REFERENCE_HOURS
     if normal > config.rate_warn * facts.interval_hours:
         per_8h = normal / facts.interval_hours
         found.append(_finding(subject, Severity.WARN, GuardReason.FUNDING_RATE, per_8h, config.rate_warn))
     if cumulated > config.cumulated_bps:
         reason = GuardReason.FUNDING_CUMULATED
         found.append(_finding(subject, Severity.BLOCK, reason, cumulated, config.cumulated_bps))
-    cost = rate * facts.way * _BPS
+    cost = (rate if facts.way > 0 else -rate) * _BPS
     if cost <= ZERO:
         return tuple(found)
     if cost > config.entry_bps:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from attrs import define, field, frozen
 
 from actors.config_checks import positive
-from actors.guards.findings import Finding, Findings, Guard, GuardReason, Severity, unknown
+from actors.guards.findings import NOTHING, Finding, Findings, Guard, GuardReason, Severity, unknown
 from venues.model.instrument import Instrument, InstrumentKind
 from venues.model.money import ZERO
 from venues.rules.contracts import Contract, parse_contract
@@ -80,9 +80,15 @@ def decide(facts: PortfolioFacts, config: PortfolioConfig) -> Findings:
     """BLOCK beyond any bound. A single quote currency is no basis: only two or more differ from each other."""
     if facts.unpriced:
         return unknown(Guard.PORTFOLIO, "", f"no price for {', '.join(sorted(facts.unpriced))}")
-    for name, value in (*facts.by_base.items(), *facts.by_quote.items()):
-        if not value.is_finite():
-            return unknown(Guard.PORTFOLIO, name, f"its exposure is {value}")
+    is_over = bool(config.correlated)
+    for values, most in ((facts.by_base, config.net_max), (facts.by_quote, config.basis_max)):
+        for name, value in values.items():
+            if not value.is_finite():
+                return unknown(Guard.PORTFOLIO, name, f"its exposure is {value}")
+            if value.copy_abs() > most:
+                is_over = True
+    if not is_over:
+        return NOTHING
     found = [
         _over(base, GuardReason.NET_DELTA, net, config.net_max)
         for base, net in sorted(facts.by_base.items())
