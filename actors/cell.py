@@ -103,6 +103,8 @@ class Cell:
         if snapshot is not None:
             self.dispatcher.restore(snapshot)
             self._quarantined_ns = snapshot.get("quarantined_ns")
+            # What was restored is what a rebuild restores.
+            self._snapshot = snapshot
         else:
             try:
                 self.dispatcher.start(now)
@@ -111,7 +113,7 @@ class Cell:
                 chain = error.chain if isinstance(error, MessageStormError) else ()
                 self.halt = Halt(now, error.seq, f"an actor cannot begin: {error}", chain)
                 return []
-        self._take_snapshot()
+            self._take_snapshot()
         return self.dispatcher.take_effects()
 
     def snapshot(self) -> dict[str, Any]:

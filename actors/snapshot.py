@@ -18,8 +18,12 @@ class SnapshotError(ValueError):
     """A snapshot of an unknown schema, one whose data does not fit it, or a state that cannot be written down."""
 
 
-def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, MutableSet: sorted})
+def _converter(*, is_detailed: bool) -> Converter:
+    converter = Converter(
+        forbid_extra_keys=True,
+        unstruct_collection_overrides={Set: sorted, MutableSet: sorted},
+        detailed_validation=is_detailed,
+    )
     converter.register_unstructure_hook(Decimal, str)
     converter.register_structure_hook(Decimal, lambda value, _: parse_decimal(value, "decimal"))
     converter.register_unstructure_hook(Book, lambda book: [sorted(book.bids.items()), sorted(book.asks.items())])
@@ -36,7 +40,9 @@ def _structure_book(plain: list[list[tuple[int, int]]], _: type[Book]) -> Book:
     return book
 
 
-_CONVERTER = _converter()
+_CONVERTER = _converter(is_detailed=False)
+# Slower; it tells where what does not fit is.
+_DETAILED = _converter(is_detailed=True)
 
 
 def to_plain(state: object, owner: str = "state") -> Any:
@@ -51,6 +57,13 @@ def from_plain(plain: Any, kind: type[_T], owner: str) -> _T:
     """Return a `kind` made from plain data. Raises SnapshotError naming `owner` and what does not fit."""
     try:
         return _CONVERTER.structure(plain, kind)
+    except Exception:  # noqa: BLE001 - whatever it is, the other one raises it as well, and says more
+        return _from_plain(plain, kind, owner)
+
+
+def _from_plain(plain: Any, kind: type[_T], owner: str) -> _T:
+    try:
+        return _DETAILED.structure(plain, kind)
     except StructureHandlerNotFoundError as error:
         raise SnapshotError(f"{owner}: {error}") from error
     except (BaseValidationError, ValueError, TypeError, KeyError) as error:

@@ -114,7 +114,7 @@ async def _keep(gateway: Child, process: GuardProcess) -> None:
     """Keep the guard's own way to the venues open; one that does not come up is tried again for ever."""
     while True:
         try:
-            await keep(gateway, lambda: process.link.is_up)
+            await keep(gateway, process.link)
         except ChildLostError as error:
             _log.error("no gateway", why=str(error))
             await trio.sleep(_GATEWAY_RETRY_S)

@@ -64,13 +64,16 @@ class NotANumberError(ValueError):
     """A field that must hold a finite decimal does not; the message names the field."""
 
 
+_NUMBERS = (str, int, Decimal)
+
+
 def parse_decimal(value: object, field: str) -> Decimal:
     """Return `value` (str, int or Decimal) as a finite Decimal.
 
     Floats are refused because they have lost their digits already.
     Raises NotANumberError for floats, NaN, infinities and anything else that is not a plain number.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if not isinstance(value, _NUMBERS) or isinstance(value, bool):
         raise NotANumberError(f"{field}: expected a decimal written as a string, got {value!r}")
     try:
         number = Decimal(value)
