@@ -73,29 +73,32 @@ class CellLoop:
     def advance(self, until: int, before_venues: Callable[[], None] | None = None) -> bool:
         """Let everything happen that is due at or before `until`, in order of time: messages on their way, timers.
 
-        Returns whether anything happened at a venue; `before_venues` is called once before the first of it.
+        Returns whether anything changed at a venue; `before_venues` is called once before the first that happens there.
         """
-        exchange, has_happened = self.exchange, False
+        exchange, is_seen, has_changed = self.exchange, False, False
         while self.cell.halt is None:
             venue_ns, timer_ns = exchange.next_ns(), self.timer_ns
             if venue_ns <= timer_ns:
                 if venue_ns > until:
                     break
-                if not has_happened:
-                    has_happened = True
+                if not is_seen:
+                    is_seen = True
                     if before_venues is not None:
                         before_venues()
+                is_question = exchange.is_question_next()
                 delivered = exchange.happen()
                 if delivered is not None:
                     report, _ = delivered
                     self.result.fills += isinstance(report, OrderFilled)
                     self.hear(venue_ns, report)
+                elif not is_question:
+                    has_changed = True
             elif timer_ns > until:
                 break
             else:
                 self.cell.offer_due(timer_ns)
                 self.hear(timer_ns)
-        return has_happened
+        return has_changed
 
     def stop(self, now: int) -> None:
         """Tell the cell that the market is over."""

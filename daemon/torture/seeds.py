@@ -19,8 +19,6 @@ from daemon.torture.script import SECOND_NS, FaultKind, Script, draw
 
 _MEMORY = Path("/dev/shm")
 BASES = ("BTC", "ETH")
-# A seed of a quarter of an hour leaves half a million objects behind: looked for once or twice, for 100 MB more.
-_ALLOCATED_MAX = 400_000
 
 
 @frozen
@@ -60,7 +58,7 @@ def run_script(script: Script) -> Outcome:
         run = Torture(Path(folder), settings, script, is_armed=True)
         invariant = error = ""
         try:
-            with rare_collections(_ALLOCATED_MAX):
+            with rare_collections():
                 run.run()
                 run.check_end(is_alive=True)
         except InvariantError as broken:
