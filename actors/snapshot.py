@@ -26,6 +26,11 @@ def _converter(*, is_detailed: bool) -> Converter:
     )
     converter.register_unstructure_hook(Decimal, str)
     converter.register_structure_hook(Decimal, lambda value, _: parse_decimal(value, "decimal"))
+    # The commonest of optional fields: without these each of them is looked up by its type again.
+    converter.register_unstructure_hook(Decimal | None, lambda value: None if value is None else str(value))
+    converter.register_structure_hook(
+        Decimal | None, lambda value, _: None if value is None else parse_decimal(value, "decimal")
+    )
     converter.register_unstructure_hook(Book, lambda book: [sorted(book.bids.items()), sorted(book.asks.items())])
     converter.register_structure_hook(Book, _structure_book)
     # An actor may have nothing to remember.

@@ -19,7 +19,7 @@ from daemon.build import build_id
 from daemon.config_schema import RunConfig
 from daemon.live.recovery import recover
 from daemon.log import RunLog
-from daemon.log.snapshots import encode_snapshot
+from daemon.log.snapshots import SNAPSHOT_NAME, encode_snapshot
 from daemon.torture.rogue import BACKLOG, Misdeed
 from daemon.torture.script import ON_HOST, SECOND_NS, Fault, FaultKind, Script, Tally
 from daemon.torture.wire import ONLY_LATE
@@ -297,10 +297,10 @@ class Host:
     def _rise(self, now: int) -> None:
         old, self._up_ns = self.log_folder, None
         recovery = recover(old, lambda _: self._replayer())
-        snapshot = encode_snapshot(recovery.snapshot)
         at = max(now + self._offset, recovery.now)
         self._rows = self._inputs = 0
         self.cell, self.log = self._birth(at, recovery.snapshot)
+        snapshot = (self.log_folder / SNAPSHOT_NAME).read_bytes()
         shutil.rmtree(old)
         self.cell.start(at, recovery.snapshot)
         self.observer.recovered(now, self.cell, self._memory, snapshot)
