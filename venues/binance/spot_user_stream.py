@@ -4,16 +4,13 @@ Source: "User Data Streams" of spot (developers.binance.com). Events come bare f
 {"subscriptionId", "event"} from a subscription of the WebSocket API.
 """
 
-from collections.abc import Callable
-
 import msgspec
 
-from venues.binance.answers import SymbolNames
 from venues.binance.reading import NS_PER_MS, SIDES, amount, not_negative, positive, read
-from venues.binance.user_stream import Kinds, Recently, UserEvent
+from venues.binance.user_events import Body, UserEvent, UserStream
 from venues.binance.wire import Milliseconds
 from venues.binance.wire_rest import BinanceId, WireSide
-from venues.binance.wire_user import UserFrame, WireKeyExpired
+from venues.binance.wire_user import WireKeyExpired
 from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO
 from venues.port import (
@@ -26,8 +23,6 @@ from venues.port import (
     RejectReason,
     Report,
 )
-
-_Body = bytes | msgspec.Raw
 
 
 class _WireExecution(msgspec.Struct, gc=False):
@@ -63,52 +58,27 @@ class _WireBalances(msgspec.Struct, gc=False):
     event_ms: Milliseconds = msgspec.field(name="E", default=0)
 
 
-_frame = msgspec.json.Decoder(UserFrame).decode
 _execution = msgspec.json.Decoder(_WireExecution).decode
 _balances = msgspec.json.Decoder(_WireBalances).decode
 _key_expired = msgspec.json.Decoder(WireKeyExpired).decode
 
 
-class SpotUserStream:
-    """Decode one account's events. A fill is reported once, however often it is told; see `UsdmUserStream`."""
+class SpotUserStream(UserStream):
+    """Decode one account's events."""
 
     def __init__(self, venue: str, account: str) -> None:
-        self.account = account
-        self._names = SymbolNames(venue)
-        self._fills = Recently()
-        self._kinds = Kinds()
-        self._events: dict[str, Callable[[_Body], UserEvent]] = {
-            "executionReport": self._on_execution,
-            "outboundAccountPosition": self._on_balances,
-            "listenKeyExpired": self._on_end,
-            "eventStreamTerminated": self._on_end,
-        }
+        super().__init__(
+            venue,
+            account,
+            {
+                "executionReport": self._on_execution,
+                "outboundAccountPosition": self._on_balances,
+                "listenKeyExpired": self._on_end,
+                "eventStreamTerminated": self._on_end,
+            },
+        )
 
-    @property
-    def ignored(self) -> dict[str, int]:
-        return self._kinds.counts
-
-    @property
-    def repeats(self) -> int:
-        return self._fills.repeats
-
-    def decode(self, raw: _Body) -> UserEvent:
-        """Return what a frame says. Raises CodecError, and nothing else whatever the bytes are."""
-        frame = read(_frame, raw, "user event")
-        inner = next((body for body in (frame.wrapped, frame.data) if bytes(body)[:1] == b"{"), None)
-        if not frame.event and inner is not None:
-            raw = inner
-            frame = read(_frame, raw, "user event")
-        on_event = self._events.get(frame.event)
-        if on_event is None:
-            self._kinds.note(frame.event)
-            return UserEvent(frame.event)
-        event = on_event(raw)
-        if not event.reports:
-            self._kinds.note(frame.event)
-        return event
-
-    def _on_execution(self, raw: _Body) -> UserEvent:
+    def _on_execution(self, raw: Body) -> UserEvent:
         wire = read(_execution, raw, "executionReport")
         report = self._fill(wire) if wire.execution == "TRADE" else self._change(wire)
         return UserEvent("executionReport", () if report is None else (report,))
@@ -149,7 +119,7 @@ class SpotUserStream:
             return OrderRejected(ts, self.account, instrument, wire.client_order_id, reason, wire.why[:240])
         return None
 
-    def _on_balances(self, raw: _Body) -> UserEvent:
+    def _on_balances(self, raw: Body) -> UserEvent:
         """Tell the balances of the assets that may have changed: what is free and what orders hold."""
         wire = read(_balances, raw, "outboundAccountPosition")
         balances = {}
@@ -159,7 +129,7 @@ class SpotUserStream:
         ts = (wire.update_ms or wire.event_ms) * NS_PER_MS
         return UserEvent("outboundAccountPosition", (AccountReport(ts, self.account, balances, "order"),))
 
-    def _on_end(self, raw: _Body) -> UserEvent:
+    def _on_end(self, raw: Body) -> UserEvent:
         key = read(_key_expired, raw, "listenKeyExpired").listen_key
         return UserEvent("listenKeyExpired", listen_key=key or "terminated")
 

@@ -4,14 +4,13 @@ Pure: bytes in, reports out. Events of one type come in order, those of differen
 reports must not rely on a fill coming before the balance it changed. Source: facts D4.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from venues.binance.answers import MARGIN_MODES, SymbolNames
+from venues.binance.answers import MARGIN_MODES
 from venues.binance.reading import (
     NS_PER_MS,
     POSITION_SIDES,
@@ -23,8 +22,8 @@ from venues.binance.reading import (
     price_or_none,
     read,
 )
+from venues.binance.user_events import KIND_CHARS_MAX, Body, UserEvent, UserStream
 from venues.binance.wire_user import (
-    UserFrame,
     WireAccountUpdate,
     WireAlgoUpdate,
     WireConfigUpdate,
@@ -51,8 +50,6 @@ from venues.port import (
     Report,
 )
 
-_Body = bytes | msgspec.Raw
-
 FORCED: Final = (
     ("adl_autoclose", FillReason.ADL),
     ("settlement_autoclose-", FillReason.SETTLEMENT),
@@ -73,17 +70,10 @@ ACCOUNT_REASONS: Final = {
 TAKEN_OVER: Final = "NEW_INSURANCE"
 """The order status of a fill by which the insurance fund takes the rest of a position."""
 
-_ORDER_BEGINS: Final = b'{"e":"ORDER_TRADE_UPDATE",'
-"""How the venue begins the events that matter most: they are told apart without reading them twice."""
-
 _POST_ONLY: Final = "GTX"
 _WOULD_TAKE: Final = ("0", "11")
 _FILLS: Final = ("TRADE", "CALCULATED")
-_KINDS_MAX: Final = 256
-_KIND_CHARS_MAX: Final = 48
-_REMEMBERED: Final = 8_192
 
-_frame = msgspec.json.Decoder(UserFrame).decode
 _order_update = msgspec.json.Decoder(WireOrderUpdate).decode
 _trade_lite = msgspec.json.Decoder(WireTradeLite).decode
 _account_update = msgspec.json.Decoder(WireAccountUpdate).decode
@@ -92,115 +82,40 @@ _config_update = msgspec.json.Decoder(WireConfigUpdate).decode
 _key_expired = msgspec.json.Decoder(WireKeyExpired).decode
 
 
-class UserEvent(NamedTuple):
-    """What one frame held. `kind` is the venue's event type, empty for a reply to a request.
-
-    `listen_key` comes with `listenKeyExpired`: nothing more will be told on a connection made with it. `leverage` is
-    (instrument, leverage), told when it was changed.
-    """
-
-    kind: str
-    reports: tuple[Report, ...] = ()
-    listen_key: str = ""
-    leverage: tuple[str, int] | None = None
-
-
-class Recently:
-    """Remembers the last few thousand keys, and says which were seen before."""
-
-    __slots__ = ("_keys", "repeats")
-
-    def __init__(self) -> None:
-        self._keys: OrderedDict[tuple[str, int, int], None] = OrderedDict()
-        self.repeats = 0
-
-    def is_new(self, key: tuple[str, int, int]) -> bool:
-        if key in self._keys:
-            self.repeats += 1
-            return False
-        self._keys[key] = None
-        if len(self._keys) > _REMEMBERED:
-            self._keys.popitem(last=False)
-        return True
-
-
-class Kinds:
-    """Counts what held nothing for us, by kind; at most 256 kinds are told apart, the rest is `other`."""
-
-    __slots__ = ("counts",)
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
-    def note(self, kind: str) -> None:
-        kind = kind[:_KIND_CHARS_MAX] or "reply"
-        if kind not in self.counts and len(self.counts) >= _KINDS_MAX:
-            kind = "other"
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-
-
-class UsdmUserStream:
-    """Decode one account's events. A fill is reported once, however often it is told.
+class UsdmUserStream(UserStream):
+    """Decode one account's events.
 
     `mark_of` gives an instrument's mark price, None where it is not known: the venue does not tell at which one it
-    liquidated, and the fill's own price stands in then. `ignored` counts events that are valid and no news for the
-    desk; `repeats` fills told again. TRADE_LITE is among the ignored: it comes first and without the fee, and a fill
-    booked without its fee would never get it.
+    liquidated, and the fill's own price stands in then. TRADE_LITE is ignored: it comes first and without the fee, and
+    a fill booked without its fee would never get it.
     """
 
     def __init__(self, venue: str, account: str, mark_of: Callable[[str], Decimal | None] = lambda _: None) -> None:
-        self.account = account
-        self._names = SymbolNames(venue)
+        super().__init__(
+            venue,
+            account,
+            {
+                "ORDER_TRADE_UPDATE": self._on_order,
+                "ACCOUNT_UPDATE": self._on_account,
+                "ALGO_UPDATE": self._on_algo,
+                "TRADE_LITE": self._on_trade_lite,
+                "ACCOUNT_CONFIG_UPDATE": self._on_config,
+                "listenKeyExpired": self._on_key_expired,
+            },
+        )
         self._mark_of = mark_of
-        self._fills = Recently()
-        self._kinds = Kinds()
-        self._events: dict[str, Callable[[_Body], UserEvent]] = {
-            "ORDER_TRADE_UPDATE": self._on_order,
-            "ACCOUNT_UPDATE": self._on_account,
-            "ALGO_UPDATE": self._on_algo,
-            "TRADE_LITE": self._on_trade_lite,
-            "ACCOUNT_CONFIG_UPDATE": self._on_config,
-            "listenKeyExpired": self._on_key_expired,
-        }
-
-    @property
-    def ignored(self) -> dict[str, int]:
-        return self._kinds.counts
-
-    @property
-    def repeats(self) -> int:
-        return self._fills.repeats
-
-    def decode(self, raw: bytes) -> UserEvent:
-        """Return what a frame says. Raises CodecError, and nothing else whatever the bytes are."""
-        if raw[: len(_ORDER_BEGINS)] == _ORDER_BEGINS:
-            return self._on_order(raw)
-        frame = read(_frame, raw, "user event")
-        if not frame.event and bytes(frame.data)[:1] == b"{":
-            raw = bytes(frame.data)
-            frame = read(_frame, raw, "user event")
-        on_event = self._events.get(frame.event)
-        if on_event is None:
-            self._kinds.note(frame.event)
-            return UserEvent(frame.event)
-        return on_event(raw)
-
-    def _told(self, kind: str, *reports: Report) -> UserEvent:
-        if not reports:
-            self._kinds.note(kind)
-        return UserEvent(kind, reports)
 
     # Orders
 
-    def _on_order(self, raw: _Body) -> UserEvent:
+    def _on_order(self, raw: Body) -> UserEvent:
         wire = read(_order_update, raw, "ORDER_TRADE_UPDATE")
         order = wire.order
         ts = (order.time_ms or wire.transaction_ms) * NS_PER_MS
         forced = _forced(order.client_order_id)
         if order.execution in _FILLS and (qty := amount(order.last_qty, "l")) > ZERO:
-            return self._told("ORDER_TRADE_UPDATE", *self._fill(order, ts, qty, forced))
+            return UserEvent("ORDER_TRADE_UPDATE", self._fill(order, ts, qty, forced))
         report = self._change(order, ts) if forced is None else None
-        return self._told("ORDER_TRADE_UPDATE") if report is None else self._told("ORDER_TRADE_UPDATE", report)
+        return UserEvent("ORDER_TRADE_UPDATE", () if report is None else (report,))
 
     def _fill(self, order: WireOrderEvent, ts: int, qty: Decimal, forced: FillReason | None) -> tuple[Report, ...]:
         instrument, side = self._names.id(order.symbol), SIDES[order.side]
@@ -261,11 +176,11 @@ class UsdmUserStream:
             return OrderRejected(ts, self.account, instrument, client_id, RejectReason.OTHER, "rejected by the venue")
         return None
 
-    def _on_trade_lite(self, raw: _Body) -> UserEvent:
+    def _on_trade_lite(self, raw: Body) -> UserEvent:
         read(_trade_lite, raw, "TRADE_LITE")
-        return self._told("TRADE_LITE")
+        return UserEvent("TRADE_LITE")
 
-    def _on_algo(self, raw: _Body) -> UserEvent:
+    def _on_algo(self, raw: Body) -> UserEvent:
         """Tell of a conditional order. What it becomes is an order of the same client id, with events of its own."""
         wire = read(_algo_update, raw, "ALGO_UPDATE")
         order, ts = wire.order, wire.transaction_ms * NS_PER_MS
@@ -282,11 +197,11 @@ class UsdmUserStream:
             report = OrderExpired(ts, self.account, instrument, client_id, filled)
         elif order.status == "REJECTED":
             report = OrderRejected(ts, self.account, instrument, client_id, RejectReason.OTHER, (order.why or "")[:240])
-        return self._told("ALGO_UPDATE") if report is None else self._told("ALGO_UPDATE", report)
+        return UserEvent("ALGO_UPDATE", () if report is None else (report,))
 
     # The account
 
-    def _on_account(self, raw: _Body) -> UserEvent:
+    def _on_account(self, raw: Body) -> UserEvent:
         """Tell balances and positions: only what has changed, so that what is missing is as it was."""
         wire = read(_account_update, raw, "ACCOUNT_UPDATE")
         ts = (wire.transaction_ms or wire.event_ms) * NS_PER_MS
@@ -304,18 +219,18 @@ class UsdmUserStream:
         ]
         balances = {one.asset: amount(one.wallet_balance, f"{one.asset[:20]} wb") for one in wire.change.balances}
         if balances:
-            reason = wire.change.reason[:_KIND_CHARS_MAX]
+            reason = wire.change.reason[:KIND_CHARS_MAX]
             reports.append(AccountReport(ts, self.account, balances, ACCOUNT_REASONS.get(reason, reason.lower())))
-        return self._told("ACCOUNT_UPDATE", *reports)
+        return UserEvent("ACCOUNT_UPDATE", tuple(reports))
 
-    def _on_config(self, raw: _Body) -> UserEvent:
+    def _on_config(self, raw: Body) -> UserEvent:
         change = read(_config_update, raw, "ACCOUNT_CONFIG_UPDATE").change
         told = None if change is None else (self._names.id(change.symbol), change.leverage)
-        return self._told("ACCOUNT_CONFIG_UPDATE")._replace(leverage=told)
+        return UserEvent("ACCOUNT_CONFIG_UPDATE", leverage=told)
 
-    def _on_key_expired(self, raw: _Body) -> UserEvent:
+    def _on_key_expired(self, raw: Body) -> UserEvent:
         expired = read(_key_expired, raw, "listenKeyExpired").listen_key
-        return self._told("listenKeyExpired")._replace(listen_key=expired)
+        return UserEvent("listenKeyExpired", listen_key=expired)
 
 
 def _forced(client_order_id: str) -> FillReason | None:
