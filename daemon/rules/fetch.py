@@ -6,9 +6,9 @@ from time import time_ns
 
 from attrs import field, frozen
 
-from venues.binance.answers import server_time_ns
 from venues.binance.calls import WEIGHT_1M, BinanceCall, Security, stamped
 from venues.binance.errors import CodecError
+from venues.binance.market_answers import server_time_ns
 from venues.binance.requests import GET_BRACKETS, GET_EXCHANGE_INFO, GET_TIME
 from venues.binance.rules import Listing, exchange_info, leverage_brackets
 from venues.binance.settings import AccountKeys

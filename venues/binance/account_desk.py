@@ -8,10 +8,10 @@ from typing import Final, Protocol
 import trio
 from attrs import asdict
 
-from venues.binance.answers import listen_key
 from venues.binance.calls import BinanceCall, UnsupportedCommandError
 from venues.binance.errors import CodecError
 from venues.binance.lanes import Lane
+from venues.binance.market_answers import listen_key
 from venues.binance.markets import Market
 from venues.binance.newest import Newest
 from venues.binance.order_entry import OrderEntry

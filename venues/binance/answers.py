@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from venues.binance.errors import CodecError, CodecErrorReason
+from venues.binance.market_answers import Body, MarketAnswers
 from venues.binance.reading import (
     ALGO_STATUSES,
     NS_PER_MS,
@@ -34,22 +34,17 @@ from venues.binance.wire_rest import (
     WireDualSide,
     WireIncome,
     WireLeverage,
-    WireListenKey,
     WireOpenInterest,
     WireOrder,
     WirePosition,
-    WireReply,
-    WireServerTime,
     WireSymbolConfig,
     WireUserTrade,
 )
 from venues.model.account import MarginMode, PositionMode
-from venues.model.fill import FillReason, Liquidity
 from venues.model.money import ZERO
 from venues.model.order import OrderStatus
 from venues.port import (
     AdlRank,
-    Bar,
     FundingRate,
     Income,
     IncomeKind,
@@ -63,10 +58,7 @@ from venues.port import (
     PositionReport,
 )
 
-_Body = bytes | msgspec.Raw
-
 _order = msgspec.json.Decoder(WireOrder).decode
-_orders = msgspec.json.Decoder(list[WireOrder]).decode
 _algo_order = msgspec.json.Decoder(WireAlgoOrder).decode
 _algo_orders = msgspec.json.Decoder(list[WireAlgoOrder]).decode
 _trades = msgspec.json.Decoder(list[WireUserTrade]).decode
@@ -77,12 +69,8 @@ _balances = msgspec.json.Decoder(list[WireBalance]).decode
 _dual_side = msgspec.json.Decoder(WireDualSide).decode
 _incomes = msgspec.json.Decoder(list[WireIncome]).decode
 _funding_rates = msgspec.json.Decoder(list[WireFundingRate]).decode
-_bars = msgspec.json.Decoder(list[list[int | str]]).decode
 _open_interest = msgspec.json.Decoder(WireOpenInterest).decode
 _leverage = msgspec.json.Decoder(WireLeverage).decode
-_server_time = msgspec.json.Decoder(WireServerTime).decode
-_listen_key = msgspec.json.Decoder(WireListenKey).decode
-_reply = msgspec.json.Decoder(WireReply).decode
 
 MARGIN_MODES: Final = {
     "CROSSED": MarginMode.CROSS,
@@ -107,50 +95,27 @@ OF_TRADES: Final = frozenset({"REALIZED_PNL", "COMMISSION", "DELIVERED_SETTELMEN
 """Money that belongs to a fill and comes with it: left out, or it would be counted twice."""
 
 _ALGO_FINISHED: Final = "FINISHED"
-_BAR_FIELDS: Final = 7
 
 
-class SymbolNames:
-    """The instruments of one venue by symbol."""
-
-    def __init__(self, venue: str) -> None:
-        self.venue = venue
-        self._ids: dict[str, str] = {}
-
-    def id(self, symbol: str) -> str:
-        """Return the instrument's id. Raises CodecError for a name that can be none."""
-        found = self._ids.get(symbol)
-        if found is None:
-            if not symbol or len(symbol) > 64:
-                raise CodecError(CodecErrorReason.UNKNOWN_SYMBOL, f"symbol: {symbol[:40]!r}")
-            found = self._ids[symbol] = f"{self.venue}:{symbol}"
-            if len(self._ids) > 4096:
-                self._ids.clear()
-        return found
-
-
-class UsdmAnswers:
-    """Read the answers of one USDS-M venue; `venue` is the first half of its instruments' ids."""
-
-    def __init__(self, venue: str) -> None:
-        self._names = SymbolNames(venue)
+class UsdmAnswers(MarketAnswers):
+    """Read the answers of one USDS-M venue."""
 
     # Answers to commands
 
-    def accepted(self, account: str, body: _Body) -> OrderAccepted:
+    def accepted(self, account: str, body: Body) -> OrderAccepted:
         """Return that the venue has the order, whatever has become of it since: the user stream tells that."""
         wire = read(_order, body, "new order")
         return OrderAccepted(
             wire.update_ms * NS_PER_MS, account, self._names.id(wire.symbol), wire.client_order_id, str(wire.order_id)
         )
 
-    def algo_accepted(self, account: str, body: _Body) -> OrderAccepted:
+    def algo_accepted(self, account: str, body: Body) -> OrderAccepted:
         wire = read(_algo_order, body, "new algo order")
         return OrderAccepted(
             wire.update_ms * NS_PER_MS, account, self._names.id(wire.symbol), wire.client_algo_id, str(wire.algo_id)
         )
 
-    def modified(self, command: ModifyOrder, body: _Body) -> OrderModified | OrderCanceled:
+    def modified(self, command: ModifyOrder, body: Body) -> OrderModified | OrderCanceled:
         """Return the change, or the end: an order is cancelled by a quantity that has been filled already."""
         wire = read(_order, body, "modify order")
         ts, filled = wire.update_ms * NS_PER_MS, not_negative(wire.executed_qty, "executedQty")
@@ -165,7 +130,7 @@ class UsdmAnswers:
             positive(wire.price, "price"),
         )
 
-    def canceled(self, account: str, body: _Body) -> OrderCanceled | None:
+    def canceled(self, account: str, body: Body) -> OrderCanceled | None:
         """Return the end of the order, None when the answer tells of another state: the user stream will say."""
         wire = read(_order, body, "cancel order")
         if known(STATUSES, wire.status, "status") is not OrderStatus.CANCELED:
@@ -178,27 +143,21 @@ class UsdmAnswers:
             not_negative(wire.executed_qty, "executedQty"),
         )
 
-    def leverage(self, body: _Body) -> tuple[str, int]:
+    def leverage(self, body: Body) -> tuple[str, int]:
         """Return the instrument and its leverage now."""
         wire = read(_leverage, body, "leverage")
         return self._names.id(wire.symbol), wire.leverage
 
-    # Answers to queries
+    # Answers to queries, besides those on orders
 
-    def order(self, account: str, body: _Body, now: int) -> OrderReport:
-        return order_report(self._names, account, read(_order, body, "order"), now)
-
-    def orders(self, account: str, body: _Body, now: int) -> tuple[OrderReport, ...]:
-        return tuple(order_report(self._names, account, wire, now) for wire in read(_orders, body, "orders"))
-
-    def algo_order(self, account: str, body: _Body, now: int) -> OrderReport:
+    def algo_order(self, account: str, body: Body, now: int) -> OrderReport:
         """Return a conditional order. Raises CodecError for one that has been triggered and has ended since.
 
         Its end is told by the order it became, which goes by the same client id.
         """
         return self._algo_report(account, read(_algo_order, body, "algoOrder"), now)
 
-    def algo_orders(self, account: str, body: _Body, now: int) -> tuple[OrderReport, ...]:
+    def algo_orders(self, account: str, body: Body, now: int) -> tuple[OrderReport, ...]:
         """Return the conditional orders that are not over; one being triggered may be a plain order already.
 
         That order goes by the same client id and knows better.
@@ -207,30 +166,14 @@ class UsdmAnswers:
         reports = (self._algo_report(account, wire, now) for wire in wires)
         return tuple(report for report in reports if not report.status.is_terminal)
 
-    def fills(self, account: str, body: _Body) -> tuple[OrderFilled, ...]:
-        """Return the fills, without client order id and only taker or maker as the reason: the venue tells no more."""
+    def fills(self, account: str, body: Body) -> tuple[OrderFilled, ...]:
         return tuple(
-            OrderFilled(
-                wire.time_ms * NS_PER_MS,
-                account,
-                self._names.id(wire.symbol),
-                "",
-                str(wire.order_id),
-                str(wire.trade_id),
-                SIDES[wire.side],
-                positive(wire.price, "price"),
-                positive(wire.qty, "qty"),
-                Liquidity.MAKER if wire.is_maker else Liquidity.TAKER,
-                amount(wire.commission, "commission"),
-                wire.commission_asset,
-                FillReason.QUEUE if wire.is_maker else FillReason.TAKER,
-                POSITION_SIDES[wire.position_side],
-            )
+            self._filled(account, wire, SIDES[wire.side], POSITION_SIDES[wire.position_side])
             for wire in read(_trades, body, "userTrades")
         )
 
     def positions(
-        self, account: str, risk: _Body, configs: Mapping[str, WireSymbolConfig], now: int
+        self, account: str, risk: Body, configs: Mapping[str, WireSymbolConfig], now: int
     ) -> tuple[PositionReport, ...]:
         """Return the open positions. `configs` bring what the third version of positionRisk leaves out."""
         reports = []
@@ -256,7 +199,7 @@ class UsdmAnswers:
             )
         return tuple(reports)
 
-    def adl_ranks(self, account: str, risk: _Body, now: int) -> tuple[AdlRank, ...]:
+    def adl_ranks(self, account: str, risk: Body, now: int) -> tuple[AdlRank, ...]:
         """Return the places of open positions in the deleveraging queue: the venue counts 0 (last) to 4 (first)."""
         return tuple(
             AdlRank(now, account, self._names.id(wire.symbol), wire.adl + 1, POSITION_SIDES[wire.position_side])
@@ -264,11 +207,11 @@ class UsdmAnswers:
             if wire.adl is not None and amount(wire.qty, "positionAmt")
         )
 
-    def symbol_configs(self, body: _Body) -> dict[str, WireSymbolConfig]:
+    def symbol_configs(self, body: Body) -> dict[str, WireSymbolConfig]:
         """Return leverage and margin type by symbol."""
         return {wire.symbol: wire for wire in read(_symbol_configs, body, "symbolConfig")}
 
-    def balances(self, body: _Body) -> dict[str, Decimal]:
+    def balances(self, body: Body) -> dict[str, Decimal]:
         """Return the wallet balances, margin of isolated positions included, of `account` or `balance`."""
         if bytes(body).lstrip()[:1] == b"[":
             told = [(wire.asset, wire.balance) for wire in read(_balances, body, "balance")]
@@ -276,10 +219,10 @@ class UsdmAnswers:
             told = [(wire.asset, wire.wallet_balance) for wire in read(_account, body, "account").assets]
         return {asset: amount(text, f"{asset[:20]} walletBalance") for asset, text in told}
 
-    def position_mode(self, body: _Body) -> PositionMode:
+    def position_mode(self, body: Body) -> PositionMode:
         return PositionMode.HEDGE if read(_dual_side, body, "accountConfig").is_dual else PositionMode.ONE_WAY
 
-    def incomes(self, account: str, body: _Body) -> tuple[tuple[Income, ...], int, int]:
+    def incomes(self, account: str, body: Body) -> tuple[tuple[Income, ...], int, int]:
         """Return the movements that are no trade's own, how many rows there were, and the time of the last (ms)."""
         rows = read(_incomes, body, "income")
         found = tuple(
@@ -297,7 +240,7 @@ class UsdmAnswers:
         )
         return found, len(rows), rows[-1].time_ms if rows else 0
 
-    def funding_rates(self, body: _Body) -> tuple[FundingRate, ...]:
+    def funding_rates(self, body: Body) -> tuple[FundingRate, ...]:
         return tuple(
             FundingRate(
                 wire.funding_ms * NS_PER_MS,
@@ -308,7 +251,7 @@ class UsdmAnswers:
             for wire in read(_funding_rates, body, "fundingRate")
         )
 
-    def open_interest(self, body: _Body) -> OpenInterest:
+    def open_interest(self, body: Body) -> OpenInterest:
         wire = read(_open_interest, body, "openInterest")
         return OpenInterest(
             wire.time_ms * NS_PER_MS, self._names.id(wire.symbol), not_negative(wire.qty, "openInterest")
@@ -329,57 +272,6 @@ class UsdmAnswers:
             price_or_none(wire.price, "price"),
             POSITION_SIDES[wire.position_side],
         )
-
-
-def order_report(names: SymbolNames, account: str, wire: WireOrder, now: int) -> OrderReport:
-    """Return an order as told in answer to a query; futures and spot use the same words."""
-    return OrderReport(
-        now,
-        account,
-        names.id(wire.symbol),
-        wire.client_order_id,
-        str(wire.order_id),
-        SIDES[wire.side],
-        not_negative(wire.orig_qty, "origQty"),
-        not_negative(wire.executed_qty, "executedQty"),
-        known(STATUSES, wire.status, "status"),
-        known(TYPES, wire.type, "type"),
-        price_or_none(wire.price, "price"),
-        POSITION_SIDES[wire.position_side],
-    )
-
-
-def bars(instrument: str, body: _Body, *, is_mark: bool) -> tuple[Bar, ...]:
-    """Return the bars of `klines` or `markPriceKlines`; the last one may still be growing."""
-    found = []
-    for row in read(_bars, body, "klines"):
-        if len(row) < _BAR_FIELDS or not isinstance(row[0], int) or not isinstance(row[6], int):
-            raise CodecError(CodecErrorReason.BAD_FIELD, f"klines: {str(row)[:80]} is no bar")
-        opened, high, low, close = (positive(str(text), "klines") for text in row[1:5])
-        if not low <= min(opened, close) <= max(opened, close) <= high:
-            raise CodecError(CodecErrorReason.BAD_NUMBER, f"klines: open, high, low, close {row[1:5]}")
-        volume = ZERO if is_mark else not_negative(str(row[5]), "klines volume")
-        end = (row[6] + 1) * NS_PER_MS
-        found.append(Bar(end, instrument, row[0] * NS_PER_MS, opened, high, low, close, volume, is_mark))
-    return tuple(found)
-
-
-def server_time_ns(body: _Body) -> int:
-    """Return the venue's time in ns, to the millisecond."""
-    return read(_server_time, body, "time").server_ms * NS_PER_MS
-
-
-def listen_key(body: _Body) -> str:
-    """Return the key of the user stream. Raises CodecError for one that could not stand in a URL."""
-    found = read(_listen_key, body, "listenKey").listen_key
-    if not found.isascii() or not found.isalnum() or len(found) > 256:
-        raise CodecError(CodecErrorReason.BAD_FIELD, "listenKey: not a word of ASCII letters and digits")
-    return found
-
-
-def ws_reply(raw: bytes) -> WireReply:
-    """Return a reply of the WebSocket API, its `result` unread. Raises CodecError."""
-    return read(_reply, raw, "reply")
 
 
 def _whole(text: str) -> int | None:

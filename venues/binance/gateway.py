@@ -8,12 +8,12 @@ import trio
 from attrs import asdict
 
 from venues.binance.account_desk import AccountDesk
-from venues.binance.answers import server_time_ns
 from venues.binance.book_feed import BinanceFeed, Deliver
 from venues.binance.calls import ORDERS_10S, BinanceCall
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.key_permissions import check_permissions
+from venues.binance.market_answers import server_time_ns
 from venues.binance.markets import Market, market_of
 from venues.binance.reactions import Reaction, Verdict, judge_http
 from venues.binance.settings import AccountKeys, GatewaySettings, KeyRefusedError

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Final, Protocol
 
 from attrs import define, field
 
-from venues.binance.answers import UsdmAnswers, bars
+from venues.binance.answers import UsdmAnswers
 from venues.binance.calls import BinanceCall, Security, UnsupportedCommandError
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
+from venues.binance.market_answers import bars
 from venues.binance.requests import GET_ACCOUNT_CONFIG, GET_EXCHANGE_INFO, UsdmRequests
 from venues.binance.rules import instrument_states
 from venues.binance.wire_rest import WireSymbolConfig

@@ -7,9 +7,9 @@ import msgspec
 import trio
 from attrs import define, field, frozen
 
-from venues.binance.answers import ws_reply
 from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall, Security, stamped, ws_params
 from venues.binance.errors import CodecError
+from venues.binance.market_answers import ws_reply
 from venues.binance.settings import AccountKeys
 from venues.binance.sign import SignatureKind, signed_ws_params
 from venues.binance.wire_rest import WireRateLimit

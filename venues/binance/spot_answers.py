@@ -8,15 +8,12 @@ from decimal import Decimal
 
 import msgspec
 
-from venues.binance.answers import SymbolNames, order_report
-from venues.binance.reading import NS_PER_MS, STATUSES, amount, known, not_negative, positive, read
+from venues.binance.market_answers import Body, MarketAnswers
+from venues.binance.reading import NS_PER_MS, STATUSES, known, not_negative, read
 from venues.binance.wire import Milliseconds
-from venues.binance.wire_rest import BinanceId, WireOrder
-from venues.model.fill import FillReason, Liquidity
+from venues.binance.wire_rest import BinanceId, WireSpotTrade
 from venues.model.order import OrderStatus, Side
-from venues.port import OrderAccepted, OrderCanceled, OrderFilled, OrderReport
-
-_Body = bytes | msgspec.Raw
+from venues.port import OrderAccepted, OrderCanceled, OrderFilled
 
 
 class _WireAck(msgspec.Struct, gc=False):
@@ -36,19 +33,6 @@ class _WireCanceled(msgspec.Struct, gc=False):
     time_ms: Milliseconds = msgspec.field(name="transactTime", default=0)
 
 
-class _WireSpotTrade(msgspec.Struct, gc=False):
-    symbol: str
-    trade_id: BinanceId = msgspec.field(name="id")
-    order_id: BinanceId = msgspec.field(name="orderId")
-    price: str
-    qty: str
-    commission: str
-    commission_asset: str = msgspec.field(name="commissionAsset")
-    time_ms: Milliseconds = msgspec.field(name="time")
-    is_buyer: bool = msgspec.field(name="isBuyer")
-    is_maker: bool = msgspec.field(name="isMaker")
-
-
 class _WireSpotBalance(msgspec.Struct, gc=False):
     asset: str
     free: str
@@ -65,26 +49,21 @@ class _WirePermissions(msgspec.Struct, gc=False):
 
 _ack = msgspec.json.Decoder(_WireAck).decode
 _canceled = msgspec.json.Decoder(_WireCanceled).decode
-_order = msgspec.json.Decoder(WireOrder).decode
-_orders = msgspec.json.Decoder(list[WireOrder]).decode
-_trades = msgspec.json.Decoder(list[_WireSpotTrade]).decode
+_trades = msgspec.json.Decoder(list[WireSpotTrade]).decode
 _account = msgspec.json.Decoder(_WireSpotAccount).decode
 _permissions = msgspec.json.Decoder(_WirePermissions).decode
 
 
-class SpotAnswers:
-    """Read the answers of one spot venue; `venue` is the first half of its instruments' ids."""
+class SpotAnswers(MarketAnswers):
+    """Read the answers of one spot venue."""
 
-    def __init__(self, venue: str) -> None:
-        self._names = SymbolNames(venue)
-
-    def accepted(self, account: str, body: _Body) -> OrderAccepted:
+    def accepted(self, account: str, body: Body) -> OrderAccepted:
         wire = read(_ack, body, "new order")
         return OrderAccepted(
             wire.time_ms * NS_PER_MS, account, self._names.id(wire.symbol), wire.client_order_id, str(wire.order_id)
         )
 
-    def canceled(self, account: str, body: _Body) -> OrderCanceled | None:
+    def canceled(self, account: str, body: Body) -> OrderCanceled | None:
         """Return the end of the order, None when the answer tells of another state: the user stream will say."""
         wire = read(_canceled, body, "cancel order")
         if known(STATUSES, wire.status, "status") is not OrderStatus.CANCELED:
@@ -93,34 +72,13 @@ class SpotAnswers:
         ts, instrument = wire.time_ms * NS_PER_MS, self._names.id(wire.symbol)
         return OrderCanceled(ts, account, instrument, wire.client_order_id, filled)
 
-    def order(self, account: str, body: _Body, now: int) -> OrderReport:
-        return order_report(self._names, account, read(_order, body, "order"), now)
-
-    def orders(self, account: str, body: _Body, now: int) -> tuple[OrderReport, ...]:
-        return tuple(order_report(self._names, account, wire, now) for wire in read(_orders, body, "openOrders"))
-
-    def fills(self, account: str, body: _Body) -> tuple[OrderFilled, ...]:
-        """Return the fills, without client order id: the venue tells the order's own id alone."""
+    def fills(self, account: str, body: Body) -> tuple[OrderFilled, ...]:
         return tuple(
-            OrderFilled(
-                wire.time_ms * NS_PER_MS,
-                account,
-                self._names.id(wire.symbol),
-                "",
-                str(wire.order_id),
-                str(wire.trade_id),
-                Side.BUY if wire.is_buyer else Side.SELL,
-                positive(wire.price, "price"),
-                positive(wire.qty, "qty"),
-                Liquidity.MAKER if wire.is_maker else Liquidity.TAKER,
-                amount(wire.commission, "commission"),
-                wire.commission_asset,
-                FillReason.QUEUE if wire.is_maker else FillReason.TAKER,
-            )
+            self._filled(account, wire, Side.BUY if wire.is_buyer else Side.SELL)
             for wire in read(_trades, body, "myTrades")
         )
 
-    def balances(self, body: _Body) -> dict[str, Decimal]:
+    def balances(self, body: Body) -> dict[str, Decimal]:
         """Return what is free and what open orders hold together, by asset."""
         found = {}
         for wire in read(_account, body, "account").balances:
@@ -129,6 +87,6 @@ class SpotAnswers:
         return found
 
 
-def may_withdraw(body: _Body) -> bool:
+def may_withdraw(body: Body) -> bool:
     """Return whether the key has permission to withdraw. Raises CodecError."""
     return read(_permissions, body, "apiRestrictions").may_withdraw

@@ -6,8 +6,9 @@ Source: "User Data Streams" of spot (developers.binance.com). Events come bare f
 
 import msgspec
 
+from venues.binance.market_answers import Body
 from venues.binance.reading import NS_PER_MS, SIDES, amount, not_negative, positive, read
-from venues.binance.user_events import Body, UserEvent, UserStream
+from venues.binance.user_events import UserEvent, UserStream
 from venues.binance.wire import Milliseconds
 from venues.binance.wire_rest import BinanceId, WireSide
 from venues.binance.wire_user import WireKeyExpired

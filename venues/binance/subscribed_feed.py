@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 from attrs import define
 
-from venues.binance.answers import ws_reply
 from venues.binance.calls import WEIGHT_1M
 from venues.binance.errors import CodecError
+from venues.binance.market_answers import ws_reply
 from venues.binance.once import FirstTold
 from venues.binance.reading import read
 from venues.binance.settings import AccountKeys

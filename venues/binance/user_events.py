@@ -6,12 +6,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from venues.binance.answers import SymbolNames
+from venues.binance.market_answers import Body, SymbolNames
 from venues.binance.reading import read
 from venues.binance.wire_user import UserFrame
 from venues.port import Report
-
-Body = bytes | msgspec.Raw
 
 KIND_CHARS_MAX: Final = 48
 _KINDS_MAX: Final = 256

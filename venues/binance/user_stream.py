@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from venues.binance.answers import MARGIN_MODES
+from venues.binance.market_answers import Body
 from venues.binance.reading import (
     NS_PER_MS,
     POSITION_SIDES,
@@ -22,7 +23,7 @@ from venues.binance.reading import (
     price_or_none,
     read,
 )
-from venues.binance.user_events import KIND_CHARS_MAX, Body, UserEvent, UserStream
+from venues.binance.user_events import KIND_CHARS_MAX, UserEvent, UserStream
 from venues.binance.wire_user import (
     WireAccountUpdate,
     WireAlgoUpdate,

@@ -1,6 +1,7 @@
 """The fields of Binance's REST and WebSocket API answers that are read; every other field is skipped.
 
-Sources: "Trade", "Account" and "Market Data" endpoints of USDS-M futures (developers.binance.com, August 2026).
+Sources: "Trade", "Account" and "Market Data" endpoints of USDS-M futures, "Account endpoints" of spot
+(developers.binance.com, August 2026).
 Prices, quantities and money stay text here. Times are milliseconds.
 """
 
@@ -72,6 +73,21 @@ class WireUserTrade(msgspec.Struct, gc=False):
     commission: str = "0"
     commission_asset: str = msgspec.field(name="commissionAsset", default="")
     position_side: WirePositionSide = msgspec.field(name="positionSide", default="BOTH")
+
+
+class WireSpotTrade(msgspec.Struct, gc=False):
+    """A row of `GET /api/v3/myTrades`."""
+
+    symbol: str
+    trade_id: BinanceId = msgspec.field(name="id")
+    order_id: BinanceId = msgspec.field(name="orderId")
+    price: str
+    qty: str
+    commission: str
+    commission_asset: str = msgspec.field(name="commissionAsset")
+    time_ms: Milliseconds = msgspec.field(name="time")
+    is_buyer: bool = msgspec.field(name="isBuyer")
+    is_maker: bool = msgspec.field(name="isMaker")
 
 
 class WirePosition(msgspec.Struct, gc=False):

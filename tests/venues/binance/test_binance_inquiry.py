@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from venues.binance.answers import UsdmAnswers, listen_key, server_time_ns, ws_reply
+from venues.binance.answers import UsdmAnswers
 from venues.binance.calls import BinanceCall, Security
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.inquiry import Inquiry, UsdmInquiry
+from venues.binance.market_answers import listen_key, server_time_ns, ws_reply
 from venues.binance.requests import UsdmRequests
 from venues.binance.sign import query_of
 from venues.binance.spot_answers import SpotAnswers, may_withdraw

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from attrs import fields
 
-from venues.binance.answers import UsdmAnswers, bars, listen_key, server_time_ns, ws_reply
+from venues.binance.answers import UsdmAnswers
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.inquiry import UsdmInquiry
+from venues.binance.market_answers import bars, listen_key, server_time_ns, ws_reply
 from venues.binance.reactions import judge_http
 from venues.binance.requests import UsdmRequests
 from venues.binance.rules import exchange_info, funding_info, leverage_brackets

@@ -10,8 +10,8 @@ import trio
 from emulator_here import EmulatorHere, emulator
 
 from sim.emulator.host import HostSettings
-from venues.binance.answers import server_time_ns
 from venues.binance.calls import BinanceCall, stamped
+from venues.binance.market_answers import server_time_ns
 from venues.binance.once import FirstTold
 from venues.binance.rules import ExchangeInfo
 from venues.binance.settings import AccountKeys
