@@ -6,7 +6,7 @@ complete is no answer: one request that fails makes the whole query fail.
 
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from attrs import define, field
 
@@ -15,11 +15,10 @@ from venues.binance.calls import BinanceCall, Security, UnsupportedCommandError
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.market_answers import bars
-from venues.binance.requests import GET_ACCOUNT_CONFIG, GET_EXCHANGE_INFO, UsdmRequests
+from venues.binance.requests import GET_ACCOUNT_CONFIG, GET_EXCHANGE_INFO, Named, UsdmRequests
 from venues.binance.rules import instrument_states
 from venues.binance.wire_rest import WireSymbolConfig
 from venues.model.account import PositionMode
-from venues.model.instrument import Instrument
 from venues.port import (
     FundingRate,
     Income,
@@ -47,14 +46,6 @@ PAGE: Final = 1_000
 Calls = tuple[BinanceCall, ...]
 Plan = Callable[[Any], Calls]
 Reader = Callable[[Any, BinanceCall, bytes], Calls]
-
-
-class Named(Protocol):
-    """Requests that know the instruments of their venue."""
-
-    instruments: dict[str, Instrument]
-
-    def symbol(self, instrument: str) -> str: ...
 
 
 @define

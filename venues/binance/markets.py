@@ -1,8 +1,9 @@
 """Which requests, answers and addresses belong to which of Binance's markets."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import ClassVar, Final
 
 from venues.binance.answers import UsdmAnswers
 from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall, UnsupportedCommandError
@@ -22,7 +23,8 @@ from venues.binance.spot_requests import (
     keep_spot_listen_key,
 )
 from venues.binance.spot_user_stream import SpotUserStream
-from venues.binance.user_stream import UsdmUserStream, UserEvent
+from venues.binance.user_events import UserStream
+from venues.binance.user_stream import UsdmUserStream
 from venues.model.instrument import Instrument
 from venues.model.order import Side
 from venues.net.limits import PoolRule
@@ -64,50 +66,61 @@ SPOT_POOLS: Final[tuple[PoolRule, ...]] = (
 """Limits until exchangeInfo has told them. Sources: facts C4; spot "LIMITS"."""
 
 
-class UserStream(Protocol):
-    """Decodes one account's events. Raises CodecError."""
-
-    @property
-    def repeats(self) -> int: ...
-
-    def decode(self, raw: bytes) -> UserEvent: ...
-
-
-class Market(Protocol):
+class Market(ABC):
     """What a gateway needs to know of a market. Requests raise UnsupportedCommandError, answers CodecError.
 
     `has_algo`: conditional orders are kept apart. `has_listen_keys`: events come by listen key, else by a subscription
-    of the WebSocket API, and by listen key only where that is not to be had.
+    of the WebSocket API, and by listen key only where that is not to be had. What can be set is nothing unless a market
+    says so.
     """
 
-    exchange_info: BinanceCall
-    time: BinanceCall
-    open_listen_key: BinanceCall
-    default_pools: tuple[PoolRule, ...]
-    has_algo: bool
-    has_listen_keys: bool
+    exchange_info: ClassVar[BinanceCall]
+    time: ClassVar[BinanceCall]
+    open_listen_key: ClassVar[BinanceCall]
+    default_pools: ClassVar[tuple[PoolRule, ...]]
+    has_algo: ClassVar[bool]
+    has_listen_keys: ClassVar[bool]
 
-    @property
-    def requests(self) -> OrderRequests: ...
-    @property
-    def answers(self) -> OrderAnswers: ...
+    def __init__(
+        self, settings: GatewaySettings, decoder: BinanceDecoder, requests: OrderRequests, answers: OrderAnswers
+    ) -> None:
+        self.requests = requests
+        self.answers = answers
+        self._settings = settings
+        self._decoder = decoder
 
     def pools(self, body: bytes) -> tuple[PoolRule, ...]:
         """Return the limits that exchangeInfo tells."""
+        return exchange_info(body, self._settings.venue, is_spot=self._settings.is_spot).pools
 
-    def private_url(self, listen_key: str) -> str: ...
+    def private_url(self, listen_key: str) -> str:
+        return f"{self._settings.ws_private}/ws/{listen_key}"
+
+    @abstractmethod
     def keep_listen_key(self, listen_key: str) -> BinanceCall: ...
+
+    @abstractmethod
     def user_stream(self, account: str, mark_of: MarkOf) -> UserStream: ...
+
+    @abstractmethod
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry: ...
-    def setting(self, command: Command) -> BinanceCall: ...
-    def dead_man(self, command: ArmDeadMan) -> BinanceCall: ...
-    def symbol_config(self, instrument: str) -> BinanceCall: ...
+
+    def setting(self, command: Command) -> BinanceCall:
+        raise _unsupported(command)
+
+    def dead_man(self, command: ArmDeadMan) -> BinanceCall:
+        raise _unsupported(command)
+
+    def symbol_config(self, instrument: str) -> BinanceCall:
+        raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"{instrument}: this market has no leverage")
 
     def leverage(self, instrument: str, body: bytes) -> int | None:
         """Return the leverage of an instrument as symbolConfig tells it."""
+        del instrument, body
+        return None
 
 
-class UsdmMarket:
+class UsdmMarket(Market):
     """USDS-M futures: perpetuals and quarterlies."""
 
     exchange_info = GET_EXCHANGE_INFO
@@ -118,32 +131,15 @@ class UsdmMarket:
     has_listen_keys = True
 
     def __init__(self, settings: GatewaySettings, instruments: Iterable[Instrument], decoder: BinanceDecoder) -> None:
-        self._venue = settings.venue
-        self._private = settings.ws_private
-        self._decoder = decoder
-        self._requests = UsdmRequests(instruments)
-        self._answers = UsdmAnswers(settings.venue)
-
-    @property
-    def requests(self) -> OrderRequests:
-        return self._requests
-
-    @property
-    def answers(self) -> OrderAnswers:
-        return self._answers
-
-    def pools(self, body: bytes) -> tuple[PoolRule, ...]:
-        return exchange_info(body, self._venue).pools
-
-    def private_url(self, listen_key: str) -> str:
-        return f"{self._private}/ws/{listen_key}"
+        self._requests, self._answers = UsdmRequests(instruments), UsdmAnswers(settings.venue)
+        super().__init__(settings, decoder, self._requests, self._answers)
 
     def keep_listen_key(self, listen_key: str) -> BinanceCall:
         del listen_key
         return KEEP_LISTEN_KEY
 
     def user_stream(self, account: str, mark_of: MarkOf) -> UserStream:
-        return UsdmUserStream(self._venue, account, mark_of)
+        return UsdmUserStream(self._settings.venue, account, mark_of)
 
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry:
         return UsdmInquiry(self._requests, self._answers, self._decoder, query, venue_ns)
@@ -196,8 +192,8 @@ class _SpotOrders:
         raise AssertionError(f"nobody can have asked for {command} and been told {body!r}")
 
 
-class SpotMarket:
-    """The spot market: cash legs."""
+class SpotMarket(Market):
+    """The spot market: cash legs, and nothing to set."""
 
     exchange_info = SPOT_EXCHANGE_INFO
     time = SPOT_TIME
@@ -207,42 +203,19 @@ class SpotMarket:
     has_listen_keys = False
 
     def __init__(self, settings: GatewaySettings, instruments: Iterable[Instrument], decoder: BinanceDecoder) -> None:
-        self._venue = settings.venue
-        self._private = settings.ws_private
-        self._decoder = decoder
-        self._requests = SpotRequests(instruments)
-        self._answers = SpotAnswers(settings.venue)
-        self.requests: Any = _SpotOrders(self._requests, self._answers)
-        self.answers: Any = self.requests
-
-    def pools(self, body: bytes) -> tuple[PoolRule, ...]:
-        return exchange_info(body, self._venue, is_spot=True).pools
-
-    def private_url(self, listen_key: str) -> str:
-        return f"{self._private}/ws/{listen_key}"
+        self._requests, self._answers = SpotRequests(instruments), SpotAnswers(settings.venue)
+        orders = _SpotOrders(self._requests, self._answers)
+        super().__init__(settings, decoder, orders, orders)
 
     def keep_listen_key(self, listen_key: str) -> BinanceCall:
         return keep_spot_listen_key(listen_key)
 
     def user_stream(self, account: str, mark_of: MarkOf) -> UserStream:
         del mark_of
-        return SpotUserStream(self._venue, account)
+        return SpotUserStream(self._settings.venue, account)
 
     def inquiry(self, query: Query, venue_ns: int) -> Inquiry:
         return SpotInquiry(self._requests, self._answers, self._decoder, query, venue_ns)
-
-    def setting(self, command: Command) -> BinanceCall:
-        raise _unsupported(command)
-
-    def dead_man(self, command: ArmDeadMan) -> BinanceCall:
-        raise _unsupported(command)
-
-    def symbol_config(self, instrument: str) -> BinanceCall:
-        raise UnsupportedCommandError(RejectReason.UNSUPPORTED, f"{instrument}: spot has no leverage")
-
-    def leverage(self, instrument: str, body: bytes) -> int | None:
-        del instrument, body
-        return None
 
 
 def market_of(settings: GatewaySettings, instruments: Iterable[Instrument], decoder: BinanceDecoder) -> Market:

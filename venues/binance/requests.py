@@ -71,21 +71,26 @@ KEEP_LISTEN_KEY: Final = BinanceCall("PUT", "/fapi/v1/listenKey", (), Security.K
 CLOSE_LISTEN_KEY: Final = BinanceCall("DELETE", "/fapi/v1/listenKey", (), Security.KEY, ws_method="userDataStream.stop")
 
 
-class UsdmRequests:
-    """Make the requests of one USDS-M venue. `instruments` are those that may be traded there.
-
-    Every method raises UnsupportedCommandError for what the venue has no request for, and for instruments it is not
-    given; nothing is asked of the venue's filters here, the venue does that.
-    """
+class Named:
+    """Requests that know the instruments of their venue."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self.instruments = {instrument.id: instrument for instrument in instruments}
 
     def symbol(self, instrument: str) -> str:
+        """Return what the venue calls it. Raises UnsupportedCommandError for an instrument that is not known."""
         found = self.instruments.get(instrument)
         if found is None:
             raise UnsupportedCommandError(RejectReason.UNKNOWN_INSTRUMENT, f"{instrument} is not among the instruments")
         return found.symbol
+
+
+class UsdmRequests(Named):
+    """Make the requests of one USDS-M venue. `instruments` are those that may be traded there.
+
+    Every method raises UnsupportedCommandError for what the venue has no request for, and for instruments it is not
+    given; nothing is asked of the venue's filters here, the venue does that.
+    """
 
     # Orders
 

@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import Final
 
 from venues.binance.calls import ORDERS_1D, BinanceCall, Security, UnsupportedCommandError
-from venues.binance.requests import SIDES, client_id, is_urgent, quantity, self_trade
+from venues.binance.requests import SIDES, Named, client_id, is_urgent, quantity, self_trade
 from venues.binance.sign import Params
-from venues.model.instrument import Instrument
 from venues.model.money import to_text
 from venues.model.order import OrderType, PositionSide, TimeInForce
 from venues.net.limits import Priority
@@ -41,17 +40,8 @@ def keep_spot_listen_key(listen_key: str) -> BinanceCall:
     return BinanceCall("PUT", "/api/v3/userDataStream", (("listenKey", listen_key),), Security.KEY, 2)
 
 
-class SpotRequests:
+class SpotRequests(Named):
     """Make the requests of one spot venue. Raises UnsupportedCommandError as `UsdmRequests` does."""
-
-    def __init__(self, instruments: Iterable[Instrument]) -> None:
-        self.instruments = {instrument.id: instrument for instrument in instruments}
-
-    def symbol(self, instrument: str) -> str:
-        found = self.instruments.get(instrument)
-        if found is None:
-            raise UnsupportedCommandError(RejectReason.UNKNOWN_INSTRUMENT, f"{instrument} is not among the instruments")
-        return found.symbol
 
     def submit(self, command: SubmitOrder) -> BinanceCall:
         priority = Priority.HEDGE if is_urgent(command) else Priority.NEW
