@@ -14,7 +14,6 @@ from daemon.logs import get_logger
 from daemon.notify import Notifier, beat
 
 _COUNTERS_S = 60.0
-_LINGER_CHECK_S = 0.5
 
 _log = get_logger("gateway")
 
@@ -73,7 +72,6 @@ async def _tell_counters(server: GatewayServer) -> None:
 
 
 async def _leave_when_alone(server: GatewayServer, linger_s: float, scope: trio.CancelScope) -> None:
-    while server.idle_since is None or trio.current_time() - server.idle_since < linger_s:
-        await trio.sleep(_LINGER_CHECK_S)
+    await server.clients.wait_alone(linger_s)
     _log.info("leaves: nobody was there", seconds=linger_s)
     scope.cancel()

@@ -8,14 +8,14 @@ from typing import Protocol
 import trio
 from attrs import define
 
-from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
+from daemon.link.clients import Client, Clients
+from daemon.link.connection import Connection, WireError
 from daemon.link.frames import VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.link.wire import encode
 from venues.port import BookSnapshot, Command, Lane, Message, Report, VenueDown, VenueUp
 
 CLIENTS_MAX = 4
-HELLO_S = 5.0
 _BEAT_S = 1.0
 
 Log = Callable[..., None]
@@ -37,13 +37,6 @@ class Gateway(Protocol):
     @property
     def counters(self) -> Mapping[str, float]:
         """Return everything that is counted, by dotted name."""
-
-
-@define(eq=False)
-class _Client:
-    name: str
-    wants_market: bool
-    connection: Connection
 
 
 @define
@@ -74,7 +67,7 @@ class GatewayServer:
         time_of: Callable[[int], int] = int,
     ) -> None:
         self.counters = GatewayCounters()
-        self.idle_since: float | None = None
+        self.clients = Clients(CLIENTS_MAX, log, welcome=self._welcome, take=self._take, left=self._count_clients)
         self.down: dict[str, str] = dict.fromkeys(venues, "not connected yet")
         self._channels_down: dict[tuple[str, str], VenueDown] = {}
         self._venues = tuple(venues)
@@ -83,9 +76,7 @@ class GatewayServer:
         self._speed = speed
         self._time_of = time_of
         self._gateways: Mapping[str, Gateway] = {}
-        self._clients: dict[int, _Client] = {}
         self._behind_ns = 0
-        self._count = 0
 
     def now(self) -> int:
         """Return the time, ns UTC."""
@@ -94,22 +85,11 @@ class GatewayServer:
     async def run(self, listener: socket.socket, gateways: Mapping[str, Gateway]) -> None:
         """Run the gateways and serve until cancelled, or until one of them raises: that is raised in a group."""
         self._gateways = gateways
-        self.idle_since = trio.current_time()
         async with trio.open_nursery() as nursery:
             for venue, gateway in gateways.items():
                 nursery.start_soon(self._keep, venue, gateway, name=f"gateway/{venue}")
             nursery.start_soon(self._beat)
-            while True:
-                await trio.lowlevel.wait_readable(listener)
-                try:
-                    connected, _ = listener.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    continue
-                if len(self._clients) >= CLIENTS_MAX:
-                    self._log("a client too many was turned away")
-                    connected.close()
-                else:
-                    nursery.start_soon(self._serve, connected)
+            await self.clients.serve(listener)
 
     async def _keep(self, venue: str, gateway: Gateway) -> None:
         try:
@@ -138,10 +118,10 @@ class GatewayServer:
                 reports.append(line)
         self.counters.reports += len(reports)
         self.counters.market += len(whole) - len(reports)
-        for client in self._clients.values():
+        for client in self.clients:
             lines = whole if client.wants_market else reports
             if lines:
-                self._send(client, b"".join(lines))
+                client.send(b"".join(lines))
 
     def _note(self, message: Message) -> None:
         if isinstance(message, VenueUp):
@@ -157,68 +137,30 @@ class GatewayServer:
             else:
                 self.down[message.venue] = message.why
 
-    def _send(self, client: _Client, data: bytes) -> None:
-        try:
-            client.connection.send_bytes(data)
-        except ConnectionLostError:
-            # Its own task learns of it as well, and leaves.
-            return
-
     async def _beat(self) -> None:
         while True:
             await trio.sleep(_BEAT_S)
             line = encode(VenueBeat(self.now()))
-            for client in self._clients.values():
-                self._send(client, line)
+            for client in self.clients:
+                client.send(line)
 
     # Clients
 
-    async def _serve(self, connected: socket.socket) -> None:
-        connection = Connection(connected)
-        client: _Client | None = None
-        self._count += 1
-        number = self._count
-        try:
-            with trio.move_on_after(HELLO_S):
-                first, *rest = await connection.receive()
-                if not isinstance(first, VenueHello):
-                    raise WireError(f"a {type(first).__name__} where the hello belongs")
-                client = _Client(first.client, first.wants_market, connection)
-                self._welcome(first, client, number)
-            if client is not None:
-                self._take(client, rest)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(connection.flush)
-                    while True:
-                        self._take(client, await connection.receive())
-        except BaseExceptionGroup as group:
-            self._ended(client, lost_by(group))
-        except (ConnectionLostError, WireError, OSError) as error:
-            self._ended(client, error)
-        finally:
-            connection.close()
-            self._clients.pop(number, None)
-            self.counters.clients = len(self._clients)
-            self.idle_since = None if self._clients else trio.current_time()
-
-    def _ended(self, client: _Client | None, error: BaseException) -> None:
-        if not isinstance(error, ConnectionLostError | WireError | OSError):
-            raise error
-        self._log(f"{client.name if client else 'a client'} left: {error}")
-
-    def _welcome(self, hello: VenueHello, client: _Client, number: int) -> None:
+    def _welcome(self, hello: VenueHello, number: int, connection: Connection) -> Client:
         ahead_ns = hello.ts - self.now()
         if ahead_ns > 0:
             self._behind_ns += ahead_ns
             self._log("the clock was set back: time goes on from what a client has seen", ns=ahead_ns)
         welcome = VenueWelcome(self.now(), self._venues, monotonic_ns(), self._speed, 1, dict(self.down))
-        client.connection.send(welcome, *self._channels_down.values())
-        self._clients[number] = client
-        self.counters.clients = len(self._clients)
-        self.idle_since = None
-        self._log(f"{client.name} joined")
+        connection.send(welcome, *self._channels_down.values())
+        self.counters.clients = len(self.clients) + 1
+        self._log(f"{hello.client} joined")
+        return Client(number, hello.client, hello.wants_market, connection)
 
-    def _take(self, client: _Client, messages: Sequence[Message]) -> None:
+    def _count_clients(self) -> None:
+        self.counters.clients = len(self.clients)
+
+    def _take(self, client: Client, messages: Sequence[Message]) -> None:
         """Send commands on, those that follow each other to one venue in one go."""
         refused: list[Report] = []
         group: list[Command] = []
@@ -240,4 +182,4 @@ class GatewayServer:
             refused += self._gateways[at or ""].send(group)
         if refused:
             self.counters.refused += len(refused)
-            self._send(client, b"".join([encode(report) for report in refused]))
+            client.send(b"".join([encode(report) for report in refused]))

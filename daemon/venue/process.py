@@ -25,7 +25,6 @@ from sim.recording.errors import RecordingError
 from sim.warm import warm
 from venues.model.money import desk_arithmetic
 
-_LINGER_CHECK_S = 1.0
 _UNUSABLE = (OtherSessionError, RecordingError, NoFramesError, BarFileError, NoBarsError)
 
 
@@ -74,6 +73,5 @@ async def _serve(server: VenueServer, listener: socket.socket, linger_s: float |
 
 
 async def _leave_when_alone(server: VenueServer, linger_s: float, scope: trio.CancelScope) -> None:
-    while server.idle_since is None or trio.current_time() - server.idle_since < linger_s:
-        await trio.sleep(_LINGER_CHECK_S)
+    await server.clients.wait_alone(linger_s)
     scope.cancel()

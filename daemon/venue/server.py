@@ -8,7 +8,8 @@ from time import monotonic_ns, time_ns
 import trio
 from attrs import define, field
 
-from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
+from daemon.link.clients import Client, Clients
+from daemon.link.connection import Connection, WireError
 from daemon.link.frames import MarketEnded, Step, StepDone, VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.link.wire import encode
@@ -21,7 +22,6 @@ from sim.exchange import ALL, NEVER
 from venues.port import Command, Message, Query, VenueDown, VenueUp
 
 CLIENTS_MAX = 16
-HELLO_S = 5.0
 PATIENCE_S = 2.0
 """How long a granted step may take before time runs on without the desk."""
 
@@ -34,13 +34,9 @@ Log = Callable[[str], None]
 
 
 @define(eq=False)
-class _Client:
-    """One connection. While `is_stepping` it owes a StepDone; then `next_ns` is when it wants to be woken."""
+class _Client(Client):
+    """While `is_stepping` it owes a StepDone; then `next_ns` is when it wants to be woken."""
 
-    number: int
-    name: str
-    wants_market: bool
-    connection: Connection
     out: list[bytes] = field(factory=list)
     is_stepping: bool = False
     steps: int = 0
@@ -66,15 +62,13 @@ class VenueServer:
         snapshot_s: float = 0.0,
     ) -> None:
         self.engine = engine
-        self.idle_since: float | None = None
+        self.clients = Clients(CLIENTS_MAX, log, welcome=self._welcome, take=self._take, left=self._wake)
         self._journal = journal
         self._speed = speed
         self._log = log
         self._snapshots = snapshots
         self._snapshot_s = snapshot_s
         self._clock: MarketClock | None = None
-        self._clients: dict[int, _Client] = {}
-        self._count = 0
         self._wakes = trio.Event()
         self._is_market = False
         self._feeds_down: dict[str, VenueDown] = {}
@@ -82,7 +76,6 @@ class VenueServer:
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until cancelled."""
-        self.idle_since = trio.current_time()
         feeds = live_feeds(self.engine.config, self.arrived, time_ns)
         if self.engine.is_live:
             for venue in self.engine.config.venues:
@@ -96,59 +89,12 @@ class VenueServer:
             nursery.start_soon(self._beat)
             if self._snapshots is not None:
                 nursery.start_soon(self._snapshots.keep_writing, self._snapshot_s)
-            while True:
-                await trio.lowlevel.wait_readable(listener)
-                try:
-                    connected, _ = listener.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    continue
-                if len(self._clients) >= CLIENTS_MAX:
-                    self._log("a client too many was turned away")
-                    connected.close()
-                else:
-                    nursery.start_soon(self._serve, connected)
+            await self.clients.serve(listener)
 
     # Clients
 
-    async def _serve(self, connected: socket.socket) -> None:
-        connection = Connection(connected)
-        client: _Client | None = None
-        try:
-            with trio.move_on_after(HELLO_S):
-                first, *rest = await connection.receive()
-                if not isinstance(first, VenueHello):
-                    raise WireError(f"a {type(first).__name__} where the hello belongs")
-                client = self._welcome(first, connection)
-            if client is not None:
-                self._take(client, rest)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(connection.flush)
-                    while True:
-                        self._take(client, await connection.receive())
-        except BaseExceptionGroup as group:
-            self._ended(client, lost_by(group))
-        except (ConnectionLostError, WireError, OSError) as error:
-            self._ended(client, error)
-        finally:
-            connection.close()
-            if client is not None:
-                del self._clients[client.number]
-                self._wakes.set()
-            self.idle_since = None if self._clients else trio.current_time()
-
-    def _ended(self, client: _Client | None, error: BaseException) -> None:
-        if not isinstance(error, ConnectionLostError | WireError | OSError):
-            raise error
-        self._log(f"{client.name if client else 'a client'} left: {error}")
-
-    def _welcome(self, hello: VenueHello, connection: Connection) -> _Client:
+    def _welcome(self, hello: VenueHello, number: int, connection: Connection) -> _Client:
         self._begin(hello.ts)
-        self._count += 1
-        client = _Client(self._count, hello.client, hello.wants_market, connection)
-        # In granted time the desk is woken for the first time once it has said when it wants to be.
-        client.is_stepping = hello.wants_market
-        self._clients[client.number] = client
-        self.idle_since = None
         clock = self._clock
         assert clock is not None
         now = self._now()
@@ -156,9 +102,13 @@ class VenueServer:
         venues = tuple(seat.venue.name for seat in self.engine.exchange.seats)
         welcome = VenueWelcome(now, venues, monotonic_ns(), speed.numerator, speed.denominator)
         connection.send(welcome, *self._feeds_down.values())
-        self._log(f"{client.name} joined at {now}")
+        self._log(f"{hello.client} joined at {now}")
         self._wakes.set()
-        return client
+        # In granted time the desk is woken for the first time once it has said when it wants to be.
+        return _Client(number, hello.client, hello.wants_market, connection, is_stepping=hello.wants_market)
+
+    def _wake(self) -> None:
+        self._wakes.set()
 
     def _begin(self, seen_ns: int) -> None:
         """Let time begin, or jump forward to what a client has seen already."""
@@ -204,23 +154,19 @@ class VenueServer:
     def _deliver(self, ns: int, message: Message, to: int, is_market: bool) -> None:
         line: bytes | None = None
         self._is_market = is_market
-        for client in self._clients.values():
+        for client in self.clients:
             if client.wants_market if is_market else to in (ALL, client.number):
                 line = line or encode(message)
                 client.out.append(line)
 
     def _flush(self) -> None:
-        for client in self._clients.values():
+        for client in self.clients:
             if self._speed is not None and self.engine.is_over:
                 self._tell_end(client)
             if client.out:
                 data = b"".join(client.out)
                 client.out.clear()
-                try:
-                    client.connection.send_bytes(data)
-                except ConnectionLostError:
-                    # Its own task learns of it as well, and leaves.
-                    continue
+                client.send(data)
 
     def _tell_end(self, client: _Client) -> bool:
         """Say once that the market is over; False when it was said or is no news for the client."""
@@ -316,11 +262,11 @@ class VenueServer:
         self._wakes = trio.Event()
         with trio.move_on_after(BEGIN_PATIENCE_S if desk is not None and not desk.steps else PATIENCE_S) as waiting:
             await self._wakes.wait()
-        if not waiting.cancelled_caught or self._clock is None or not self._clients:
+        if not waiting.cancelled_caught or self._clock is None or not self.clients:
             return
         self._log("the desk does not answer: time goes on without it" if desk else "no desk: time goes on")
         clock = self._clock_at(self.engine.now)
-        while self._clients and (desk is None or desk.is_stepping) and self._desk() is desk:
+        while self.clients and (desk is None or desk.is_stepping) and self._desk() is desk:
             before = desk.steps if desk is not None else 0
             self._go(desk, clock.now())
             self.engine.now = max(self.engine.now, clock.now())
@@ -332,12 +278,12 @@ class VenueServer:
                 await self._wakes.wait()
 
     def _desk(self) -> _Client | None:
-        return next((client for client in self._clients.values() if client.wants_market), None)
+        return next((client for client in self.clients if client.wants_market), None)
 
     async def _beat(self) -> None:
         while True:
             await trio.sleep(_TICK_S)
-            for client in self._clients.values():
+            for client in self.clients:
                 client.out.append(encode(VenueBeat(self.engine.now)))
             self._flush()
 
@@ -345,6 +291,6 @@ class VenueServer:
         noted = 0
         while True:
             await trio.sleep(_TICK_S)
-            if self.engine.now > noted and self._clients:
+            if self.engine.now > noted and self.clients:
                 noted = self.engine.now
                 self._journal.note_time(noted)

@@ -251,7 +251,7 @@ def test_a_venue_that_refuses_the_key_stays_down_and_the_others_trade(tmp_path: 
 
 
 def is_alone(world: World) -> bool:
-    return world.server.idle_since is not None
+    return world.server.clients.idle_since is not None
 
 
 def test_a_client_that_leaves_is_forgotten(tmp_path: Path) -> None:
