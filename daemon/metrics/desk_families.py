@@ -12,8 +12,9 @@ from actors.guards.findings import GuardReason
 from actors.messages import BasketState, Checker, KillLevel, MarginLevel, MismatchKind
 from actors.risk_checks import Reason
 from actors.sync_records import RESOLUTIONS
-from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
+from daemon.metrics.family import Family, Series, Value, counter, gauge, histogram, known
 from daemon.metrics.positions import Facts
+from daemon.metrics.scrape import Scrape, table, where
 from venues.model.money import ZERO
 
 _S: Final = 1_000_000_000
@@ -155,7 +156,7 @@ def _open_differences(scrape: Scrape) -> list[tuple[str, Decimal, Decimal]]:
     return found
 
 
-POSITIONS: Final[tuple[Family, ...]] = (
+POSITIONS: Final[tuple[Family[Scrape], ...]] = (
     gauge(
         "position_value_quote",
         _POSITION,
@@ -317,7 +318,7 @@ def _funding_faults(scrape: Scrape) -> Series:
     return [((what,), counts.get(what, 0)) for what in (*FundingDifference, "refused", "duplicate")]
 
 
-FUNDING: Final[tuple[Family, ...]] = (
+FUNDING: Final[tuple[Family[Scrape], ...]] = (
     gauge("funding_rate_ratio", "venue symbol", "Running funding rate, a share per funding interval.", _rates),
     gauge(
         "funding_rate_mean_8h_ratio",
@@ -429,7 +430,7 @@ def _working(scrape: Scrape) -> Series:
         yield (account, scrape.venue(account)), accounts.count(account)
 
 
-EXECUTION: Final[tuple[Family, ...]] = (
+EXECUTION: Final[tuple[Family[Scrape], ...]] = (
     counter("fills_total", _TRADED, "Fills booked.", _of_traded(lambda one: one.fills)),
     counter("orders_total", "venue symbol type status", "Orders by what became of them.", _orders),
     gauge("orders_working", "account venue", "Orders that are not final.", _working),

@@ -8,7 +8,8 @@ from actors.kill_switch import Trigger
 from actors.messages import KillLevel
 from daemon.logs import statistics
 from daemon.metrics.edges import ALARM_NS, API_BOUNDS, COMMIT_BOUNDS, DISPATCH_BOUNDS, SLOW_NS
-from daemon.metrics.families import Family, Scrape, Series, counter, gauge, histogram, known, where
+from daemon.metrics.family import Family, Series, counter, gauge, histogram, known
+from daemon.metrics.scrape import Scrape, where
 
 _S: Final = 1_000_000_000
 _NAMES: Final = 64
@@ -56,7 +57,7 @@ def _flag(value: bool | None) -> Series:
     return known(None if value is None else int(value))
 
 
-SAFETY: Final[tuple[Family, ...]] = (
+SAFETY: Final[tuple[Family[Scrape], ...]] = (
     gauge(
         "kill_level",
         "",
@@ -153,7 +154,7 @@ def _reconnects(scrape: Scrape) -> Series:
         yield (venue,), scrape.edges.reconnects.get(venue, 0)
 
 
-VENUES: Final[tuple[Family, ...]] = (
+VENUES: Final[tuple[Family[Scrape], ...]] = (
     gauge("venue_up", "venue", "1 while every connection to the venue works, 0 otherwise.", _venues_up),
     counter("reconnects_total", "venue", "Connections to the venue that were made again.", _reconnects),
     gauge("feed_staleness_seconds", "venue symbol", "Time since the last frame of an instrument.", _staleness),
@@ -201,7 +202,7 @@ def _age(ns: int | None, now: int) -> Series:
     return known(None if ns is None else max(0, now - ns) / _S)
 
 
-PROCESS: Final[tuple[Family, ...]] = (
+PROCESS: Final[tuple[Family[Scrape], ...]] = (
     gauge(
         "mailbox_depth",
         "lane",

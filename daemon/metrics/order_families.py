@@ -6,7 +6,8 @@ from typing import Final
 
 from actors.execution_counts import LATENCY_BOUNDS
 from actors.statistics_state import DOUBT_BOUNDS, Answered
-from daemon.metrics.families import Family, Scrape, Series, Value, counter, gauge, histogram, known, table, where
+from daemon.metrics.family import Family, Series, Value, counter, gauge, histogram, known
+from daemon.metrics.scrape import Scrape, table, where
 from venues.model.order import OrderStatus
 
 _S: Final = 1_000_000_000
@@ -69,7 +70,7 @@ def _closed(scrape: Scrape) -> Series:
     return _per_instrument(scrape, Counter(list(states)))
 
 
-ORDERS: Final[tuple[Family, ...]] = (
+ORDERS: Final[tuple[Family[Scrape], ...]] = (
     counter(
         "order_ends_total",
         f"{_WHERE} reason",

@@ -3,15 +3,13 @@
 import errno
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 import h11
 import trio
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-
-from daemon.metrics.collector import DeskCollector
 
 READY: Final = "READY"
 CONNECTIONS: Final = 4
@@ -28,6 +26,13 @@ _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 class ScrapeError(Exception):
     """The metrics could not be read, and why."""
+
+
+class PiecewiseCollector(Protocol):
+    """What is served: metrics in pieces, None where it is good to pause, and a count of the scrapes that failed."""
+
+    def pieces(self) -> Iterator[Metric | None]: ...
+    def note_failed_scrape(self) -> None: ...
 
 
 class _Piece(Collector):
@@ -52,7 +57,7 @@ def check_host(host: str, *, is_remote_allowed: bool = False) -> str:
 
 
 async def serve_metrics(
-    collector: DeskCollector,
+    collector: PiecewiseCollector,
     host: str,
     port: int,
     is_ready: Callable[[], str],
@@ -89,7 +94,7 @@ async def serve_metrics(
 class _Connection:
     """One client, until it leaves, is silent for too long, or says what is not HTTP."""
 
-    def __init__(self, stream: trio.SocketStream, collector: DeskCollector, is_ready: Callable[[], str]) -> None:
+    def __init__(self, stream: trio.SocketStream, collector: PiecewiseCollector, is_ready: Callable[[], str]) -> None:
         self._stream = stream
         self._collector = collector
         self._is_ready = is_ready
@@ -147,7 +152,7 @@ class _Connection:
             try:
                 content_type, body = await self._render(request)
             except ScrapeError as error:
-                self._collector.edges.scrapes_failed += 1
+                self._collector.note_failed_scrape()
                 await self._send(500, _TEXT, f"{error}\n".encode(), is_head=request.method == b"HEAD")
                 return
             await self._send(200, content_type, body, is_head=request.method == b"HEAD")
@@ -199,7 +204,7 @@ class _Connection:
             raise trio.BrokenResourceError("the client does not read")
 
 
-def render(collector: DeskCollector, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
+def render(collector: PiecewiseCollector, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
     """Yield an exposition in small pieces; the time between two of them is what a scrape blocks at most."""
     is_openmetrics, last = False, ""
     for metric in collector.pieces():

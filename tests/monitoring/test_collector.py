@@ -29,9 +29,9 @@ from actors.messages import (
 from actors.statistics import Statistics
 from actors.sync_records import Suspect
 from daemon.app import build_cell
-from daemon.metrics.collector import FAMILIES, PIECE, DeskCollector
+from daemon.metrics.collector import FAMILIES, DeskCollector
 from daemon.metrics.edges import EdgeStats
-from daemon.metrics.families import Kind
+from daemon.metrics.family import PIECE, Kind
 from daemon.metrics.server import render
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side

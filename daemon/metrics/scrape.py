@@ -1,16 +1,14 @@
-"""What a metric family is here: its name and meaning, and where its series are read when somebody scrapes."""
+"""What a scrape of a desk sees of it, and how keys of its tables become labels."""
 
-from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from actors.atomic_executor import AtomicExecutor
 from actors.base import Actor
 from actors.cell import Cell
-from actors.counting import OTHER, Histogram
+from actors.counting import OTHER
 from actors.execution_tracker import ExecutionTracker
 from actors.feed_handler import FeedHandler
 from actors.funding_tracker import FundingTracker
@@ -25,21 +23,10 @@ from actors.risk_gate import RiskGate
 from actors.statistics import Statistics
 from daemon.config_schema import RunConfig
 from daemon.metrics.edges import EdgeStats
+from daemon.metrics.family import Labels
 from daemon.metrics.positions import Facts
 
-PREFIX = "basisd_"
-
 _A = TypeVar("_A", bound=Actor)
-
-Labels = tuple[str, ...]
-Value = int | float | Decimal | Histogram
-Series = Iterable[tuple[Labels, Value]]
-
-
-class Kind(StrEnum):
-    GAUGE = "gauge"
-    COUNTER = "counter"
-    HISTOGRAM = "histogram"
 
 
 @define
@@ -116,37 +103,6 @@ class Scrape:
         return OTHER if found is None else found.venue
 
 
-@frozen
-class Family:
-    """One metric. `read` yields its known series: one that is not known is not yielded, never zero or NaN.
-
-    Of a histogram `bounds` are the buckets, and its observations are in parts of `unit`: 1e9 for ns of a second.
-    """
-
-    kind: Kind
-    name: str
-    help: str
-    labels: Labels
-    read: Callable[[Scrape], Series]
-    bounds: Sequence[int] = ()
-    unit: int = 1
-
-
-def gauge(name: str, labels: str, text: str, read: Callable[[Scrape], Series]) -> Family:
-    return Family(Kind.GAUGE, PREFIX + name, text, tuple(labels.split()), read)
-
-
-def counter(name: str, labels: str, text: str, read: Callable[[Scrape], Series]) -> Family:
-    """`name` ends in _total."""
-    return Family(Kind.COUNTER, PREFIX + name, text, tuple(labels.split()), read)
-
-
-def histogram(
-    name: str, labels: str, text: str, read: Callable[[Scrape], Series], bounds: Sequence[int], unit: int
-) -> Family:
-    return Family(Kind.HISTOGRAM, PREFIX + name, text, tuple(labels.split()), read, bounds, unit)
-
-
 def where(instrument: str) -> Labels:
     """Return venue and symbol of an instrument's id; what is no id is both."""
     venue, colon, symbol = instrument.partition(":")
@@ -160,8 +116,3 @@ def table(counts: dict[str, Any]) -> list[tuple[str, str, Any]]:
         first, bar, last = key.rpartition("|")
         rows.append((first if bar else last, last, value))
     return rows
-
-
-def known(value: Value | None, *labels: str) -> Series:
-    """Return the one series of a value, or none."""
-    return [] if value is None else [(labels, value)]
