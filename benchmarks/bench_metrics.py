@@ -77,7 +77,6 @@ def _edges(config: RunConfig, now: int) -> EdgeStats:
     for venue in config.venues:
         for kind in ("submit", "cancel", "query"):
             edges.note_request(venue, kind, 30_000_000)
-        edges.note_tokens(venue, "weight", 1_200)
         edges.note_clock_offset(venue, 1_000_000)
     for instrument in config.instruments:
         edges.note_frame(instrument, now)

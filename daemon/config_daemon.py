@@ -1,7 +1,7 @@
 """How a live process is set up around its cell."""
 
 from attrs import field, frozen
-from attrs.validators import in_
+from attrs.validators import in_, optional
 
 from actors.config_checks import positive
 
@@ -15,14 +15,18 @@ def _is_port(_: object, attribute: object, value: int) -> None:
 class DaemonConfig:
     """Settings of `basisd run` and `basisd paper`; backtests do not use them.
 
-    Metrics are served on loopback at `metrics_port`. A snapshot of the cell is written each `snapshot_ns`, one of the
-    simulated venues each `venue_snapshot_ns`, so that a restart replays no more than that. The stop may take
-    `stop_baskets_ns` for what is being traded and `stop_orders_ns` for cancels to be confirmed; systemd's
-    TimeoutStopSec must be longer than both together. With `approved_build` and `approved_config` (as `basisctl version`
-    and `basisd check` tell them) nothing else is armed; neither changes the configuration's hash.
+    Metrics are served on loopback at `metrics_port`, those of the gateways to venues that are out there at
+    `gateway_metrics_port` (the desk's) and `guard_gateway_metrics_port`, where these are given. A snapshot of the cell
+    is written each `snapshot_ns`, one of the simulated venues each `venue_snapshot_ns`, so that a restart replays no
+    more than that. The stop may take `stop_baskets_ns` for what is being traded and `stop_orders_ns` for cancels to be
+    confirmed; systemd's TimeoutStopSec must be longer than both together. With `approved_build` and `approved_config`
+    (as `basisctl version` and `basisd check` tell them) nothing else is armed; neither changes the configuration's
+    hash.
     """
 
     metrics_port: int = field(default=9464, validator=_is_port)
+    gateway_metrics_port: int | None = field(default=None, validator=optional(_is_port))
+    guard_gateway_metrics_port: int | None = field(default=None, validator=optional(_is_port))
     snapshot_ns: int = field(default=60_000_000_000, validator=positive)
     venue_snapshot_ns: int = field(default=15_000_000_000, validator=positive)
     stop_baskets_ns: int = field(default=12_000_000_000, validator=positive)
@@ -32,6 +36,10 @@ class DaemonConfig:
     approved_config: str | None = field(default=None, eq=False)
 
     def __attrs_post_init__(self) -> None:
+        ports = [self.metrics_port, self.gateway_metrics_port, self.guard_gateway_metrics_port]
+        taken = [port for port in ports if port]
+        if len(set(taken)) < len(taken):
+            raise ValueError("gateway_metrics_port: each process's metrics have a port of their own")
         if bool(self.approved_build) != bool(self.approved_config):
             raise ValueError("approved_config: build and configuration are approved together")
 

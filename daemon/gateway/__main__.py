@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda server: build_gateways(setup, keys, server, wants_market=side == "desk"),
             Notifier.from_environment(),
             parsed.linger,
+            setup.metrics_ports.get(side),
         )
     finally:
         listener.close()

@@ -13,6 +13,7 @@ from daemon.link.connection import Connection, WireError
 from daemon.link.frames import VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.link.wire import encode
+from venues.net.vitals import Vitals
 from venues.port import BookSnapshot, Command, Lane, Message, Report, VenueDown, VenueUp
 
 CLIENTS_MAX = 4
@@ -37,6 +38,10 @@ class Gateway(Protocol):
     @property
     def counters(self) -> Mapping[str, float]:
         """Return everything that is counted, by dotted name."""
+
+    @property
+    def vitals(self) -> Vitals:
+        """Return how the venue is reached, for metrics."""
 
 
 @define
@@ -103,6 +108,10 @@ class GatewayServer:
     def counts(self) -> dict[str, Mapping[str, float]]:
         """Return what each gateway counts, by venue."""
         return {venue: gateway.counters for venue, gateway in self._gateways.items()}
+
+    def vitals(self) -> dict[str, Vitals]:
+        """Return how each venue is reached, by venue."""
+        return {venue: gateway.vitals for venue, gateway in self._gateways.items()}
 
     # What venues say
 

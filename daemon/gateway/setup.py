@@ -1,8 +1,9 @@
 """What a gateway process reads of a configuration: venues with endpoints, what is traded there, and the keys for it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from daemon.config_account import AccountConfig
 from daemon.config_daemon import DaemonConfig
@@ -31,11 +32,12 @@ class VenueSetup:
 
 @frozen
 class GatewaySetup:
-    """The run's name, its venues by id, and how talkative the log is."""
+    """The run's name, its venues by id, how talkative the log is, and where metrics are served, by side."""
 
     run: str
     venues: dict[str, VenueSetup]
     log_level: str
+    metrics_ports: Mapping[str, int | None] = field(factory=dict)
 
     def venue_of(self, account: str) -> str | None:
         """Return the venue of an account, None for one that is nowhere."""
@@ -49,7 +51,7 @@ def read_setup(path: Path) -> GatewaySetup:
     venues = outside(document, errors)
     instruments = rows(document, "instruments", Instrument, errors)
     accounts = rows(document, "accounts", AccountConfig, errors)
-    daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", [])
+    daemon = structure(document.get("daemon", {}), DaemonConfig, "daemon", []) or DaemonConfig()
     if not venues and not errors:
         errors.append(ConfigError("venues", "none has endpoints: there is nothing to reach"))
     errors += [
@@ -71,7 +73,8 @@ def read_setup(path: Path) -> GatewaySetup:
         )
         for name, one in venues.items()
     }
-    return GatewaySetup(run_name(document), made, DaemonConfig().log_level if daemon is None else daemon.log_level)
+    ports = {"desk": daemon.gateway_metrics_port, "guard": daemon.guard_gateway_metrics_port}
+    return GatewaySetup(run_name(document), made, daemon.log_level, ports)
 
 
 def load_keys(setup: GatewaySetup, folder: Path) -> dict[str, Keys]:

@@ -175,12 +175,6 @@ VENUES: Final[tuple[Family[Scrape], ...]] = (
         _S,
     ),
     gauge(
-        "rate_limit_tokens",
-        "venue pool",
-        "What is left of a venue's rate limit, in its own units.",
-        lambda scrape: list(scrape.edges.tokens.items()),
-    ),
-    gauge(
         "clock_offset_seconds",
         "venue",
         "The venue's clock less ours.",

@@ -51,7 +51,6 @@ class EdgeStats:
     commits_failed: int = 0
     api_requests: dict[tuple[str, str, str], int] = field(factory=dict)
     api_latency: dict[str, Histogram] = field(factory=dict)
-    tokens: dict[tuple[str, str], float] = field(factory=dict)
     reconnects: dict[str, int] = field(factory=dict)
     clock_offsets_ns: dict[str, int] = field(factory=dict)
     frames_ns: dict[str, int] = field(factory=dict)
@@ -92,10 +91,6 @@ class EdgeStats:
         if latency is None:
             latency = self.api_latency[venue] = empty(API_BOUNDS)
         latency.add(ns, API_BOUNDS)
-
-    def note_tokens(self, venue: str, pool: str, left: float) -> None:
-        """So much of a rate limit is left, in the venue's own units."""
-        self.tokens[venue, pool] = left
 
     def note_reconnect(self, venue: str) -> None:
         self.reconnects[venue] = self.reconnects.get(venue, 0) + 1

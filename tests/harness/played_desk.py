@@ -83,7 +83,6 @@ def noted_edges(config: RunConfig, now: int) -> EdgeStats:
     for venue in config.venues:
         edges.note_request(venue, "submit", 30_000_000)
         edges.note_request(venue, "query", 80_000_000, is_ok=False)
-        edges.note_tokens(venue, "weight", 1_200)
         edges.note_reconnect(venue)
         edges.note_clock_offset(venue, -3_000_000)
     for account in config.accounts:

@@ -15,6 +15,7 @@ from daemon.link.frames import VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.live.sockets import listen
 from venues.model.order import Side
+from venues.net.vitals import Vitals
 from venues.port import (
     BookSnapshot,
     CancelAll,
@@ -55,6 +56,10 @@ class FakeGateway:
     @property
     def counters(self) -> dict[str, float]:
         return {"sent": len(self.sent)}
+
+    @property
+    def vitals(self) -> Vitals:
+        return Vitals({}, {}, {("", "sent"): len(self.sent)}, {}, {}, 0)
 
     def send(self, commands: Sequence[Command]) -> list[Report]:
         self.sent.append(list(commands))

@@ -1,6 +1,7 @@
-"""One played desk for all tests of the monitoring."""
+"""One played desk, and a gateway, for all tests of the monitoring."""
 
 import pytest
+from noted_gateway import noted_gateway
 from played_desk import PlayedDesk, noted_edges, play
 from prometheus_client.exposition import generate_latest
 
@@ -21,3 +22,9 @@ def collector(desk: PlayedDesk) -> DeskCollector:
 def scrape(collector: DeskCollector) -> str:
     """The text of a scrape of a desk that knows everything."""
     return generate_latest(collector).decode()
+
+
+@pytest.fixture(scope="session")
+def scrapes(scrape: str) -> str:
+    """Those of a desk and of a gateway."""
+    return scrape + generate_latest(noted_gateway()).decode()

@@ -184,7 +184,7 @@ UNKNOWN_AT_FIRST = [
     "position_value_quote", "unrealized_pnl_quote", "leverage_ratio", "leverage_highest_ratio", "margin_coverage_ratio",
     "liquidation_distance_ratio", "concentration_ratio", "adl_rank", "net_pnl_quote", "funding_rate_ratio",
     "funding_rate_mean_8h_ratio", "funding_next_seconds", "funding_predicted", "guard_up", "guard_in_charge",
-    "dead_man_remaining_seconds", "restarts_total", "feed_staleness_seconds", "rate_limit_tokens",
+    "dead_man_remaining_seconds", "restarts_total", "feed_staleness_seconds",
     "clock_offset_seconds", "watchdog_beat_age_seconds", "uptime_seconds", "notices_total",
 ]  # fmt: skip
 

@@ -30,7 +30,17 @@ ROWS = {
         "Fill latency p95",
         "Cost per basket over 24 h",
     ],
-    "API health": ["Request rate", "Rate limit left", "Reconnects in 24 h", "Latency p99"],
+    "API health": [
+        "Request rate",
+        "Rate limit left",
+        "Reconnects in 24 h",
+        "Latency p99",
+        "Requests of the gateways",
+        "Round trip p99",
+        "Rate limit used",
+        "Streams",
+        "Clock",
+    ],
     "Daemon health": ["Dispatch latency", "Mailbox depth", "Journal commit", "Feed staleness", "Kill state"],
 }
 
@@ -89,17 +99,17 @@ def test_the_data_source_is_chosen_by_a_variable():
 
 
 @pytest.mark.parametrize("expr", EXPRESSIONS)
-def test_every_metric_asked_for_is_in_a_real_scrape(expr, scrape):
-    names = set(re.findall(r"^(\w+)", scrape, flags=re.M))
+def test_every_metric_asked_for_is_in_a_real_scrape(expr, scrapes):
+    names = set(re.findall(r"^(\w+)", scrapes, flags=re.M))
     used = set(re.findall(r"\b(?:basisd|process)_\w+", expr))
     assert used
     assert used <= names
 
 
 @pytest.mark.parametrize("expr", EXPRESSIONS)
-def test_every_label_asked_for_is_one_of_the_metric(expr, scrape):
+def test_every_label_asked_for_is_one_of_the_metric(expr, scrapes):
     for name, selector in re.findall(r"\b(basisd_\w+)\{([^}]*)\}", expr):
-        [labels, *_] = re.findall(rf"^{name}\{{(.*)\}} ", scrape, flags=re.M)
+        [labels, *_] = re.findall(rf"^{name}\{{(.*)\}} ", scrapes, flags=re.M)
         assert set(re.findall(r"(\w+)=~?\"", selector)) <= set(re.findall(r"(\w+)=\"", labels))
 
 

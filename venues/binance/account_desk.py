@@ -26,6 +26,7 @@ from venues.model.order import PositionSide, Side
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError
 from venues.net.limits import RatePools
+from venues.net.websocket import SocketCounters
 from venues.port import (
     AccountReport,
     AdjustIsolatedMargin,
@@ -186,18 +187,28 @@ class AccountDesk:
 
     def counters(self) -> Mapping[str, float]:
         """What is counted, by dotted name: of requests, of the session, of the events."""
-        found: dict[str, float] = {f"events.{name}": count for name, count in self.counts.items()}
-        found |= {"events.repeated_fills": self._stream.repeats, "events.outdated": self._newest.outdated}
+        found: dict[str, float] = {f"events.{name}": count for name, count in self.events().items()}
         found |= {f"requests.{name}": count for name, count in asdict(self.ways.counters).items()}
-        found |= {f"events.{name}": count for name, count in asdict(self.feed.counters).items()}
         if self.ways.session is not None:
             found |= {f"session.{name}": count for name, count in asdict(self.ways.session.counters).items()}
             found["session.is_up"] = self.ways.session.is_ready
-        for path, one in self.ways.rest_counters().items():
-            found[f"rest.{path}.answers"] = one.answers
-            found[f"rest.{path}.unknown"] = one.unknown
-            found[f"rest.{path}.not_sent"] = one.not_sent
-            found[f"rest.{path}.latency_sum_ns"] = one.latency_sum_ns
+        for (way, name), one in self.ways.requests().items():
+            found[f"{way}.{name}.answers"] = one.answers
+            found[f"{way}.{name}.unknown"] = one.unknown
+            found[f"{way}.{name}.not_sent"] = one.not_sent
+            found[f"{way}.{name}.latency_sum_ns"] = one.latency_sum_ns
+        return found
+
+    def events(self) -> Mapping[str, int]:
+        """What is counted of the account's own events, by name."""
+        told = {"repeated_fills": self._stream.repeats, "outdated": self._newest.outdated}
+        return {**self.counts, **told, **asdict(self.feed.counters)}
+
+    def sockets(self) -> Mapping[str, SocketCounters]:
+        """By what comes over them: events, and answers to orders where there is a connection for them."""
+        found = {"events": self.feed.socket.counters()}
+        if self.ways.session is not None:
+            found["orders"] = self.ways.session.socket.counters()
         return found
 
     # Questions

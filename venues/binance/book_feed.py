@@ -14,6 +14,7 @@ from venues.binance.settings import GatewaySettings
 from venues.model.instrument import Instrument
 from venues.net.errors import NetError
 from venues.net.limits import PoolRule, Priority, RatePools
+from venues.net.outcomes import Outcomes
 from venues.net.rest import Call, RestClient
 from venues.net.websocket import Down, ReconnectingSocket, SocketSettings
 from venues.port import (
@@ -138,6 +139,7 @@ class BinanceFeed:
         limits: RatePools | None = None,
         on_state: Callable[[bool, str], None] | None = None,
         decoder: BinanceDecoder | None = None,
+        outcomes: Outcomes | None = None,
     ) -> None:
         """`on_state` hears that all streams are up, or why they are not, before the message that says so."""
         self.counters = FeedCounters()
@@ -154,6 +156,7 @@ class BinanceFeed:
         self._weight = weight
         self._limits = limits or RatePools([PoolRule(WEIGHT_1M, per_minute, _MINUTE_NS, header=_USED_WEIGHT)])
         self._rest: RestClient | None = None
+        self._outcomes = outcomes
         self._wanted: set[str] = set()
         self._wake = trio.Event()
         self.is_up = False
@@ -185,7 +188,9 @@ class BinanceFeed:
     async def run(self) -> None:
         """Keep the streams until cancelled."""
         async with (
-            RestClient(self._settings.rest, headers={}, limits=self._limits, clock=self._now) as rest,
+            RestClient(
+                self._settings.rest, headers={}, limits=self._limits, clock=self._now, outcomes=self._outcomes
+            ) as rest,
             trio.open_nursery() as nursery,
         ):
             self._rest = rest

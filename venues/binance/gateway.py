@@ -22,7 +22,9 @@ from venues.model.instrument import Instrument
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError
 from venues.net.limits import PoolRule, Priority, RatePools, Throttle
+from venues.net.outcomes import Outcomes
 from venues.net.rest import Answer, Call, RestClient, throttle_of
+from venues.net.vitals import Vitals
 from venues.port import Command, RateLimited, Report, VenueDown, VenueUp
 from venues.unsent import unsent
 
@@ -90,6 +92,7 @@ class BinanceGateway:
         self._collected: list[Report] | None = None
         self._refusals: dict[str, int] = {}
         self._counts = dict.fromkeys(_COUNTS, 0)
+        self._outcomes = Outcomes()
 
     # The face
 
@@ -138,6 +141,7 @@ class BinanceGateway:
             limits=self._pools[0],
             on_state=self._market_state,
             decoder=decoder,
+            outcomes=self._outcomes,
         )
         for (name, keys), pools in zip(self._keys.items(), self._pools, strict=False):
             self._accounts[name] = AccountDesk(
@@ -163,7 +167,14 @@ class BinanceGateway:
             self._accounts = {}
 
     def _client(self, pools: RatePools) -> RestClient:
-        return RestClient(self._settings.rest, headers={}, limits=pools, clock=self._now, throttled=self._throttled)
+        return RestClient(
+            self._settings.rest,
+            headers={},
+            limits=pools,
+            clock=self._now,
+            throttled=self._throttled,
+            outcomes=self._outcomes,
+        )
 
     async def _read_rules(self, market: Market) -> tuple[PoolRule, ...]:
         """Ask for the venue's limits until it answers."""
@@ -334,6 +345,31 @@ class BinanceGateway:
             for pool in pools.state(now):
                 found[f"pools.{pool.name}.used"], found[f"pools.{pool.name}.left"] = pool.used, pool.left
         return found
+
+    @property
+    def vitals(self) -> Vitals:
+        """How the venue is reached, for metrics."""
+        now, clock = self._now(), self._clock
+        requests = {("", "rest", path): one for path, one in self._outcomes.counters().items()}
+        events = {("", name): count for name, count in self._counts.items()} | {("", "clock_steps"): clock.steps}
+        sockets = {}
+        if self._feed is not None:
+            events |= {("", f"feed_{name}"): count for name, count in asdict(self._feed.counters).items()}
+            sockets = {("", one.name): one.socket.counters() for one in self._feed.sockets}
+        for account, desk in self._accounts.items():
+            requests |= {(account, *asked): one for asked, one in desk.ways.requests().items()}
+            events |= {(account, name): count for name, count in desk.events().items()}
+            sockets |= {(account, name): one for name, one in desk.sockets().items()}
+        return Vitals(
+            requests,
+            sockets,
+            events,
+            {name: pools.state(now) for name, pools in zip(self._keys or ("",), self._pools, strict=False)},
+            dict(self._refusals),
+            max((pools.banned_until_ns for pools in self._pools), default=0),
+            clock.offset_ns if clock.is_known else None,
+            clock.error_ns(now) if clock.is_known else None,
+        )
 
 
 def _public(call: BinanceCall) -> Call:

@@ -16,6 +16,7 @@ from venues.binance.wire_rest import WireRateLimit
 from venues.net.clock import ClockOffset
 from venues.net.errors import NotSentError, NotSentReason
 from venues.net.limits import RatePools
+from venues.net.outcomes import Outcomes, RequestTally
 from venues.net.websocket import Down, ReconnectingSocket, SocketSettings
 
 ANSWER_S: Final = 5.0
@@ -70,6 +71,7 @@ class _Pending:
     text: str
     on_outcome: OnOutcome
     sent_ns: int
+    tally: RequestTally
 
 
 @define
@@ -77,9 +79,6 @@ class SessionCounters:
     """`strange` counts frames that answer nothing that is waited for, answers that came too late included."""
 
     logons: int = 0
-    asked: int = 0
-    answered: int = 0
-    unproven: int = 0
     strange: int = 0
 
 
@@ -107,6 +106,7 @@ class ApiSession:
     ) -> None:
         """`on_refused` hears the error body of a logon that the venue refused."""
         self.counters = SessionCounters()
+        self.outcomes = Outcomes()
         self._keys = keys
         self._clock = clock
         self._limits = limits
@@ -151,6 +151,7 @@ class ApiSession:
         is_signed = call.security is Security.SIGNED
         connection = self.socket.current
         if connection is None or (is_signed and not self._clock.is_known):
+            self.outcomes.of(call.ws_method).not_sent += 1
             on_outcome(Unsent("the order connection is down" if connection is None else "the clock is not known"))
             return
         self._send(call.ws_method, self._params_of(call, is_signed), on_outcome, connection)
@@ -170,12 +171,13 @@ class ApiSession:
         number = self._numbers
         text = _encode({"id": number, "method": method, "params": params}).decode()
         due_s = trio.current_time() + ANSWER_S
-        self._pending[number] = _Pending(connection, due_s, text, on_outcome, self._now())
-        self.counters.asked += 1
+        tally = self.outcomes.of(method)
+        self._pending[number] = _Pending(connection, due_s, text, on_outcome, self._now(), tally)
         try:
             self.socket.send(text, connection)
         except NotSentError as error:
             del self._pending[number]
+            tally.not_sent += 1
             on_outcome(Unsent(str(error)))
 
     # The connection
@@ -208,7 +210,9 @@ class ApiSession:
         lost = [number for number, one in self._pending.items() if one.connection == down.connection]
         for number in lost:
             if self._pending[number].text in unsent:
-                self._pending.pop(number).on_outcome(Unsent(f"the order connection is down: {down.detail}"))
+                pending = self._pending.pop(number)
+                pending.tally.not_sent += 1
+                pending.on_outcome(Unsent(f"the order connection is down: {down.detail}"))
         self._give_up(lost, f"the order connection was lost: {down.detail}")
 
     def _on_frame(self, data: bytes, received_ns: int, connection: int) -> None:
@@ -223,7 +227,7 @@ class ApiSession:
         if pending is None:
             self.counters.strange += 1
             return
-        self.counters.answered += 1
+        pending.tally.note(reply.status, pending.sent_ns, received_ns)
         body = bytes(reply.result) if reply.error is None else _encode(reply.error)
         pending.on_outcome(Answered(reply.status, body))
 
@@ -242,5 +246,5 @@ class ApiSession:
         for number in numbers:
             pending = self._pending.pop(number, None)
             if pending is not None:
-                self.counters.unproven += 1
+                pending.tally.unknown += 1
                 pending.on_outcome(Unproven(why))

@@ -13,7 +13,8 @@ from venues.binance.sign import query_of, signed_query
 from venues.net.clock import ClockOffset
 from venues.net.errors import NetError, NotSentError, NotSentReason
 from venues.net.limits import Priority, RatePools, Throttle
-from venues.net.rest import Answer, Call, PathCounters, RestClient
+from venues.net.outcomes import RequestCounters
+from venues.net.rest import Answer, Call, RestClient
 
 _NS_PER_MS: Final = 1_000_000
 _KEY_HEADER: Final = "X-MBX-APIKEY"
@@ -91,9 +92,12 @@ class RequestWays:
             finally:
                 self._nursery = None
 
-    def rest_counters(self) -> Mapping[str, PathCounters]:
-        """By path."""
-        return self._rest.counters()
+    def requests(self) -> Mapping[tuple[str, str], RequestCounters]:
+        """By the way they went (`rest`, `session`) and what they asked for, a path or a method."""
+        found = {("rest", path): counters for path, counters in self._rest.counters().items()}
+        if self.session is not None:
+            found |= {("session", method): counters for method, counters in self.session.outcomes.counters().items()}
+        return found
 
     @property
     def is_open(self) -> bool:
@@ -107,6 +111,7 @@ class RequestWays:
             self._nursery.start_soon(self._ask_and_tell, call, on_outcome)
         elif (retry_ns := self.limits.take(call.priority, call.costs, self._now())) is not None:
             self.counters.held_back += 1
+            self.session.outcomes.of(call.ws_method).not_sent += 1
             on_outcome(Unsent(f"the rate limit has no room before {retry_ns}", is_for_rate=True))
         else:
             self.counters.by_session += 1

@@ -3,7 +3,6 @@
 import random
 import ssl
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,16 +13,12 @@ from attrs import Factory, define, field, frozen
 
 from venues.net.errors import AnswerTooLargeError, NetError, NotSentError, NotSentReason, UnknownOutcomeError
 from venues.net.limits import Priority, RatePools, Throttle
-
-LATENCY_BOUNDS_NS: Final = tuple(ms * 1_000_000 for ms in (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000))
-"""Upper bounds of the latency buckets."""
+from venues.net.outcomes import Outcomes, RequestCounters
 
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 _ATTEMPTS_MAX: Final = 3
 _KEEPALIVE_S: Final = 30.0
 _RETRY_FIRST_S: Final = 0.1
-_PATHS_MAX: Final = 256
-_OTHER_PATHS: Final = "(other)"
 _QUIET_DEFAULT_NS: Final = 60_000_000_000
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DEADLINE: Final = "deadline"
@@ -85,52 +80,6 @@ def _retry_after_ns(told: str) -> int:
     return int(told) * 1_000_000_000 if told.isascii() and told.isdigit() and len(told) < 10 else 0
 
 
-@frozen
-class PathCounters:
-    """What happened on one path. `buckets` counts answers up to each of LATENCY_BOUNDS_NS, and the slower ones last."""
-
-    answers: int
-    not_sent: int
-    unknown: int
-    retries: int
-    latency_sum_ns: int
-    latency_max_ns: int
-    buckets: tuple[int, ...]
-    statuses: Mapping[int, int]
-
-
-@define
-class _Path:
-    answers: int = 0
-    not_sent: int = 0
-    unknown: int = 0
-    retries: int = 0
-    latency_sum_ns: int = 0
-    latency_max_ns: int = 0
-    buckets: list[int] = Factory(lambda: [0] * (len(LATENCY_BOUNDS_NS) + 1))
-    statuses: dict[int, int] = Factory(dict)
-
-    def note(self, answer: Answer) -> None:
-        latency_ns = max(0, answer.received_ns - answer.sent_ns)
-        self.answers += 1
-        self.latency_sum_ns += latency_ns
-        self.latency_max_ns = max(self.latency_max_ns, latency_ns)
-        self.buckets[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
-        self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-
-    def counters(self) -> PathCounters:
-        return PathCounters(
-            self.answers,
-            self.not_sent,
-            self.unknown,
-            self.retries,
-            self.latency_sum_ns,
-            self.latency_max_ns,
-            tuple(self.buckets),
-            dict(self.statuses),
-        )
-
-
 @define
 class _Trace:
     """When one sending began and was answered, from what the connection tells. `sent_ns` 0: nothing has left."""
@@ -167,13 +116,17 @@ class RestClient:
         throttled: Callable[[Answer], Throttle | None] = throttle_of,
         rng: random.Random | None = None,
         tls: ssl.SSLContext | None = None,
+        outcomes: Outcomes | None = None,
     ) -> None:
-        """`timeout_s` bounds each step of a request (connect, write, read), `Call.deadline_s` the whole of it."""
+        """`timeout_s` bounds each step of a request (connect, write, read), `Call.deadline_s` the whole of it.
+
+        Requests are counted in `outcomes`, by path: several clients may share it.
+        """
         self._limits = limits
         self._clock = clock
         self._throttled = throttled
         self._rng = rng or random.Random()
-        self._paths: dict[str, _Path] = {}
+        self._outcomes = Outcomes() if outcomes is None else outcomes
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers={"Accept-Encoding": "gzip", **headers},
@@ -202,9 +155,9 @@ class RestClient:
     def limits(self) -> RatePools:
         return self._limits
 
-    def counters(self) -> Mapping[str, PathCounters]:
+    def counters(self) -> Mapping[str, RequestCounters]:
         """By path; what is beyond the first 256 paths is counted together."""
-        return {path: counts.counters() for path, counts in self._paths.items()}
+        return self._outcomes.counters()
 
     async def request(self, call: Call) -> Answer:
         """Ask and wait for the answer, whatever its status.
@@ -212,7 +165,7 @@ class RestClient:
         Sent again, up to three times before the deadline, only when nothing was sent or the call is idempotent.
         Raises NotSentError when the venue never saw it, UnknownOutcomeError when it may have.
         """
-        counts = self._counts_of(call.path)
+        counts = self._outcomes.of(call.path)
         deadline = trio.current_time() + call.deadline_s
         failure: NetError = NotSentError(NotSentReason.DEADLINE, call.path)
         may_have_left = False
@@ -232,7 +185,7 @@ class RestClient:
                 if not call.is_idempotent:
                     break
             else:
-                counts.note(answer)
+                counts.note(answer.status, answer.sent_ns, answer.received_ns)
                 return answer
             if trio.current_time() >= deadline:
                 break
@@ -302,13 +255,6 @@ class RestClient:
     def _learn(self, answer: Answer) -> None:
         self._limits.note_headers(answer.headers, answer.received_ns, answer.sent_ns)
         self._limits.obey(self._throttled(answer))
-
-    def _counts_of(self, path: str) -> _Path:
-        found = self._paths.get(path)
-        if found is None:
-            path = path if len(self._paths) < _PATHS_MAX else _OTHER_PATHS
-            found = self._paths.setdefault(path, _Path())
-        return found
 
 
 async def _read(response: httpx.Response) -> bytes | None:

@@ -11,7 +11,8 @@ import pytest
 
 from venues.binance.errors import CodecError, CodecErrorReason
 from venues.binance.spot_user_stream import SpotUserStream
-from venues.binance.user_stream import UsdmUserStream, UserEvent
+from venues.binance.user_events import UserEvent
+from venues.binance.user_stream import UsdmUserStream
 from venues.model.account import MarginMode
 from venues.model.fill import FillReason, Liquidity
 from venues.model.order import PositionSide, Side

@@ -16,7 +16,8 @@ from tls_pair import tls_pair
 from venues.net import rest
 from venues.net.errors import AnswerTooLargeError, NetError, NotSentError, NotSentReason, UnknownOutcomeError
 from venues.net.limits import PoolRule, Priority, RatePools, Throttle
-from venues.net.rest import LATENCY_BOUNDS_NS, Answer, Call, RestClient, throttle_of
+from venues.net.outcomes import LATENCY_BOUNDS_NS
+from venues.net.rest import Answer, Call, RestClient, throttle_of
 
 S = 1_000_000_000
 POOL = PoolRule("weight", 100, 60 * S, "weight", "x-mbx-used-weight-1m")
