@@ -80,8 +80,9 @@ class Facts:
     Exposures include what is in flight, reserved and this order. `mid` is the last good mid price, however old;
     `age_ns` its age. `exposure_qty` is the largest |position| the instrument can come to, `exposure_notional` and
     `gross_notional` its and everybody's value, None without a price. `unpriced` are the other instruments with
-    exposure and no price. `basket_room` is what the basket's leg still allows in the order's direction, None for an
-    order outside a known basket; `parent_room` what the order's parent does, None for an order without one.
+    exposure and no price. None of this is summed for an order that cannot open. `basket_room` is what the basket's leg
+    still allows in the order's direction, None for an order outside a known basket; `parent_room` what the order's
+    parent does, None for an order without one.
     `unexecuted` is the value of all orders in flight with this one, `band` the prices that the period's collar leaves.
     `executions` are the strategy's within the window, before the one that this order begins; None when it begins none.
     `halt` is how much of its strategy, account or venue is stopped, `halt_why` says which and why. `dead_man_why`: why

@@ -239,32 +239,23 @@ class RiskGate(UnderWay):
         `mark` is the order's fingerprint; `begins`: the order, or its basket, is an execution of its strategy.
         """
         state, spec = self.state, self.instruments[order.instrument]
-        exposures = self._exposures(now, orders)
-        mine, gross, unexecuted, unpriced = exposures.get(spec.id, ZERO), ZERO, ZERO, []
-        flying = self._flying(orders)
-        mids = {instrument: self._mid(instrument) for instrument in (spec.id, *exposures)}
-        for instrument, exposure in exposures.items():
-            other = self.instruments[instrument]
-            mid = mids[instrument]
-            if mid is not None and other.quote in self.config.par:
-                gross += exposure * unit_notional(other, abs(mid))
-                unexecuted += flying.get(instrument, ZERO) * unit_notional(other, abs(mid))
-            elif (exposure or instrument in flying) and instrument != spec.id:
-                unpriced.append(instrument)
-        mid, touch = mids.get(spec.id), state.touches.get(spec.id)
+        is_opening = not (self._is_hedge(order) or self._reduces(now, order))
+        # What everything can come to is asked of openings alone (RULES).
+        mine, gross, unexecuted, unpriced = self._worth(now, spec.id, orders) if is_opening else (ZERO, ZERO, ZERO, ())
+        mid, touch = self._mid(spec.id), state.touches.get(spec.id)
         halt, halt_why = self._halt(order, spec.venue)
         return Facts(
             spec=spec,
             limits=self.limits.limits(spec.id),
             config=self.limits,
-            is_opening=not (self._is_hedge(order) or self._reduces(now, order)),
+            is_opening=is_opening,
             mid=mid,
             age_ns=None if touch is None else now - touch.ts,
             feed_why=self._feed_why(spec),
             exposure_qty=mine,
             exposure_notional=None if mid is None else mine * unit_notional(spec, abs(mid)),
             gross_notional=gross,
-            unpriced=tuple(unpriced),
+            unpriced=unpriced,
             open_orders=len(state.orders),
             messages_in_window=self._lines.messages(now),
             is_known_id=order.request_id in state.ids.keys or order.request_id in state.orders,
@@ -286,6 +277,25 @@ class RiskGate(UnderWay):
             halt_why=halt_why,
             parent_room=state.parents.room(order),
         )
+
+    def _worth(
+        self, now: int, mine: str, orders: Sequence[OrderRequest]
+    ) -> tuple[Decimal, Decimal, Decimal, tuple[str, ...]]:
+        """Return what `orders` and all under way can come to: the quantity of `mine`, gross value, value in flight.
+
+        The last are the other instruments that have no price.
+        """
+        exposures, flying = self._exposures(now, orders), self._flying(orders)
+        gross = unexecuted = ZERO
+        unpriced = []
+        for instrument, exposure in exposures.items():
+            other, mid = self.instruments[instrument], self._mid(instrument)
+            if mid is not None and other.quote in self.config.par:
+                gross += exposure * unit_notional(other, abs(mid))
+                unexecuted += flying.get(instrument, ZERO) * unit_notional(other, abs(mid))
+            elif (exposure or instrument in flying) and instrument != mine:
+                unpriced.append(instrument)
+        return exposures.get(mine, ZERO), gross, unexecuted, tuple(unpriced)
 
     # Prices, rates, repetitions
 

@@ -61,7 +61,8 @@ class Lines:
         self._by_key: dict[str, Line] = {}
         self._all: list[Line] = []
         self._named: dict[tuple[str, str, PositionSide], Line] = {}
-        self._reserved = {name for name, basket in state.baskets.items() if basket.is_reserved}
+        # Of all the baskets remembered the few whose legs count, in the order in which they came.
+        self.reserved = {name: basket for name, basket in state.baskets.items() if basket.is_reserved}
         for key, held in state.positions.items():
             self.hold(key, held)
         for flying in state.orders.values():
@@ -110,9 +111,9 @@ class Lines:
     def reserve(self, basket_id: str, *, is_reserved: bool) -> None:
         """Note whether a basket's legs count as exposure."""
         if is_reserved:
-            self._reserved.add(basket_id)
+            self.reserved[basket_id] = self._state.baskets[basket_id]
         else:
-            self._reserved.discard(basket_id)
+            self.reserved.pop(basket_id, None)
 
     # Decisions
 
@@ -128,7 +129,7 @@ class Lines:
         if (
             # States in which not everything may go.
             not line.is_open_to_all
-            or self._reserved
+            or self.reserved
             or order.basket_id in state.baskets
             or (order.parent_id and not self._fits_parent(order))
             or state.kill

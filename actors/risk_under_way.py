@@ -163,8 +163,8 @@ class UnderWay(RiskParts):
             if key not in held:
                 held[key] = Held(order.instrument, order.position_side)
             add(key, order.side, order.qty, order.basket_id)
-        for basket_id, basket in self.state.baskets.items():
-            for leg in basket.legs if basket.is_reserved else ():
+        for basket_id, basket in self._lines.reserved.items():
+            for leg in basket.legs:
                 under_way = working.get(f"{basket_id}|{leg.side}|{leg.key}", ZERO)
                 rest = max(ZERO, leg.qty - leg.filled - under_way)
                 into = buys if leg.side is Side.BUY else sells

@@ -285,8 +285,8 @@ def check_lines(gate: RiskGate) -> None:
         flying = [one for one in gate.state.orders.values() if one.key == key]
         assert line.buys == sum((one.leaves for one in flying if one.side is Side.BUY), ZERO)
         assert line.sells == sum((one.leaves for one in flying if one.side is Side.SELL), ZERO)
-    reserved = {name for name, basket in gate.state.baskets.items() if basket.is_reserved}
-    assert gate._lines._reserved == reserved
+    reserved = {name: basket for name, basket in gate.state.baskets.items() if basket.is_reserved}
+    assert gate._lines.reserved == reserved
     known = gate.state.parents
     for parent in known.parents.values():
         assert parent.taken == sum((known.slices[one].taken for one in parent.slices), ZERO)
