@@ -16,6 +16,7 @@ from venues.port import Command, Message, Report, VenueDown, VenueUp
 
 _BACKOFF_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _WELCOME_S = 30.0
+_LOOKS = 6
 SILENCE_S = 3.0
 """A venue process says something every second: a connection that is silent for longer is dead."""
 
@@ -72,6 +73,8 @@ class VenueLink:
         self._venues: tuple[str, ...] = ()
         self._why_down = "not connected yet"
         self._jitter = Random()
+        # How often something was read.
+        self._heard = 0
         # Set when a connection is lost, made anew by the next one.
         self.went_down = trio.Event()
 
@@ -120,20 +123,30 @@ class VenueLink:
             task_status.started()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.flush)
+                nursery.start_soon(self._watch)
                 while True:
-                    news = [message for message in messages if not isinstance(message, VenueBeat)]
-                    if news:
-                        self.counters.received += len(news)
-                        self._owner.arrived(news)
-                    messages = []
-                    with trio.move_on_after(SILENCE_S):
-                        messages = await connection.receive()
-                    if not messages:
-                        raise ConnectionLostError(f"nothing heard for {SILENCE_S:g} s")
+                    self._heard += 1
+                    self._take(messages)
+                    messages = await connection.receive()
         except BaseExceptionGroup as group:
             raise lost_by(group) from None
         finally:
             connection.close()
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        news = [message for message in messages if not isinstance(message, VenueBeat)]
+        if news:
+            self.counters.received += len(news)
+            self._owner.arrived(news)
+
+    async def _watch(self) -> None:
+        """Raise ConnectionLostError when nothing was heard for SILENCE_S; a limit for each wait would cost more."""
+        heard, quiet = self._heard, 0
+        while quiet < _LOOKS:
+            await trio.sleep(SILENCE_S / _LOOKS)
+            quiet = quiet + 1 if heard == self._heard else 0
+            heard = self._heard
+        raise ConnectionLostError(f"nothing heard for {SILENCE_S:g} s")
 
     def _first_word(self, welcome: VenueWelcome, venue: str) -> Message:
         why = welcome.down.get(venue)

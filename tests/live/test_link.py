@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.link.client import VenueLink
+from daemon.link.client import SILENCE_S, VenueLink
 from daemon.link.connection import Connection, ConnectionLostError
-from daemon.link.frames import VenueHello, VenueWelcome
+from daemon.link.frames import VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.link.wire import LINE_BYTES_MAX, LineBuffer, WireError, decode, encode
 from daemon.live.sockets import listen
@@ -218,6 +219,30 @@ async def test_a_link_says_up_and_down_and_comes_back(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     listener.close()
     assert len(owner.welcomes) == 2
+
+
+async def test_a_venue_that_falls_silent_is_down(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    path, owner = tmp_path / "venue.sock", Owner()
+    listener = listen(path)
+    link = link_to(path, owner)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        server = await accept(listener)
+        await server.receive()
+        server.send(VenueWelcome(5, ("perp",), 0, 1, 1))
+        await owner.until(1)
+        for _ in range(20):
+            await trio.sleep(SILENCE_S / 3)
+            server.send(VenueBeat(6))
+        # Beats are no news, and enough to be alive.
+        assert owner.heard == [VenueUp(7, "perp")]
+        last_s = trio.current_time()
+        await link.went_down.wait()
+        assert SILENCE_S <= trio.current_time() - last_s <= SILENCE_S * 1.2
+        nursery.cancel_scope.cancel()
+    server.close()
+    listener.close()
+    assert owner.heard[1:] == [VenueDown(7, "perp", why=f"nothing heard for {SILENCE_S:g} s")]
 
 
 @pytest.mark.parametrize("first", [b"not a line of ours\n", encode(ACK), b"x" * 100])
