@@ -11,6 +11,7 @@ from daemon.exits import FAILED, USAGE
 from daemon.gateway.process import serve
 from daemon.gateway.setup import load_keys, read_setup
 from daemon.live.lockfile import FolderInUseError, lock
+from daemon.live.memory import set_aside
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import SocketInUseError, listen
 from daemon.logs import configure, get_logger
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only now: one that comes second ends without having loaded it all.
     from daemon.gateway.build import build_gateways  # noqa: PLC0415
 
+    set_aside()
     try:
         return serve(
             setup,

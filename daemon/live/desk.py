@@ -99,8 +99,10 @@ class Desk:
         return self.config.accounts[account].venue
 
     def _send(self, commands: Sequence[Command]) -> list[Report]:
+        back = self.link.send(commands)
+        # Behind it: no answer is read before we are back.
         self._times.sent(commands)
-        return self.link.send(commands)
+        return back
 
     @property
     def cell(self) -> Cell:
