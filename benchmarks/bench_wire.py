@@ -259,6 +259,6 @@ def run(repeats: int = 5) -> dict[str, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [_ECHO]:
-        trio.run(_echoes, *sys.argv[2:])
+        trio.run(_echoes, sys.argv[2], sys.argv[3])
     else:
         print(json.dumps(run(), indent=2))

@@ -198,7 +198,7 @@ class Venue:
 
 
 def _is_of(row: Mapping[str, Any], asked: Mapping[str, str]) -> bool:
-    return asked.get("symbol", row["symbol"]) == row["symbol"]
+    return "symbol" not in asked or bool(asked["symbol"] == row["symbol"])
 
 
 def _symbol(name: str, quote: str) -> dict[str, Any]:
