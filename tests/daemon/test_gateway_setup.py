@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from daemon.config import ConfigErrors, load
+from daemon.config_endpoints import Endpoints
 from daemon.config_parts import SetupError
 from daemon.gateway.keys import read_keys
+from daemon.gateway.settings import gateway_settings
 from daemon.gateway.setup import load_keys, read_setup
 from daemon.kinds import KINDS
 from daemon.secrets import CredentialError, Secret
@@ -108,6 +111,15 @@ def test_an_address_that_is_not_safe_is_refused(tmp_path: Path, address: str, wh
 def test_an_address_on_this_machine_need_not_be_encrypted(tmp_path: Path, address: str) -> None:
     path = written(tmp_path, with_endpoints().replace("https://fapi.binance.com", address))
     assert load(path, KINDS).is_outside
+
+
+def test_an_emulators_connections_live_as_much_shorter_as_its_time_is_faster() -> None:
+    outside = Endpoints("http://127.0.0.1:1", "ws://127.0.0.1:2", "ws://127.0.0.1:2")
+    quick = evolve(outside, speed=48)
+    # 23.5 hours, and a 48th of them.
+    assert gateway_settings("one", "usdm", outside).lifetime_s == 84_600
+    assert gateway_settings("one", "usdm", quick).lifetime_s == 1_762.5
+    assert gateway_settings("one", "usdm", quick).speed == 48
 
 
 def test_either_all_venues_are_out_there_or_none(tmp_path: Path) -> None:

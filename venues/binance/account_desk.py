@@ -19,7 +19,7 @@ from venues.binance.reactions import Verdict, judge_http
 from venues.binance.sessions import Answered, Outcome, Unsent
 from venues.binance.settings import AccountKeys, GatewaySettings
 from venues.binance.subscribed_feed import SubscribedFeed
-from venues.binance.user_feed import UserFeed
+from venues.binance.user_feed import KEEP_ALIVE_S, UserFeed
 from venues.binance.ways import RequestWays, Throttled
 from venues.model.money import ZERO
 from venues.model.order import PositionSide, Side
@@ -134,6 +134,7 @@ class AccountDesk:
                 now=self._now,
                 lifetime_s=settings.lifetime_s,
                 overlap_s=settings.overlap_s,
+                keep_alive_s=KEEP_ALIVE_S / settings.speed,
             )
         return SubscribedFeed(
             self.account,

@@ -295,7 +295,7 @@ class BinanceFeed:
             seen.held = {last_id: one for last_id, one in seen.held.items() if last_id > first.last_id}
         if found:
             seen.held_ns = received_ns
-        elif received_ns - seen.held_ns > HELD_NS:
+        elif received_ns - seen.held_ns > HELD_NS * self._settings.speed:
             # The other one does not close the gap either.
             return self._release(seen)
         return found

@@ -218,12 +218,12 @@ class BinanceGateway:
                     self._clock_ns = answer.received_ns
             except (NetError, CodecError):
                 self._counts["clock_failures"] += 1
-        now = self._now()
+        now, speed = self._now(), self._settings.speed
         if not self._clock.is_known:
             self._state("clock", "the venue does not tell its time")
-        elif (error_ns := self._clock.error_ns(now)) > CLOCK_ERROR_NS:
+        elif (error_ns := self._clock.error_ns(now)) > CLOCK_ERROR_NS * speed:
             self._state("clock", f"the venue's time is uncertain by {error_ns // _NS_PER_MS} ms")
-        elif (silent_s := (now - self._clock_ns) / _SECOND_NS) > CLOCK_SILENT_S:
+        elif (silent_s := (now - self._clock_ns) / _SECOND_NS / speed) > CLOCK_SILENT_S:
             self._state("clock", f"the venue has not answered for {silent_s:.0f} s")
         else:
             self._state("clock", "")

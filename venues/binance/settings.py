@@ -1,12 +1,14 @@
 """What a gateway to Binance is told: which market, where it is, who asks there."""
 
 from enum import StrEnum
+from typing import Any
 
 from attrs import Attribute, field, frozen
 
 from venues.binance.sign import Signer
 
 RECV_WINDOW_MS_MAX = 60_000
+LIFETIME_S = 23.5 * 3600
 
 
 class BinanceMarket(StrEnum):
@@ -30,7 +32,7 @@ def _recv_window(_: object, attribute: "Attribute[int]", value: int) -> None:
         raise ValueError(f"{attribute.name}: {value} is not within 1..{RECV_WINDOW_MS_MAX} ms")
 
 
-def _positive(_: object, attribute: "Attribute[float]", value: float) -> None:
+def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
     if not value > 0:
         raise ValueError(f"{attribute.name}: {value} is not positive")
 
@@ -42,7 +44,8 @@ class GatewaySettings:
     `ws_api` is the whole address, empty where orders go by REST alone. Spot has one market stream: `ws_market` is not
     looked at there. `recv_window_ms` is how old a request may be when it arrives. Without `wants_market` no market
     stream is opened; books are answered by REST all the same. Connections are replaced after `lifetime_s`: the venue
-    cuts them after 24 hours; two of them deliver for `overlap_s`.
+    cuts them after 24 hours; two of them deliver for `overlap_s`. An emulator's time, and with it the `now` that the
+    gateway is given, may run `speed` times as fast as that of the network: listen keys live so much shorter.
 
     Source: USDS-M "Important WebSocket Change Notice" (routed since 2026-04-23), spot "General WSS information".
     """
@@ -56,8 +59,9 @@ class GatewaySettings:
     ws_api: str = ""
     recv_window_ms: int = field(default=5_000, validator=_recv_window)
     wants_market: bool = True
-    lifetime_s: float = field(default=23.5 * 3600, validator=_positive)
+    lifetime_s: float = field(default=LIFETIME_S, validator=_positive)
     overlap_s: float = field(default=5.0, validator=_positive)
+    speed: int = field(default=1, validator=_positive)
 
     @property
     def is_spot(self) -> bool:

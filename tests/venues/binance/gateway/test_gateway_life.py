@@ -171,6 +171,21 @@ def test_orders_and_fills_are_told_once_while_connections_are_replaced() -> None
     trio.run(play)
 
 
+def test_keys_are_kept_as_often_as_an_emulator_of_that_speed_forgets_them() -> None:
+    async def play() -> None:
+        async with emulator() as here:
+            # A key's 60 minutes are 0.6 s then.
+            quick = evolve(here, settings=evolve(here.settings, speed=6_000))
+            port = GatewayPort(quick, here.instrument("BTCUSDT"))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(port.gateway.run)
+                kept = "accounts.me.events.keeps"
+                assert await port.wait(lambda: port.gateway.counters.get(kept, 0) >= 2)
+                nursery.cancel_scope.cancel()
+
+    trio.run(play)
+
+
 async def _trade_through_rotations(port: GatewayPort, desk: PortDesk) -> None:
     qty, sides = await desk.size(), (Side.BUY, Side.SELL)
     names: list[str] = []
