@@ -37,6 +37,10 @@ class MarketClock:
         """Return how long a span of the market's time takes by the wall's; only while time is not granted."""
         return market_ns * self.denominator // self.numerator
 
+    def late_ns(self, due_ns: int) -> int:
+        """Return how long ago by the wall's time it was `due_ns`, 0 before that and while time is granted."""
+        return 0 if self.is_granted else max(0, self.wall_ns(self.now() - due_ns))
+
     def set(self, ts: int, anchor_ns: int, numerator: int, denominator: int) -> None:
         """Follow another clock from now on."""
         self.ts, self.anchor_ns, self.numerator, self.denominator = ts, anchor_ns, numerator, denominator

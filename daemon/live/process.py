@@ -194,7 +194,7 @@ class DeskProcess:
         if live.why_failed:
             return live.why_failed
         timer_ns = live.cell.next_timer()
-        if timer_ns is not None and not live.clock.is_granted and live.clock.now() - timer_ns > _OVERDUE_NS:
+        if timer_ns is not None and live.clock.late_ns(timer_ns) > _OVERDUE_NS:
             return "the cell does not progress: a timer is overdue"
         age_s = trio.current_time() - live.synced_at
         desk.edges.note_watchdog(live.clock.now())

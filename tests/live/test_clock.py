@@ -44,6 +44,20 @@ def test_how_long_to_sleep() -> None:
     assert clock.seconds_until(1 << 63) == 3_600.0
 
 
+def test_what_is_late_is_so_by_the_wall_however_fast_the_market_is() -> None:
+    """A watchdog gives a second: 30 s of a market sixty times as fast are half of one, 90 s are more."""
+    clock = MarketClock(START, monotonic_ns() - 2_000_000_000, 60)
+    now = clock.now()
+    late_ns = clock.late_ns(now - 90_000_000_000)
+    assert 1_500_000_000 <= late_ns <= 1_500_000_000 + (clock.now() - now) // 60
+    assert clock.late_ns(now + 3_600_000_000_000) == 0
+
+
+def test_nothing_is_late_while_time_is_granted() -> None:
+    clock = MarketClock(START, 0, 0)
+    assert clock.late_ns(START - 1) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "speed"), [("1", Fraction(1)), ("0.5", Fraction(1, 2)), ("10", Fraction(10)), ("max", None)]
 )
