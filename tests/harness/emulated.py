@@ -228,6 +228,7 @@ max_hold = "{hold}"
 cooldown = "{cooldown}"
 max_baskets = {baskets}
 max_slippage_bps = "20"
+{params}
 
 [kill_switch]
 capital = "10000000"
@@ -257,7 +258,12 @@ def write_busy(
     baskets: int = 1_000_000,
     more: str = "",
     pace: str = "",
+    params: str = "",
 ) -> Path:
-    """Write a desk that opens a pair of 0.010 whenever it may, and closes it after `hold`, whatever that costs."""
+    """Write a desk that opens a pair of 0.010 whenever it may, and closes it after `hold`, whatever that costs.
+
+    `params` are more lines of the strategy's, `more` of the section of the daemon and others.
+    """
     (folder / "pair.py").write_text(PAIR)
-    return write_desk(folder, venues, _BUSY.format(hold=hold, cooldown=cooldown, baskets=baskets, more=more), pace=pace)
+    text = _BUSY.format(hold=hold, cooldown=cooldown, baskets=baskets, more=more, params=params)
+    return write_desk(folder, venues, text, pace=pace)
