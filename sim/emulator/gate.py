@@ -15,6 +15,9 @@ from sim.emulator.fault_control import answer as answer_faults
 from sim.emulator.faults import NO_FAULT, Faults, RequestAction, Subject
 from sim.emulator.host import Host
 from sim.emulator.http_server import HttpRequest, HttpResponse, NoAnswer
+from sim.emulator.placements import PATH as PLACEMENTS_PATH
+from sim.emulator.placements import Placements
+from sim.emulator.placements import answer as answer_placements
 from sim.emulator.rate_pools import RatePools, Refused
 from sim.emulator.request_text import RequestText, read_request
 from sim.emulator.routes import ApiError, ListenKeysLike, Params, RateLimit, Route, Routes, Security, Session, missing
@@ -124,6 +127,7 @@ class Gate:
         self._listen_keys = listen_keys
         self._faults = faults
         self.pools = RatePools(limits)
+        self.placements = Placements()
 
     @property
     def now_ms(self) -> int:
@@ -132,6 +136,8 @@ class Gate:
 
     async def handle(self, request: HttpRequest) -> HttpResponse | NoAnswer:
         """Answer a REST request."""
+        if request.path == PLACEMENTS_PATH:
+            return answer_placements(self.placements, request)
         if request.path.startswith(FAULTS_PATH):
             return answer_faults(self._faults, request)
         outcome = await self._rest(request)
@@ -221,6 +227,7 @@ class Gate:
         raise error
 
     async def _through_faults(self, subject: Subject, peer: str, do: Callable[[], _Outcome]) -> _Outcome | NoAnswer:
+        self.placements.note(subject.method, subject.path, subject.parameters)
         action = self._faults.on_request(subject)
         if action is NO_FAULT:
             return self._guarded(do)

@@ -473,6 +473,15 @@ class TestFaults:
         assert answer.status == 200
         assert (await self.order(venue)()).status == 503
 
+    async def test_what_was_asked_twice_is_told_whatever_became_of_it(self):
+        venue = Venue({"on": "request", "kind": "drop", "executed": True, "times": 1})
+        order = f"newClientOrderId=one&timestamp={NOW_MS}"
+        assert await venue.ask("POST", "/fapi/v1/order", signed(order), key=KEY) is NoAnswer.CUT
+        assert (await venue.ask("POST", "/fapi/v1/order", signed(order), key=KEY)).status == 200
+        assert isinstance(await venue.gate.call_ws("order.place", {"newClientOrderId": "two"}, "x", None), WsAnswer)
+        rows = (await accepted(venue, "GET", "/emulator/placements"))[1]["placements"]
+        assert [(row["clientOrderId"], row["times"]) for row in rows] == [("one", 2), ("two", 1)]
+
     async def test_faults_are_set_listed_and_taken_away(self):
         venue = Venue()
         document = {"faults": [{"on": "request", "kind": "drop"}, {"on": "venue", "kind": "listen_key_expiry"}]}
