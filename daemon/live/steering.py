@@ -67,9 +67,10 @@ class Steering:
         return {"level": self._desk.level.name.lower(), "guard": latched}
 
     async def arm(self, operator: str, reason: str) -> dict[str, Any]:
-        """Lower the guard's latch, then the cell's; when the cell refuses, the guard's is raised again.
+        """Lower the guard's latch, then the cell's; when the cell refuses then, the guard's is raised again.
 
-        Raises RefusedError with every obstacle.
+        The guard is not asked while the cell would refuse: a latch that goes down and up again cancels everything and
+        asks the venues for all open orders, which use up their limits. Raises RefusedError with every obstacle.
         """
         desk = self._desk
         why = desk.why_not_ready()
@@ -78,6 +79,9 @@ class Steering:
         unapproved = desk.why_unapproved()
         if unapproved:
             raise RefusedError(unapproved)
+        why = self._obstacles()
+        if why:
+            raise RefusedError(why)
         before = desk.level
         try:
             await desk.guard.arm(operator, reason)
@@ -85,8 +89,11 @@ class Steering:
             raise RefusedError(str(error)) from error
         self.offer(ArmCommand(self.now(), operator, reason))
         if desk.level is not KillLevel.ARMED:
-            obstacles = desk.cell.dispatcher.actors["kill_switch"].obstacles(self.now())  # type: ignore[attr-defined]
-            why = "; ".join(obstacles) or "the kill switch went off again"
+            why = self._obstacles() or "the kill switch went off again"
             desk.guard.raise_to(max(before, desk.level), "desk/arm", why)
             raise RefusedError(why)
         return {"level": desk.level.name.lower(), "guard": KillLevel.ARMED.name.lower()}
+
+    def _obstacles(self) -> str:
+        """Return what the cell has against arming, empty when nothing."""
+        return "; ".join(self.actors["kill_switch"].obstacles(self.now()))  # type: ignore[attr-defined]
