@@ -89,6 +89,8 @@ class ApiSession:
     """One account's connection to the WebSocket API: logged on where the key is Ed25519, else each request is signed.
 
     Every request asked ends in exactly one call of its `on_outcome`, from `ask` itself or from the connection's task.
+    A connection that has answered nothing at all since a request that is overdue is dropped: it may be half-open, and
+    what is asked next must not be lost on it, too.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class ApiSession:
         self._on_refused = on_refused
         self._url = url
         self._pending: dict[int, _Pending] = {}
+        self._heard_ns: dict[int, int] = {}
         self._numbers = 0
         self._is_ed25519 = keys.signer.kind is SignatureKind.ED25519
         self.socket = ReconnectingSocket(
@@ -206,6 +209,7 @@ class ApiSession:
             self.socket.drop(connection, "the logon was refused")
 
     def _on_down(self, down: Down) -> None:
+        self._heard_ns.pop(down.connection, None)
         unsent = set(down.unsent)
         lost = [number for number, one in self._pending.items() if one.connection == down.connection]
         for number in lost:
@@ -216,6 +220,7 @@ class ApiSession:
         self._give_up(lost, f"the order connection was lost: {down.detail}")
 
     def _on_frame(self, data: bytes, received_ns: int, connection: int) -> None:
+        self._heard_ns[connection] = received_ns
         try:
             reply = ws_reply(data)
         except CodecError:
@@ -240,7 +245,11 @@ class ApiSession:
         while True:
             await trio.sleep(_SWEEP_S)
             now_s = trio.current_time()
-            self._give_up([number for number, one in self._pending.items() if one.due_s <= now_s], "no answer came")
+            overdue = {number: one for number, one in self._pending.items() if one.due_s <= now_s}
+            silent = {one.connection for one in overdue.values() if self._heard_ns.get(one.connection, 0) < one.sent_ns}
+            self._give_up([*overdue], "no answer came")
+            for connection in silent:
+                self.socket.drop(connection, f"nothing came for {ANSWER_S:g} s")
 
     def _give_up(self, numbers: list[int], why: str) -> None:
         for number in numbers:

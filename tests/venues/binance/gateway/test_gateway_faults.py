@@ -10,6 +10,7 @@ from gateway_port import GatewayPort, gateway_port
 from port_desk import PortDesk
 
 from sim.emulator.fault_rules import rules_of
+from venues.binance import sessions
 from venues.model.order import OrderStatus, Side
 from venues.port import (
     BookDelta,
@@ -130,6 +131,44 @@ def test_what_was_under_way_when_the_session_broke_is_unknown() -> None:
         await desk.hear(lambda: _session_is_up(port), "that the session is up again")
         desk.cancel(name)
         await desk.first(OrderCanceled, name)
+
+    _run(play)
+
+
+def _session_downs(port: GatewayPort) -> dict[str, int]:
+    session = port.gateway._accounts["me"].ways.session
+    assert session is not None
+    return dict(session.socket.counters().downs)
+
+
+def test_a_session_that_answers_nothing_at_all_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half-open one swallowed every order, one after the other, until its silence was noticed half a minute later."""
+    monkeypatch.setattr(sessions, "ANSWER_S", 0.5)
+
+    async def play(port: GatewayPort, desk: PortDesk) -> None:
+        qty, price = await desk.size(), await desk.far(Side.BUY)
+        strike(port, on="connection", kind="half_open", route="ws_api")
+        lost = desk.submit(Side.BUY, qty, price)
+        assert (await desk.first(OutcomeUnknown, lost)).command == "SubmitOrder"
+        await desk.hear(lambda: _session_downs(port) == {"dropped": 1}, "that the session is given up")
+        name = await desk.rest(Side.BUY, qty, price)
+        assert name in await desk.open_orders()
+
+    _run(play)
+
+
+def test_a_session_that_owes_one_answer_and_gives_others_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "ANSWER_S", 1.0)
+
+    async def play(port: GatewayPort, desk: PortDesk) -> None:
+        qty, price = await desk.size(), await desk.far(Side.BUY)
+        strike(port, on="request", kind="half_open", path="order.place", times=1)
+        lost = desk.submit(Side.BUY, qty, price)
+        name = await desk.rest(Side.BUY, qty, price)
+        assert (await desk.first(OutcomeUnknown, lost)).command == "SubmitOrder"
+        desk.cancel(name)
+        await desk.first(OrderCanceled, name)
+        assert _session_downs(port) == {}
 
     _run(play)
 
