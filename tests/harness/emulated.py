@@ -89,9 +89,52 @@ class Emulator:
         (row,) = (row for row in self.ask("/fapi/v3/balance") if row["asset"] == asset)
         return Decimal(row["balance"])
 
+    def open_orders(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("/api/v3/openOrders" if self.is_spot else "/fapi/v1/openOrders")
+        return found
+
+    def orders(self, symbol: str) -> list[dict[str, Any]]:
+        """Return every order of the account in a symbol."""
+        return self._pages("/api/v3/allOrders" if self.is_spot else "/fapi/v1/allOrders", symbol, "orderId", "orderId")
+
+    def trades(self, symbol: str) -> list[dict[str, Any]]:
+        """Return every trade of the account in a symbol."""
+        return self._pages("/api/v3/myTrades" if self.is_spot else "/fapi/v1/userTrades", symbol, "fromId", "id")
+
+    def _pages(self, path: str, symbol: str, parameter: str, key: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        since = 0
+        while True:
+            page = self.ask(path, symbol=symbol, limit=1000, **{parameter: since})
+            found += page
+            if len(page) < 1000:
+                return found
+            since = page[-1][key] + 1
+
+    def incomes(self) -> list[dict[str, Any]]:
+        """Return all of a futures account's income."""
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        since = 0
+        while True:
+            page = self.ask("/fapi/v1/income", limit=1000, startTime=since)
+            found |= {(row["incomeType"], row["tranId"]): row for row in page}
+            if len(page) < 1000:
+                return list(found.values())
+            since = page[-1]["time"]
+
+    def placements(self) -> list[dict[str, Any]]:
+        """Return which client ids were asked for, and how often."""
+        found: list[dict[str, Any]] = self.call("GET", "/emulator/placements")["placements"]
+        return found
+
     def fault(self, fault: Mapping[str, Any]) -> None:
         """Set a fault, as a tester would. Raises RefusedError."""
         self.call("POST", "/emulator/faults", {"content-type": "application/json"}, fault)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return every fault as it was set, and how often it was met."""
+        found: list[dict[str, Any]] = self.call("GET", "/emulator/faults")["faults"]
+        return found
 
     def mend(self) -> None:
         """Take every fault away. Raises RefusedError."""

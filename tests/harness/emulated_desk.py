@@ -21,8 +21,8 @@ class Desk:
     daemon: Daemon
     venues: dict[str, Emulator]
 
-    def view(self, method: str) -> Any:
-        return self.daemon.call(method, path=self.daemon.paths.view_socket)
+    def view(self, method: str, params: dict[str, Any] | None = None) -> Any:
+        return self.daemon.call(method, params, self.daemon.paths.view_socket)
 
     def held(self) -> dict[str, Decimal]:
         return {one["instrument"]: Decimal(one["qty"]) for one in self.view("positions")["positions"]}

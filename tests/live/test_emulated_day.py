@@ -86,18 +86,6 @@ def start_of(now: float) -> int:
     return int((SPEED * ready - (stamp - BEFORE_S)) / (SPEED - 1))
 
 
-def incomes(one: Emulator) -> list[dict[str, Any]]:
-    """Return all of an account's income, page by page."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    since = 0
-    while True:
-        page = one.ask("/fapi/v1/income", limit=1000, startTime=since)
-        found |= {(row["incomeType"], row["tranId"]): row for row in page}
-        if len(page) < 1000:
-            return list(found.values())
-        since = page[-1]["time"]
-
-
 def paid(rows: list[dict[str, Any]]) -> Decimal:
     return sum(fundings(rows), Decimal(0))
 
@@ -128,7 +116,7 @@ def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Pat
                 # A day is long: somebody looks now and then, and lets it go on.
                 time.sleep(5)
                 desk.arm_again()
-            eventually("a stamp was paid", lambda: all(paid(incomes(one)) for one in paying), PATIENCE_S)
+            eventually("a stamp was paid", lambda: all(paid(one.incomes()) for one in paying), PATIENCE_S)
             daemon.call("drain", {"on": True, "reason": "the end of the day"})
             eventually("it is flat", lambda: not desk.theirs() and not desk.held(), PATIENCE_S)
             for name, one in venues.items():
@@ -136,8 +124,8 @@ def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Pat
             # It holds for twelve minutes of fourteen, and the other two pass a stamp by now and then.
             assert all(len(fundings(incomes(one))) >= HOURS / 2 for one in paying)
             # The rate is positive: the short is paid, and a long perpetual pays.
-            assert paid(incomes(two_venue)) > 0
-            assert first == "spot" or paid(incomes(one_venue)) < 0
+            assert paid(two_venue.incomes()) > 0
+            assert first == "spot" or paid(one_venue.incomes()) < 0
             assert daemon.terminate() == 0, daemon.words()
 
 
@@ -146,7 +134,7 @@ def agree(desk: Desk, name: str, one: Emulator) -> bool:
     wallet = Decimal(desk.view("positions")["wallets"][f"{name}-account"]["USDT"])
     if one.is_spot:
         return wallet == one.wallet()
-    rows = incomes(one)
+    rows = one.incomes()
     told = desk.view("funding")["perpetuals"][f"{name}:BTCUSDT"]
     listed = sum((Decimal(row["income"]) for row in rows), Decimal(START))
     return Decimal(told["paid"]) == paid(rows) and wallet == one.wallet() == listed
