@@ -41,14 +41,14 @@ class Switched:
 
 async def test_the_guard_is_not_asked_while_the_desk_would_refuse() -> None:
     desk = Switched("2 orders are not confirmed cancelled", "feed/x: x has no live book")
-    with pytest.raises(RefusedError, match="^2 orders are not confirmed cancelled; feed/x: x has no live book$"):
+    with pytest.raises(RefusedError, match=r"^2 orders are not confirmed cancelled; feed/x: x has no live book$"):
         await Steering(cast(Desk, desk)).arm("ann", "looked at it")
     assert desk.said == []
 
 
 async def test_what_comes_up_while_the_guard_is_asked_raises_its_latch_again() -> None:
     desk = Switched(after=("1 orders are not confirmed cancelled",))
-    with pytest.raises(RefusedError, match="^1 orders are not confirmed cancelled$"):
+    with pytest.raises(RefusedError, match=r"^1 orders are not confirmed cancelled$"):
         await Steering(cast(Desk, desk)).arm("ann", "looked at it")
     raised = ("raised", KillLevel.CANCEL_ALL, "desk/arm", "1 orders are not confirmed cancelled")
     assert desk.said == [("lowered", "ann", "looked at it"), raised]

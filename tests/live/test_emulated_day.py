@@ -122,7 +122,7 @@ def test_what_is_held_over_funding_stamps_is_paid_for_to_the_digit(tmp_path: Pat
             for name, one in venues.items():
                 eventually(f"the books of {name} agree", lambda n=name, o=one: agree(desk, n, o))  # type: ignore[misc]
             # It holds for twelve minutes of fourteen, and the other two pass a stamp by now and then.
-            assert all(len(fundings(incomes(one))) >= HOURS / 2 for one in paying)
+            assert all(len(fundings(one.incomes())) >= HOURS / 2 for one in paying)
             # The rate is positive: the short is paid, and a long perpetual pays.
             assert paid(two_venue.incomes()) > 0
             assert first == "spot" or paid(one_venue.incomes()) < 0
