@@ -12,7 +12,8 @@ from attrs import define
 
 _LOOK_S = 0.25
 _TRIES = 3
-_DELAYS_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+# The first one lets a link find the process of a desk before: two of them cost a second of starting, for nothing.
+_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LOG_BYTES_MAX = 10 * 1024 * 1024
 
 

@@ -94,3 +94,13 @@ async def test_one_that_was_up_once_is_started_for_ever(autojump_clock: trio.tes
             await trio.testing.wait_all_tasks_blocked()
             process.link.fall()
     assert process.started > 10
+
+
+async def test_one_that_is_found_at_once_is_not_started_beside(autojump_clock: trio.testing.MockClock) -> None:
+    process = _process()
+    with trio.move_on_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep, process, process.link)
+            await trio.sleep(0.05)
+            process.link.rise()
+    assert process.started == 0
