@@ -36,7 +36,7 @@ from venues.port import SubmitOrder
 
 _ROOT = Path(__file__).resolve().parents[1]
 _ECHO = "echo"
-_READY_S = 60.0
+_READY_S = 120.0
 _LOOK_S = 0.05
 _KINDS = {"order": "wire_strategies:Answer", "hedge": "wire_strategies:Quoter"}
 
