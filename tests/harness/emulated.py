@@ -103,13 +103,13 @@ class Emulator:
 
     def _pages(self, path: str, symbol: str, parameter: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        since = 0
+        terms: dict[str, Any] = {"symbol": symbol, "limit": 1000, parameter: 0}
         while True:
-            page = self.ask(path, symbol=symbol, limit=1000, **{parameter: since})
+            page = self.ask(path, **terms)
             found += page
             if len(page) < 1000:
                 return found
-            since = page[-1][key] + 1
+            terms[parameter] = page[-1][key] + 1
 
     def incomes(self) -> list[dict[str, Any]]:
         """Return all of a futures account's income."""

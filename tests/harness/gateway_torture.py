@@ -190,7 +190,16 @@ class Tormented:
     def _tend_until(self, moment_s: float) -> None:
         """Look after the desk until a moment of the script: when things go wrong is what a script says."""
         wait_s = moment_s - time.monotonic() + LONG_S
-        eventually("the moment comes", lambda: self.tend() or time.monotonic() >= moment_s, wait_s)
+        self._tended("the moment comes", lambda: time.monotonic() >= moment_s, wait_s)
+
+    def _tended(self, what: str, look: Callable[[], bool], patience_s: float = LONG_S) -> None:
+        """Look after the desk until something is so. Raises AssertionError."""
+
+        def tended() -> bool:
+            self.tend()
+            return look()
+
+        eventually(what, tended, patience_s)
 
     def tend(self) -> None:
         """Note what was told, and arm if that is possible; not more often than a person would."""
@@ -233,11 +242,11 @@ class Tormented:
         """Wait until the desk trades again, then let nothing more be opened and wait until nothing moves."""
         desk = self.desk
         desk.daemon.wait_ready(LONG_S)
-        eventually("it may be armed again", lambda: self.tend() or not desk.has_halted(), LONG_S)
+        self._tended("it may be armed again", lambda: not desk.has_halted())
         before = self._trades()
-        eventually("it trades again", lambda: self.tend() or self._trades() > before, LONG_S)
+        self._tended("it trades again", lambda: self._trades() > before)
         desk.daemon.call("drain", {"on": True, "reason": "the end of the test"})
-        eventually("everything comes to rest", lambda: self.tend() or self.is_at_rest(), LONG_S)
+        self._tended("everything comes to rest", self.is_at_rest)
 
     def _trades(self) -> int:
         return sum(one["kind"] == "FillEvent" for one in self.events.values())

@@ -233,7 +233,7 @@ def nothing_is_naked_and_silent(
     """Legs balance, in the book and in each basket; where they do not, the desk has stopped and says why."""
     if halted:
         return
-    if abs(sum(held.values())) >= LOT:
+    if abs(sum(held.values(), ZERO)) >= LOT:
         yield f"unhedged, and the desk is armed: {held}"
     for basket in baskets:
         net = sum((Decimal(leg["position"]) for leg in basket["legs"]), ZERO)
