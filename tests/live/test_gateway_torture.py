@@ -1,6 +1,6 @@
 """The real thing under torture: a desk, its gateways and two emulators on real sockets, and a script that a seed draws.
 
-BASISD_GATEWAY_SEEDS says which seeds (`1-2` without it), BASISD_GATEWAY_SECONDS how long things go wrong in each (12).
+BASISD_GATEWAY_SEEDS says which seeds (`1` without it), BASISD_GATEWAY_SECONDS how long things go wrong in each (12).
 """
 
 import os
@@ -34,7 +34,7 @@ def seeds(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
-@pytest.mark.parametrize("seed", seeds(os.environ.get("BASISD_GATEWAY_SEEDS", "1-2")))
+@pytest.mark.parametrize("seed", seeds(os.environ.get("BASISD_GATEWAY_SEEDS", "1")))
 def test_nothing_is_lost_doubled_or_naked_and_silent(tmp_path: Path, seed: int) -> None:
     script = draw(seed, SECONDS)
     try:

@@ -233,7 +233,8 @@ async def test_nothing_is_missed_and_nothing_reordered_over_many_rotations():
             nursery.start_soon(publish)
             await listener.until("up", 6)
             nursery.cancel_scope.cancel()
-        assert socket.counters().rotations >= 5
+        # The last one before may still be up beside it.
+        assert socket.counters().rotations >= 4
     by_connection: dict[int, list[int]] = {}
     for told in listener.told:
         if told[0] == "frame":
