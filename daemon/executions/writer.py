@@ -15,6 +15,7 @@ from daemon.executions.collecting import Collector
 from daemon.executions.rows import RowMaker
 from daemon.executions.store import ExecutionStore, checkpoint, open_store
 from daemon.logs import get_logger
+from daemon.pacing import tick
 from venues.port import Message
 
 _log = get_logger("executions")
@@ -26,7 +27,7 @@ _GATHER_S = 0.05
 _RETRY_S = 1.0
 _RETRY_MAX_S = 60.0
 _FOLD_S = 5.0
-_NICE = 19
+_NICE = 10
 
 
 class ExecutionWriter:
@@ -125,14 +126,14 @@ class ExecutionWriter:
     async def _fold(self) -> None:
         """Fold the write-ahead log now and then, in a thread: that waits for the disk, and nobody for it."""
         while True:
-            await trio.sleep(_FOLD_S)
+            await tick(_FOLD_S)
             try:
                 await trio.to_thread.run_sync(checkpoint, self.path)
             except sqlite3.Error as error:
                 _log.warning("not folded", file=str(self.path), why=str(error))
 
     async def _replay_what_is_missing(self) -> None:
-        """Let another process fill the gaps of earlier runs, at the lowest priority."""
+        """Let another process fill the gaps of earlier runs, at a low priority."""
         await trio.sleep(_FOLD_S)
         gaps = [] if self._store is None else self._store.gaps()
         if not gaps:

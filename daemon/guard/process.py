@@ -27,12 +27,14 @@ from daemon.link.frames import VenueWelcome
 from daemon.live.paths import StatePaths
 from daemon.live.sockets import Peer
 from daemon.logs import get_logger
+from daemon.pacing import tick
 from venues.port import Command, Message, Report, VenueDown, VenueUp
 
 _RETRY_S = 1.0
 _FAULTS_MAX = 3
 _FAULT_WINDOW_NS = 60_000_000_000
 _LEAVE_CHECK_S = 0.2
+_LOOKS = 10
 
 _log = get_logger("guard")
 
@@ -114,7 +116,7 @@ class GuardProcess:
 
     async def _write_again(self) -> None:
         while True:
-            await trio.sleep(_RETRY_S)
+            await tick(_RETRY_S)
             self.notes.retry()
 
     def take(self, message: Message, who: Peer | None = None) -> None:
@@ -293,7 +295,7 @@ class GuardProcess:
         """Wait until nobody and nothing has needed the guard for `for_s`; a venue that is gone for so long, neither."""
         last = trio.current_time()
         while trio.current_time() - last < for_s:
-            await trio.sleep(_LEAVE_CHECK_S)
+            await trio.sleep(for_s / _LOOKS)
             if self.is_needed(is_hopeful=False):
                 last = trio.current_time()
 

@@ -12,11 +12,12 @@ from daemon.link.connection import Connection, ConnectionLostError, WireError, l
 from daemon.link.frames import VenueBeat, VenueHello, VenueWelcome
 from daemon.link.refusals import unsent
 from daemon.live.sockets import connect
+from daemon.pacing import tick
 from venues.port import Command, Message, Report, VenueDown, VenueUp
 
 _BACKOFF_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _WELCOME_S = 30.0
-_LOOKS = 6
+_LOOKS = 3
 SILENCE_S = 3.0
 """A venue process says something every second: a connection that is silent for longer is dead."""
 
@@ -143,7 +144,7 @@ class VenueLink:
         """Raise ConnectionLostError when nothing was heard for SILENCE_S; a limit for each wait would cost more."""
         heard, quiet = self._heard, 0
         while quiet < _LOOKS:
-            await trio.sleep(SILENCE_S / _LOOKS)
+            await tick(SILENCE_S / _LOOKS)
             quiet = quiet + 1 if heard == self._heard else 0
             heard = self._heard
         raise ConnectionLostError(f"nothing heard for {SILENCE_S:g} s")

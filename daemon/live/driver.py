@@ -11,6 +11,7 @@ from daemon.link.refusals import unsent
 from daemon.live.clock import MarketClock
 from daemon.log import LogWriteError, RunLog
 from daemon.metrics.edges import EdgeStats
+from daemon.pacing import tick
 from venues.port import CancelAll, Command, Message, Report, SubmitOrder
 
 SLICE_INPUTS = 512
@@ -189,7 +190,7 @@ class LiveCell:
     async def sync_log(self) -> None:
         """Bring market inputs to the disk each second, however quiet the market is."""
         while True:
-            await trio.sleep(1.0)
+            await tick(1.0)
             try:
                 self.log.sync()
             except LogWriteError as error:

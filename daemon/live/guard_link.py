@@ -13,6 +13,7 @@ from actors.messages import ArmCommand, KillCommand, KillLevel
 from daemon.link.connection import Connection, ConnectionLostError, WireError, lost_by
 from daemon.live.driver import LiveCell
 from daemon.live.sockets import connect
+from daemon.pacing import tick
 from venues.port import Message
 
 _BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -105,7 +106,7 @@ class GuardLink:
 
     async def _beat_for_ever(self, connection: Connection) -> None:
         while True:
-            await trio.sleep(self._beat_s)
+            await tick(self._beat_s)
             connection.send(self._beat())
             if self._heard_ns is not None and monotonic_ns() - self._heard_ns > self._timeout_ns:
                 raise ConnectionLostError(f"no answer for {self._timeout_ns / 1e9:.1f} s")

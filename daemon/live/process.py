@@ -24,6 +24,7 @@ from daemon.logs import get_logger
 from daemon.metrics.collector import DeskCollector
 from daemon.metrics.server import serve_metrics
 from daemon.notify import Notifier, beat
+from daemon.pacing import tick
 from daemon.supervision import ChildEvent, EventKind, log_event
 from daemon.supervisor import ChildSpec, ChildStartError, Strategy, Supervisor, SupervisorFailedError
 
@@ -31,7 +32,8 @@ _log = get_logger("process")
 
 _MINUTE_NS = 60_000_000_000
 _RESTARTS = 20
-_STATUS_S = 0.5
+_STATUS_S = 1.0
+_STARTING_S = 0.1
 _OVERDUE_NS = 1_000_000_000
 _SYNC_AGE_S = 5.0
 _LEAVE_S = 5.0
@@ -216,7 +218,7 @@ class DeskProcess:
                     _log.warning("not ready", why=why)
             if not self._is_ready:
                 self._notifier.extend_timeout(_EXTENSION_NS)
-            await trio.sleep(_STATUS_S)
+            await tick(_STATUS_S if self._is_ready else _STARTING_S)
 
     # The end
 

@@ -14,6 +14,7 @@ from daemon.link.frames import MarketEnded, Step, StepDone, VenueBeat, VenueHell
 from daemon.link.refusals import unsent
 from daemon.link.wire import encode
 from daemon.live.clock import MarketClock
+from daemon.pacing import tick
 from daemon.venue.engine import VenueEngine
 from daemon.venue.journal import VenueJournal
 from daemon.venue.live_feeds import live_feeds
@@ -282,7 +283,7 @@ class VenueServer:
 
     async def _beat(self) -> None:
         while True:
-            await trio.sleep(_TICK_S)
+            await tick(_TICK_S)
             for client in self.clients:
                 client.out.append(encode(VenueBeat(self.engine.now)))
             self._flush()
@@ -290,7 +291,7 @@ class VenueServer:
     async def _note_time(self) -> None:
         noted = 0
         while True:
-            await trio.sleep(_TICK_S)
+            await tick(_TICK_S)
             if self.engine.now > noted and self.clients:
                 noted = self.engine.now
                 self._journal.note_time(noted)

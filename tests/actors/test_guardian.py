@@ -403,8 +403,8 @@ def test_baselines_of_unknown_accounts_are_no_matter():
 
 
 BAD = [
-    {"heartbeat_timeout_ns": 150 * MS},
-    {"ack_ns": 100 * MS},
+    {"heartbeat_timeout_ns": 450 * MS},
+    {"ack_ns": 0},
     {"slippage_bps": (Decimal(50), Decimal(20))},
     {"slippage_bps": (Decimal("NaN"),)},
     {"depth_share": Decimal(0)},
