@@ -9,12 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from daemon.collector import rare_collections
 from daemon.exits import FAILED, ExitError
 from daemon.progress import Progress
 from daemon.torture.report import lines, summary
 from daemon.torture.run import Outcome
 from daemon.torture.script import SECOND_NS, FaultKind, Script, ScriptError, dump, load, parse_kinds
-from daemon.torture.seeds import Job, run_job, run_script
+from daemon.torture.seeds import Job, run_job, run_script, settle
 from daemon.torture.shrink import Shrinking
 
 TWICE_EVERY = 10
@@ -57,10 +58,11 @@ def main(arguments: Namespace) -> int:
 
 def _run_all(jobs: list[Job], processes: int) -> Iterator[Outcome]:
     if processes == 1 or len(jobs) == 1:
-        yield from map(run_job, jobs)
+        with rare_collections():
+            yield from map(run_job, jobs)
         return
     # Fresh processes: a copy of one whose compiled code has threads may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), settle) as pool:
         yield from pool.map(run_job, jobs)
 
 

@@ -135,6 +135,9 @@ _KEPT = """
 [statistics]
 baskets = 100
 
+[tracker]
+keep = 60
+
 [orders]
 keep_orders = 200
 keep_traces = 2000
