@@ -236,7 +236,7 @@ def test_thread_16_a_lunch_break_is_waited_out() -> None:
     cell.tell(BasketIntent(cell.now, "b1", "s", legs, risk_budget=D("1e12"), deadline_ns=10 * hours))
     before = len([one for one in cell.commands if isinstance(one, SubmitOrder)])
     assert before == 2
-    cell.advance(hours + hours // 2)
+    cell.advance(hours // 3)
     basket = cell.executor.state.baskets["b1"]
     assert len([one for one in cell.commands if isinstance(one, SubmitOrder)]) == before
     assert (basket.misses, basket.state) == (0, BasketState.HEDGING)
