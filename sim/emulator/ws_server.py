@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -79,6 +80,24 @@ class _Connection(ServerConnection):
     ) -> None:
         assert isinstance(stream, trio.SocketStream)
         super().__init__(nursery, HalfStream(stream), protocol, server, **settings)
+        self.opened: _Opened | None = None
+
+    async def handshake(self, *arguments: Any) -> None:
+        try:
+            await super().handshake(*arguments)
+        finally:
+            if self.opened is not None and self.state is not State.OPEN:
+                self.opened.stack.close()
+
+
+@define
+class _Opened:
+    """What a connection has from before its handshake is answered to its end; `listener` is for streams."""
+
+    stack: ExitStack
+    link: Link
+    outbox: Outbox
+    listener: Listener | None = None
 
 
 @define
@@ -117,6 +136,7 @@ async def serve_websockets(
                 listeners=[listener],
                 compression=None,
                 process_request=server.accept,
+                process_response=server.open,
                 server_header=None,
                 ping_interval=PING_S,
                 ping_timeout=PONG_S,
@@ -164,14 +184,29 @@ class _Websockets:
                 response.headers[name] = value
         return response
 
+    def open(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        """Join the streams before the client knows that it is connected: it is told of all that it does then."""
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            return
+        assert isinstance(connection, _Connection)
+        route = self._route(request.path)
+        assert route is not None
+        stack = ExitStack()
+        connection.opened = opened = _Opened(stack, stack.enter_context(self._faults.link(route)), Outbox())
+        if route != "ws_api":
+            address = parse_address(request.path, is_spot=self._is_spot)
+            assert address is not None
+            opened.listener = Listener(_subscriptions(address), opened.link, address, opened.outbox)
+            self.hub.join(opened.listener)
+            stack.callback(self.hub.leave, opened.listener)
+
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection until it is over."""
-        assert connection.request is not None
-        path = connection.request.path
-        route = self._route(path)
-        assert route is not None
-        with self._faults.link(route) as link:
-            outbox = Outbox()
+        assert isinstance(connection, _Connection)
+        opened = connection.opened
+        assert opened is not None
+        with opened.stack:
+            link, outbox = opened.link, opened.outbox
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cut, link, connection)
                 nursery.start_soon(_silence, link, connection)
@@ -179,12 +214,10 @@ class _Websockets:
                 nursery.start_soon(_end_slow, connection, outbox)
                 nursery.start_soon(self._end, connection)
                 try:
-                    if route == "ws_api":
+                    if opened.listener is None:
                         await self._serve_api(connection, outbox, link, nursery)
                     else:
-                        address = parse_address(path, is_spot=self._is_spot)
-                        assert address is not None
-                        await self._serve_streams(connection, Listener(_subscriptions(address), link, address, outbox))
+                        await self._serve_streams(connection, opened.listener)
                 except ConnectionClosed:
                     pass
                 finally:
@@ -205,18 +238,14 @@ class _Websockets:
         await connection.aclose(_GOING_AWAY)
 
     async def _serve_streams(self, connection: ServerConnection, listener: Listener) -> None:
-        self.hub.join(listener)
-        try:
-            while True:
-                message = await connection.recv()
-                if listener.subscriptions.is_flooding(int(trio.current_time() * 1e9)):
-                    await connection.aclose(_POLICY_VIOLATION, "Too many requests")
-                    return
-                reply = listener.subscriptions.handle(message)
-                listener.outbox.put(_encode(reply))
-                self.hub.renew(listener)
-        finally:
-            self.hub.leave(listener)
+        while True:
+            message = await connection.recv()
+            if listener.subscriptions.is_flooding(int(trio.current_time() * 1e9)):
+                await connection.aclose(_POLICY_VIOLATION, "Too many requests")
+                return
+            reply = listener.subscriptions.handle(message)
+            listener.outbox.put(_encode(reply))
+            self.hub.renew(listener)
 
     async def _serve_api(self, connection: ServerConnection, outbox: Outbox, link: Link, nursery: trio.Nursery) -> None:
         assert connection.request is not None

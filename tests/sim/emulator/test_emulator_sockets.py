@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import trio
-from emulator_sockets import ask, emulator_sockets, next_event
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from emulator_sockets import PATIENCE_S, ask, emulator_sockets, next_event
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from websockets.trio.client import ClientConnection
 
 from sim.emulator.fault_rules import rules_of
 from sim.emulator.host import Host, HostSettings
 from sim.emulator.http_server import HttpResponse
+from sim.emulator.hub import Hub, Listener
 from sim.emulator.market_source import SyntheticPace
+from sim.emulator.ws_server import HalfStream
 from venues.binance.codec import BinanceDecoder
 from venues.model.book_sync import BookSync, SequenceRule, SyncResult
 from venues.model.order import OrderType, Side
@@ -102,6 +104,45 @@ async def test_user_events_by_listen_key(path: str) -> None:
                 assert event["stream"] == key
                 event = event["data"]
             assert event["o"]["c"] == "mine"
+
+
+async def test_what_a_client_does_at_once_is_told_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that comes with the very answer to the handshake: its client is connected by then."""
+    send_all = HalfStream.send_all
+
+    async def send_and_buy(self: HalfStream, data: bytes) -> None:
+        await send_all(self, data)
+        if data.startswith(b"HTTP/1.1 101"):
+            buy(at.host)
+            # Whatever the order makes has happened before the handshake is over here.
+            await trio.sleep(0.1)
+
+    monkeypatch.setattr(HalfStream, "send_all", send_and_buy)
+    async with emulator_sockets() as at:
+        key = at.listen_keys.create("api key", at.host.now() // 1_000_000)
+        async with at.connect(f"/private/ws/{key}") as one:
+            with trio.fail_after(PATIENCE_S):
+                assert (await next_event(one, "ORDER_TRADE_UPDATE"))["o"]["x"] == "NEW"
+
+
+async def test_a_client_that_leaves_in_its_handshake_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = trio.Event()
+    leave = Hub.leave
+
+    def note(self: Hub, listener: Listener) -> None:
+        leave(self, listener)
+        left.set()
+
+    async def break_off(self: HalfStream, data: bytes) -> None:
+        raise trio.BrokenResourceError
+
+    monkeypatch.setattr(Hub, "leave", note)
+    monkeypatch.setattr(HalfStream, "send_all", break_off)
+    async with emulator_sockets() as at:
+        with trio.fail_after(PATIENCE_S):
+            with pytest.raises((InvalidMessage, OSError)):
+                await at.connect("/private/ws/nobody").__aenter__()
+            await left.wait()
 
 
 async def test_user_events_by_subscription_and_in_venue_order() -> None:
