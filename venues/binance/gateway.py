@@ -13,9 +13,11 @@ from venues.binance.calls import ORDERS_10S, BinanceCall
 from venues.binance.codec import BinanceDecoder
 from venues.binance.errors import CodecError
 from venues.binance.key_permissions import check_permissions
+from venues.binance.listed import disagreements
 from venues.binance.market_answers import server_time_ns
 from venues.binance.markets import Market, market_of
 from venues.binance.reactions import Reaction, Verdict, judge_http
+from venues.binance.rules import ExchangeInfo
 from venues.binance.settings import AccountKeys, GatewaySettings, KeyRefusedError
 from venues.binance.sign import query_of
 from venues.model.instrument import Instrument
@@ -41,6 +43,12 @@ CLOCK_SILENT_S: Final = 3 * CLOCK_S
 
 CLOCK_ERROR_NS: Final = 900_000_000
 """More than this and a request could be from the future for the venue, which takes a second of it. Source: facts C2."""
+
+RULES_S: Final = 3_600.0
+"""How often the venue's list of instruments is compared with ours: it is changed on days announced before."""
+
+RULES_WRONG_S: Final = 60.0
+"""The same while they differ."""
 
 _BACK_OFF_S: Final = 1.0
 _BAN_S: Final = 120.0
@@ -129,7 +137,7 @@ class BinanceGateway:
             self._missing |= {f"events of {name}": "not up yet", f"key of {name}": "not tried yet"}
         if settings.wants_market and self._instruments:
             self._missing["market"] = "not up yet"
-        rules = await self._read_rules(market)
+        rules = await self._begin_rules(market)
         self._missing.pop("limits", None)
         self._pools = [RatePools(rules) for _ in self._keys] or [RatePools(rules)]
         self._feed = BinanceFeed(
@@ -159,6 +167,7 @@ class BinanceGateway:
             async with self._client(self._pools[0]) as rest, trio.open_nursery() as nursery:
                 await self._sample_clock(market, rest)
                 nursery.start_soon(self._keep_clock, market, rest)
+                nursery.start_soon(self._keep_rules, market, rest)
                 nursery.start_soon(self._feed.run)
                 for name, desk in self._accounts.items():
                     await nursery.start(desk.run)
@@ -176,23 +185,42 @@ class BinanceGateway:
             outcomes=self._outcomes,
         )
 
-    async def _read_rules(self, market: Market) -> tuple[PoolRule, ...]:
-        """Ask for the venue's limits until it answers."""
-        call = _public(market.exchange_info)
+    async def _begin_rules(self, market: Market) -> tuple[PoolRule, ...]:
+        """Ask for the venue's rules until it answers; return its limits."""
         async with self._client(RatePools(market.default_pools)) as rest:
             pause_s = RETRY_S
             while True:
-                try:
-                    answer = await rest.request(call)
-                    if answer.status == _OK:
-                        told = {rule.name: rule for rule in market.pools(answer.body)}
-                        return tuple({**{rule.name: rule for rule in market.default_pools}, **told}.values())
-                    self._missing["limits"] = f"exchangeInfo: HTTP {answer.status}"
-                except (NetError, CodecError) as error:
-                    self._missing["limits"] = f"exchangeInfo: {error}"
+                told, why = await self._ask_rules(market, rest)
+                if told is not None:
+                    self._compare(told)
+                    pools = {rule.name: rule for rule in (*market.default_pools, *told.pools)}
+                    return tuple(pools.values())
+                self._missing["limits"] = why
                 self._counts["limits_failures"] += 1
                 await trio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, 2 * pause_s)
+
+    async def _keep_rules(self, market: Market, rest: RestClient) -> None:
+        """Compare again and again; where the venue does not answer, what it said last still holds."""
+        while True:
+            pause_s = RULES_WRONG_S if "instruments" in self._missing else RULES_S
+            await trio.sleep(pause_s / self._settings.speed)
+            told, _ = await self._ask_rules(market, rest)
+            if told is not None:
+                self._compare(told)
+
+    async def _ask_rules(self, market: Market, rest: RestClient) -> tuple[ExchangeInfo | None, str]:
+        try:
+            answer = await rest.request(_public(market.exchange_info))
+            if answer.status == _OK:
+                return market.read_exchange_info(answer.body), ""
+            return None, f"exchangeInfo: HTTP {answer.status}"
+        except (NetError, CodecError) as error:
+            return None, f"exchangeInfo: {error}"
+
+    def _compare(self, told: ExchangeInfo) -> None:
+        """An instrument that is not what the venue lists keeps the venue down: its orders may be refused, or worse."""
+        self._state("instruments", "; ".join(disagreements(self._instruments, told)))
 
     # The clock
 

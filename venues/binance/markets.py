@@ -11,7 +11,7 @@ from venues.binance.codec import BinanceDecoder
 from venues.binance.inquiry import Inquiry, UsdmInquiry
 from venues.binance.order_entry import OrderAnswers, OrderRequests
 from venues.binance.requests import GET_EXCHANGE_INFO, GET_TIME, KEEP_LISTEN_KEY, OPEN_LISTEN_KEY, UsdmRequests
-from venues.binance.rules import exchange_info
+from venues.binance.rules import ExchangeInfo, exchange_info
 from venues.binance.settings import GatewaySettings
 from venues.binance.spot_answers import SpotAnswers
 from venues.binance.spot_inquiry import SpotInquiry
@@ -89,9 +89,9 @@ class Market(ABC):
         self._settings = settings
         self._decoder = decoder
 
-    def pools(self, body: bytes) -> tuple[PoolRule, ...]:
-        """Return the limits that exchangeInfo tells."""
-        return exchange_info(body, self._settings.venue, is_spot=self._settings.is_spot).pools
+    def read_exchange_info(self, body: bytes) -> ExchangeInfo:
+        """Return what exchangeInfo tells. Raises CodecError."""
+        return exchange_info(body, self._settings.venue, is_spot=self._settings.is_spot)
 
     def private_url(self, listen_key: str) -> str:
         return f"{self._settings.ws_private}/ws/{listen_key}"

@@ -11,6 +11,7 @@ from gateway_port import ACCOUNT, GatewayPort, gateway_port
 from port_desk import PortDesk
 
 from sim.emulator.host import HostSettings
+from venues.binance import gateway as gateway_module
 from venues.binance.gateway import BinanceGateway
 from venues.binance.settings import AccountKeys, GatewaySettings, KeyRefusedError
 from venues.binance.sign import HmacSigner
@@ -124,6 +125,31 @@ def test_settings_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
     settings = GatewaySettings("binance", "usdm", "http://127.0.0.1:1", "ws://a", "ws://b", "ws://c")
     with pytest.raises(ValueError, match=r".+"):
         evolve(settings, **given)
+
+
+def test_an_instrument_that_is_not_what_the_venue_lists_keeps_it_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the venue lists it so, and again as soon as it does not any more."""
+    monkeypatch.setattr(gateway_module, "RULES_S", 0.05)
+    monkeypatch.setattr(gateway_module, "RULES_WRONG_S", 0.05)
+
+    async def play() -> None:
+        async with emulator() as here:
+            right = here.instrument("BTCUSDT")
+            listing = here.host.listings["BTCUSDT"]
+            port = GatewayPort(here, evolve(right, min_notional=listing.min_notional - 1))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(port.gateway.run)
+                why = f"{right.id}: min_notional is {listing.min_notional - 1} here and {listing.min_notional}"
+                # The one thing that is missing in the end.
+                assert await port.wait(lambda: port.gateway.why_down.startswith(f"instruments: {why}"))
+                assert not any(isinstance(one, VenueUp) and not one.channel for one in port.heard)
+                here.host.listings["BTCUSDT"] = evolve(listing, min_notional=listing.min_notional - 1)
+                assert await port.wait(port.is_up)
+                here.host.listings["BTCUSDT"] = listing
+                assert await port.wait(lambda: any(isinstance(one, VenueDown) and why in one.why for one in port.heard))
+                nursery.cancel_scope.cancel()
+
+    trio.run(play)
 
 
 def test_it_says_nothing_before_it_is_up() -> None:
