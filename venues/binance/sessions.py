@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from venues.binance.calls import ORDERS_1D, ORDERS_1M, ORDERS_10S, WEIGHT_1M, BinanceCall, Security, stamped, ws_params
 from venues.binance.errors import CodecError
 from venues.binance.market_answers import ws_reply
-from venues.binance.settings import AccountKeys
+from venues.binance.settings import PRIVATE_IDLE_S, PRIVATE_PONG_S, AccountKeys
 from venues.binance.sign import SignatureKind, signed_ws_params
 from venues.binance.wire_rest import WireRateLimit
 from venues.net.clock import ClockOffset
@@ -128,7 +128,12 @@ class ApiSession:
             self._on_up,
             self._on_down,
             settings=SocketSettings(
-                sends_per_s=None, needs_ready=True, lifetime_s=lifetime_s, overlap_s=ANSWER_S + _SWEEP_S
+                idle_s=PRIVATE_IDLE_S,
+                pong_s=PRIVATE_PONG_S,
+                sends_per_s=None,
+                needs_ready=True,
+                lifetime_s=lifetime_s,
+                overlap_s=ANSWER_S + _SWEEP_S,
             ),
             now=now,
             limits=limits,

@@ -15,7 +15,7 @@ from venues.binance.errors import CodecError
 from venues.binance.market_answers import ws_reply
 from venues.binance.once import FirstTold
 from venues.binance.reading import read
-from venues.binance.settings import AccountKeys
+from venues.binance.settings import PRIVATE_IDLE_S, PRIVATE_PONG_S, AccountKeys
 from venues.binance.sign import signed_ws_params
 from venues.binance.wire_user import UserFrame
 from venues.net.clock import ClockOffset
@@ -88,7 +88,13 @@ class SubscribedFeed:
             self._on_frame,
             self._on_up,
             self._on_down,
-            settings=SocketSettings(needs_ready=True, lifetime_s=lifetime_s, overlap_s=overlap_s),
+            settings=SocketSettings(
+                idle_s=PRIVATE_IDLE_S,
+                pong_s=PRIVATE_PONG_S,
+                needs_ready=True,
+                lifetime_s=lifetime_s,
+                overlap_s=overlap_s,
+            ),
             now=now,
             limits=limits,
             connect_costs={WEIGHT_1M: CONNECT_WEIGHT},

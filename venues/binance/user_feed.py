@@ -7,6 +7,7 @@ import trio
 from attrs import define
 
 from venues.binance.once import FirstTold
+from venues.binance.settings import PRIVATE_IDLE_S, PRIVATE_PONG_S
 from venues.net.errors import NetError
 from venues.net.websocket import Down, ReconnectingSocket, SocketSettings
 
@@ -66,7 +67,9 @@ class UserFeed:
             self._on_frame,
             self._on_up,
             self._on_down,
-            settings=SocketSettings(lifetime_s=lifetime_s, overlap_s=overlap_s),
+            settings=SocketSettings(
+                idle_s=PRIVATE_IDLE_S, pong_s=PRIVATE_PONG_S, lifetime_s=lifetime_s, overlap_s=overlap_s
+            ),
             now=now,
         )
 
