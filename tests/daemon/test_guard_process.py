@@ -314,6 +314,11 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
+def heard(world: World, kind: str) -> int:
+    """Return how many messages of a kind the fake desk has heard."""
+    return (world.folder / "desk.log").read_text().count(f'"kind": "{kind}"')
+
+
 def test_on_a_full_disk_it_acts_all_the_same_and_arms_nothing(world, small_disk):
     venue = world.venue()
     guard = world.guard()
@@ -332,12 +337,12 @@ def test_on_a_full_disk_it_acts_all_the_same_and_arms_nothing(world, small_disk)
     arm = '{"kind":"ArmCommand","message":{"ts":1,"operator":"alice","reason":"go on"}}\n'
     desk.stdin.write(arm)
     desk.stdin.flush()
-    until(lambda: "ArmRefused" in (world.folder / "desk.log").read_text(), "refused")
+    until(lambda: heard(world, "ArmRefused") == 1, "refused")
     ballast.unlink()
     until(lambda: ("CANCEL_ALL", "journal") in world.latches(), "written once there is room")
     desk.stdin.write(arm)
     desk.stdin.flush()
-    until(lambda: (world.folder / "desk.log").read_text().count("ArmRefused") == 2, "refused until a restart")
+    until(lambda: heard(world, "ArmRefused") == 2, "refused until a restart")
     guard.kill()
     guard.wait()
     world.guard()

@@ -234,11 +234,11 @@ async def test_a_venue_that_falls_silent_is_down(tmp_path: Path, autojump_clock:
         for _ in range(20):
             await trio.sleep(SILENCE_S / 3)
             server.send(VenueBeat(6))
-        # Beats are no news, and enough to be alive.
+        # Beats are no news, and enough to be alive. Silence is noticed at the look after it, once a second.
         assert owner.heard == [VenueUp(7, "perp")]
         last_s = trio.current_time()
         await link.went_down.wait()
-        assert SILENCE_S <= trio.current_time() - last_s <= SILENCE_S * 1.2
+        assert SILENCE_S <= trio.current_time() - last_s <= SILENCE_S + 1.0
         nursery.cancel_scope.cancel()
     server.close()
     listener.close()
