@@ -154,7 +154,9 @@ class BinanceFeed:
         self._seen = {spec.id: _Seen() for spec in self.instruments.values()}
         weight, per_minute = _WEIGHT[settings.is_spot]
         self._weight = weight
-        self._limits = limits or RatePools([PoolRule(WEIGHT_1M, per_minute, _MINUTE_NS, header=_USED_WEIGHT)])
+        self._limits = limits or RatePools(
+            [PoolRule(WEIGHT_1M, per_minute, _MINUTE_NS, header=_USED_WEIGHT)], speed=settings.speed
+        )
         self._rest: RestClient | None = None
         self._outcomes = outcomes
         self._wanted: set[str] = set()

@@ -139,7 +139,7 @@ class BinanceGateway:
             self._missing["market"] = "not up yet"
         rules = await self._begin_rules(market)
         self._missing.pop("limits", None)
-        self._pools = [RatePools(rules) for _ in self._keys] or [RatePools(rules)]
+        self._pools = [RatePools(rules, speed=settings.speed) for _ in self._keys or ("",)]
         self._feed = BinanceFeed(
             settings,
             self._instruments,
@@ -187,7 +187,7 @@ class BinanceGateway:
 
     async def _begin_rules(self, market: Market) -> tuple[PoolRule, ...]:
         """Ask for the venue's rules until it answers; return its limits."""
-        async with self._client(RatePools(market.default_pools)) as rest:
+        async with self._client(RatePools(market.default_pools, speed=self._settings.speed)) as rest:
             pause_s = RETRY_S
             while True:
                 told, why = await self._ask_rules(market, rest)

@@ -127,8 +127,13 @@ class RatePools:
     set back makes tokens come back later, never sooner.
     """
 
-    def __init__(self, rules: Iterable[PoolRule], ceiling_percent: Mapping[Priority, int] = CEILING_PERCENT) -> None:
-        """Raises LimitError for two pools of one name, a limit or interval that is not positive, a missing class."""
+    def __init__(
+        self, rules: Iterable[PoolRule], ceiling_percent: Mapping[Priority, int] = CEILING_PERCENT, *, speed: int = 1
+    ) -> None:
+        """The clock of the times runs `speed` times as fast as that by which one sleeps.
+
+        Raises LimitError for two pools of one name, a limit or interval that is not positive, a missing class.
+        """
         self._pools: dict[str, _Pool] = {}
         for rule in rules:
             if rule.limit <= 0 or rule.interval_ns <= 0:
@@ -140,6 +145,7 @@ class RatePools:
         if missing:
             raise LimitError(f"no share between 1 and 100 percent for {', '.join(missing)}")
         self._percent = dict(ceiling_percent)
+        self._speed = speed
         self._banned_until_ns = 0
         self.granted = 0
         self.refused = 0
@@ -152,6 +158,10 @@ class RatePools:
     def banned_until_ns(self) -> int:
         """Until when nothing may be sent at all; 0 when that was never so."""
         return self._banned_until_ns
+
+    def wait_s(self, now_ns: int, until_ns: int) -> float:
+        """Return how many seconds to sleep until it is `until_ns`, which `take` returned at `now_ns`."""
+        return (until_ns - now_ns) / 1e9 / self._speed
 
     def take(self, priority: Priority, costs: Mapping[str, int], now_ns: int) -> int | None:
         """Take all tokens and return None, or take nothing and return the time from which on it may be tried again.

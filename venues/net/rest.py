@@ -223,7 +223,7 @@ class RestClient:
             if retry_ns is None:
                 return
             left_s = deadline - trio.current_time()
-            wait_s = (retry_ns - now_ns) / 1e9
+            wait_s = self._limits.wait_s(now_ns, retry_ns)
             if wait_s > left_s:
                 raise NotSentError(NotSentReason.RATE_LIMIT, f"{call.method} {call.path}", retry_ns)
             await trio.sleep(wait_s)

@@ -222,7 +222,7 @@ class ReconnectingSocket:
             retry_ns = self._limits.take(Priority.HEDGE, self._connect_costs, now_ns)
             if retry_ns is None:
                 return
-            await trio.sleep((retry_ns - now_ns) / 1e9)
+            await trio.sleep(self._limits.wait_s(now_ns, retry_ns))
 
     async def _live(self, *, task_status: trio.TaskStatus[Link | None]) -> None:
         """One connection from its handshake to its end; starts with None when there was no handshake."""

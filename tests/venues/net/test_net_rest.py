@@ -271,6 +271,19 @@ async def test_a_request_waits_for_its_tokens_and_no_longer_than_its_deadline():
     assert len(server.heads) == 2
 
 
+async def test_where_the_venues_time_runs_fast_tokens_come_back_as_fast():
+    """A minute of the venue's passes in a fifth of a second: by the wall's time the deadline would come first."""
+    server = Scripted(*[http_answer()] * 2)
+    limits = RatePools([PoolRule("orders", 1, 60 * S)], speed=300)
+    async with (
+        raw_server(server) as port,
+        client(port, limits=limits, clock=lambda: 300 * time.monotonic_ns()) as asking,
+    ):
+        first = await asking.request(post(costs={"orders": 1}, priority=Priority.CANCEL, deadline_s=30.0))
+        second = await asking.request(post(costs={"orders": 1}, priority=Priority.CANCEL, deadline_s=30.0))
+    assert second.sent_ns - first.sent_ns >= 30 * S
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "quiet_s", "is_ban"),
     [
