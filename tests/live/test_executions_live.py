@@ -55,13 +55,13 @@ def test_nothing_is_lost_by_kills_and_a_rebuild_says_the_same(tmp_path: Path) ->
             arm_again(daemon, daemon.wait_ready())
         freeze(daemon)
         check_agreement(daemon, probe)
-        expected = truth(probe)
+        eventually("every fill is written", lambda: stored(daemon) == truth(probe))
+        expected = stored(daemon)
         assert len(expected) > 10
-        eventually("every fill is written", lambda: stored(daemon) == expected)
         assert daemon.terminate() == 0, daemon.words()
     path, logs = logs_of(daemon.paths.state)
     assert len(logs) == KILLS + 1
-    assert stored(daemon) == expected
+    assert stored(daemon) >= expected
     assert rows(path, "SELECT * FROM gaps") == []
     done = rebuild(tmp_path / "again.sqlite", logs)
     assert (done.logs, done.problems) == (len(logs), [])
@@ -86,8 +86,8 @@ def test_a_database_that_is_gone_or_damaged_comes_back(tmp_path: Path) -> None:
         arm_again(daemon, daemon.wait_ready())
         freeze(daemon)
         check_agreement(daemon, probe)
-        expected = truth(probe)
-        eventually("every fill is back", lambda: stored(daemon) == expected, _PATIENCE_S)
+        # What it holds it closes when its time has come, which may be now.
+        eventually("every fill is back", lambda: stored(daemon) == truth(probe), _PATIENCE_S)
         eventually("no gap is left", lambda: rows(path, "SELECT * FROM gaps") == [], _PATIENCE_S)
         assert path.with_name(f"{path.name}.1").read_bytes().startswith(b"damaged")
         assert daemon.terminate() == 0, daemon.words()
@@ -113,11 +113,10 @@ def test_a_desk_trades_on_without_its_database_and_says_so(tmp_path: Path) -> No
         blocked.rmdir()
         freeze(daemon)
         check_agreement(daemon, probe)
-        expected = truth(probe)
 
         def is_written() -> bool:
             try:
-                return stored(daemon) == expected
+                return stored(daemon) == truth(probe)
             except sqlite3.OperationalError:
                 # Not there yet, or its tables are not.
                 return False
