@@ -39,7 +39,7 @@ class GuardConfig:
     0 for none. `without_dead_man` are the venues that have none (`[dead_man] without`).
     """
 
-    heartbeat_ns: int = field(default=250_000_000, validator=positive)
+    heartbeat_ns: int = field(default=500_000_000, validator=positive)
     heartbeat_timeout_ns: int = field(default=1_500_000_000, validator=positive)
     ack_ns: int = field(default=150_000_000, validator=positive)
     fence_ns: int = field(default=200_000_000, validator=positive)

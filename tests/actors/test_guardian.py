@@ -403,7 +403,7 @@ def test_baselines_of_unknown_accounts_are_no_matter():
 
 
 BAD = [
-    {"heartbeat_timeout_ns": 450 * MS},
+    {"heartbeat_timeout_ns": 950 * MS},
     {"ack_ns": 0},
     {"slippage_bps": (Decimal(50), Decimal(20))},
     {"slippage_bps": (Decimal("NaN"),)},
