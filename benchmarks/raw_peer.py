@@ -2,7 +2,11 @@
 
 import base64
 import hashlib
+import select
 import socket
+
+_PING = 0x9
+_PONG = 0xA
 
 
 def text_frame(text: bytes) -> bytes:
@@ -31,14 +35,35 @@ def shake_hands(peer: socket.socket) -> str:
     return lines[0].split(" ")[1]
 
 
+def has_message(peer: socket.socket, wait_s: float) -> bool:
+    """Return whether a message of a client begins within `wait_s`; pings before it are answered."""
+    while select.select([peer], [], [], wait_s)[0]:
+        if peer.recv(1, socket.MSG_PEEK)[:1] != bytes((0x80 | _PING,)):
+            return True
+        _answer(peer, _frame(peer)[1])
+    return False
+
+
 def read_message(peer: socket.socket) -> bytes:
-    """Return the next message of a client, unmasked; control frames and fragments are not expected."""
+    """Return the next message of a client, unmasked, answering pings before it; fragments are not expected."""
+    while True:
+        kind, told = _frame(peer)
+        if kind != _PING:
+            return told
+        _answer(peer, told)
+
+
+def _frame(peer: socket.socket) -> tuple[int, bytes]:
     head = _exactly(peer, 2)
     size = head[1] & 0x7F
     if size == 126:
         size = int.from_bytes(_exactly(peer, 2))
     mask, body = _exactly(peer, 4), _exactly(peer, size)
-    return bytes(byte ^ mask[place % 4] for place, byte in enumerate(body))
+    return head[0] & 0x0F, bytes(byte ^ mask[place % 4] for place, byte in enumerate(body))
+
+
+def _answer(peer: socket.socket, ping: bytes) -> None:
+    peer.sendall(bytes((0x80 | _PONG, len(ping))) + ping)
 
 
 def _exactly(peer: socket.socket, count: int) -> bytes:
