@@ -107,6 +107,17 @@ class Peer:
             else:
                 self._quoted = order
 
+    def wake(self) -> None:
+        """Send quotes until the desk answers them: one that is ready need not have seen a book yet."""
+        api = self.sockets["api"]
+        for _ in range(int(_ANSWER_S / _AGAIN_S)):
+            self.beat()
+            self.send("public", self.venue.quote(_SYMBOL))
+            if has_message(api, _AGAIN_S):
+                break
+        while has_message(api, _AGAIN_S):
+            self.send("private", self.venue.expire(self.acknowledge(self.request())))
+
     # What is measured
 
     def quote_to_order(self) -> tuple[str, int]:
@@ -180,6 +191,8 @@ def main() -> None:
         kind = sys.stdin.readline().strip()
         if not kind:
             return
+        if kind == "order":
+            peer.wake()
         times = peer.measure(kinds[kind])
         told = {name: [one[len(one) // 2], one[len(one) * 99 // 100]] for name, one in times.items()}
         print(json.dumps(told), flush=True)
