@@ -109,14 +109,19 @@ class Peer:
 
     def wake(self) -> None:
         """Send quotes until the desk answers them: one that is ready need not have seen a book yet."""
-        api = self.sockets["api"]
+        self._await_request(is_asked=True)
+        while has_message(self.sockets["api"], _AGAIN_S):
+            self.send("private", self.venue.expire(self.acknowledge(self.request())))
+
+    def _await_request(self, *, is_asked: bool) -> None:
+        """Wait until the desk requests something; the market lives meanwhile, and moves where it `is_asked`."""
         for _ in range(int(_ANSWER_S / _AGAIN_S)):
             self.beat()
-            self.send("public", self.venue.quote(_SYMBOL))
-            if has_message(api, _AGAIN_S):
-                break
-        while has_message(api, _AGAIN_S):
-            self.send("private", self.venue.expire(self.acknowledge(self.request())))
+            if is_asked:
+                self.send("public", self.venue.quote(_SYMBOL))
+            if has_message(self.sockets["api"], _AGAIN_S):
+                return
+        raise TimeoutError(f"no request within {_ANSWER_S:g} s")
 
     # What is measured
 
@@ -142,12 +147,7 @@ class Peer:
 
     def _ask_for_quote(self) -> dict[str, Any]:
         """Wait for the next order that rests; what has nothing on is woken by a new touch."""
-        is_flat = not any(one.qty for one in self.venue.positions.values())
-        for _ in range(int(_ANSWER_S / _AGAIN_S)):
-            if is_flat:
-                self.send("public", self.venue.quote(_SYMBOL))
-            if has_message(self.sockets["api"], _AGAIN_S):
-                break
+        self._await_request(is_asked=not any(one.qty for one in self.venue.positions.values()))
         return self.acknowledge(self.request())
 
     def spent(self, source: str, back: str, text: str) -> int:
@@ -187,7 +187,8 @@ def main() -> None:
     kinds = {"order": peer.quote_to_order, "hedge": peer.fill_to_hedge}
     while True:
         while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
-            peer.idle()
+            with suppress(ConnectionError):
+                peer.idle()
         kind = sys.stdin.readline().strip()
         if not kind:
             return
