@@ -214,7 +214,8 @@ class AtomicExecutor(Placing):
             return
         self._check_budget(now, basket)
         self.follow(now, basket)
-        is_uneven = bool(basket.gaps(self.instruments)) and not self.waits_for_more(basket)
+        gaps = basket.gaps(self.instruments)
+        is_uneven = bool(gaps) and not self.waits_for_more(basket, gaps)
         self.quote(now, basket, is_uneven=is_uneven)
         is_done = not basket.is_pending and basket.is_balanced(self.instruments) and not self.may_quote(basket)
         if is_done and (not basket.is_rollback or basket.is_empty(self.instruments) or self._is_exhausted(basket)):

@@ -1,5 +1,6 @@
 """How first orders go out: all legs at once, one before the others, or one quoted and the others by what it fills."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from actors.base import handles
@@ -121,7 +122,7 @@ class Placing(LostLegs):
     def _bound(self, leg: Leg, basket: Basket) -> int:
         """Return the worst price in ticks that a taker of the leg may pay now. Raises DeniedError beyond its limit."""
         spec, best = self.instruments[leg.instrument], self._best(leg)
-        bound = worst_ticks(spec, to_message(leg), best, basket.max_slippage_bps)
+        bound = worst_ticks(spec, leg, best, basket.max_slippage_bps)
         if (best - bound) * leg.side.sign > 0 or bound <= 0:
             raise DeniedError(
                 DenyReason.LIMIT_PRICE, f"{leg.instrument} at {spec.price(best)}, limit {leg.limit_price}"
@@ -174,7 +175,7 @@ class Placing(LostLegs):
         if self.state.kill_level >= KillLevel.CANCEL_ALL and basket.closes is None:
             return
         for index, leg in enumerate(basket.legs):
-            order = self._follower(now, basket, index)
+            order = None if index in basket.leads else self._follower(now, basket, index)
             if order is not None:
                 leg.start_touch = self.instruments[leg.instrument].price(self._best(leg))
                 self.send(now, basket, order, is_first=False)
@@ -196,17 +197,14 @@ class Placing(LostLegs):
         qty, most = owed(basket, index, self.instruments), self.instruments[basket.legs[index].instrument].max_qty
         return qty if most is None else min(qty, most)
 
-    def waits_for_more(self, basket: Basket) -> bool:
+    def waits_for_more(self, basket: Basket, gaps: Iterable[str]) -> bool:
         """Whether all that is uneven is a maker's fills too small for a venue to take on the other leg: more will come.
 
         The risk budget runs on; when quoting is over, it is hedged or taken back like anything else.
         """
         if not self.may_quote(basket) or basket.misses:
             return False
-        for base in basket.gaps(self.instruments):
-            if not any(self._is_too_small(basket, i, base) for i in range(len(basket.legs))):
-                return False
-        return True
+        return all(any(self._is_too_small(basket, i, base) for i in range(len(basket.legs))) for base in gaps)
 
     def _is_too_small(self, basket: Basket, index: int, base: str) -> bool:
         leg = basket.legs[index]
@@ -292,7 +290,7 @@ class Placing(LostLegs):
             return None
         spec = self.instruments[leg.instrument]
         own = view.bid if leg.side is Side.BUY else view.ask
-        worst = worst_ticks(spec, to_message(leg), spec.ticks(leg.arrival_touch), basket.max_slippage_bps)
+        worst = worst_ticks(spec, leg, spec.ticks(leg.arrival_touch), basket.max_slippage_bps)
         return None if (own - worst) * leg.side.sign > 0 else spec.price(own)
 
     def _is_tradable(self, leg: Leg) -> bool:
@@ -320,8 +318,10 @@ class Placing(LostLegs):
             if not child.is_leaving and price != child.price and (price is None or not is_early):
                 self.cancel(now, leg.quote, child)
             return
+        if price is None or is_early or basket.is_busy(index):
+            return
         qty = self._to_quote(basket, index) - basket.coming(index)
-        if price is None or is_early or qty <= ZERO or basket.is_busy(index):
+        if qty <= ZERO:
             return
         basket.quotes += 1
         leg.quoted_ns = now

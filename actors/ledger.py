@@ -61,6 +61,13 @@ class Flows:
         return self.realized - self.fees + self.funding
 
 
+def _flow(flows: dict[str, Flows], asset: str) -> Flows:
+    found = flows.get(asset)
+    if found is None:
+        found = flows[asset] = Flows()
+    return found
+
+
 @define
 class Trade:
     """A basket and everything that takes it off again: its own positions by key, and its money by asset."""
@@ -70,7 +77,7 @@ class Trade:
     flows: dict[str, Flows] = field(factory=dict)
 
     def flow(self, asset: str) -> Flows:
-        return self.flows.setdefault(asset, Flows())
+        return _flow(self.flows, asset)
 
 
 @define
@@ -300,7 +307,7 @@ class Ledger(Actor):
         self.out.emit(WalletUpdate(now, account, asset, wallet[asset]))
 
     def _flow(self, strategy: str, asset: str) -> Flows:
-        return self.state.flows.setdefault(strategy, {}).setdefault(asset, Flows())
+        return _flow(self.state.flows.setdefault(strategy, {}), asset)
 
     # Baskets
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from actors.basket import Basket, Leg, to_message
+from actors.basket import Basket, Leg
 from actors.executor_state import Placings
 from actors.liquidity import worst_ticks
 from actors.messages import DepthReply
@@ -40,7 +40,7 @@ def _lots_within(leg: Leg, spec: Instrument, reply: DepthReply | None, slippage_
     levels = () if reply is None or not reply.is_live else reply.asks if leg.side is Side.BUY else reply.bids
     if not levels:
         return ZERO
-    bound = worst_ticks(spec, to_message(leg), levels[0][0], slippage_bps)
+    bound = worst_ticks(spec, leg, levels[0][0], slippage_bps)
     return Decimal(sum(lots for ticks, lots in levels if (ticks - bound) * leg.side.sign <= 0))
 
 

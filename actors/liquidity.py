@@ -10,6 +10,7 @@ from itertools import islice
 
 from attrs import define
 
+from actors.basket import Leg
 from actors.messages import BasketLeg
 from venues.model.book import Book, Level
 from venues.model.instrument import Instrument, OffGridError
@@ -74,7 +75,7 @@ def lots_within(book: Book, taker: Side, touch: Level, bound: int) -> int:
     return (lots if best >= bound else 0) + sum(n for t, n in book.bids.items() if best > t >= bound)
 
 
-def worst_ticks(instrument: Instrument, leg: BasketLeg, touch_ticks: int, slippage_bps: Decimal) -> int:
+def worst_ticks(instrument: Instrument, leg: BasketLeg | Leg, touch_ticks: int, slippage_bps: Decimal) -> int:
     """Return the worst price in ticks that the leg may reach: slippage from the touch, its limit, the stricter one."""
     allowed = int(abs(touch_ticks) * slippage_bps / _BPS)
     if leg.side is Side.BUY:

@@ -52,6 +52,9 @@ from venues.rules.brackets import NotionalAboveTableError, bracket_for
 
 _TICK = "marks"
 _CLOSES = {PositionSide.LONG: Side.SELL, PositionSide.SHORT: Side.BUY}
+_Held = tuple[Instrument, Decimal, Decimal]
+"""A position that needs margin: signed quantity and entry price."""
+
 _BLOCKED = (MarginLevel.CRITICAL, MarginLevel.LIQUIDATION, MarginLevel.UNKNOWN)
 
 
@@ -134,7 +137,8 @@ class MarginMonitor(Actor):
     def on_wallet(self, now: int, update: WalletUpdate) -> None:
         if update.balance.is_finite():
             self.state.booked.setdefault(update.account, {})[update.asset] = update.balance
-            self._judge(now, update.account)
+            if update.asset not in self.state.reported.get(update.account, ()):
+                self._judge(now, update.account)
 
     @handles(AccountReport)
     def on_report(self, now: int, report: AccountReport) -> None:
@@ -251,8 +255,8 @@ class MarginMonitor(Actor):
         """Return the account's level now; the balance and maintenance of the asset with the least coverage."""
         worst = Assessment(MarginLevel.HEALTHY, ZERO, ZERO, None)
         try:
-            for asset in dict.fromkeys(self.instruments[one.instrument].settle for one in self._derivatives(account)):
-                pool = self.pool(now, account, asset)
+            for asset, held in self._held(account).items():
+                pool = self._pool(now, account, asset, held)
                 coverage = pool.coverage
                 if coverage is not None and (worst.coverage is None or coverage < worst.coverage):
                     level = self.config.level(coverage)
@@ -263,36 +267,31 @@ class MarginMonitor(Actor):
 
     def pool(self, now: int, account: str, asset: str) -> Pool:
         """Return what an account's positions settled in `asset` stand on. Raises MarginRuleError when unknown."""
-        wallet, unrealized = self._wallet(account, asset), self._unrealized(now, account, asset)
-        needed = sum((maintenance(*args) for args in self._positions(now, account, asset)), ZERO)
+        return self._pool(now, account, asset, self._held(account).get(asset, ()))
+
+    def _pool(self, now: int, account: str, asset: str, held: Sequence[_Held]) -> Pool:
+        wallet, unrealized, needed = self._wallet(account, asset), ZERO, ZERO
+        for spec, qty, entry in held:
+            mark = self._mark(now, spec.id)
+            unrealized += spec.pnl(qty, entry, mark)
+            needed += maintenance(spec, qty, mark)
         return Pool(wallet, unrealized, needed)
 
-    def _derivatives(self, account: str) -> Iterator[Holding]:
-        """Yield what needs margin. Raises MarginRuleError for a position that nothing is known about."""
+    def _held(self, account: str) -> dict[str, list[_Held]]:
+        """Return what needs margin by its settlement asset. Raises MarginRuleError for what too little is known of."""
+        found: dict[str, list[_Held]] = {}
         for holding in self.state.holdings.values():
             if holding.account != account:
                 continue
-            if holding.instrument not in self.instruments or not holding.qty:
+            spec = self.instruments.get(holding.instrument)
+            if spec is None or not holding.qty:
                 raise MarginRuleError(f"nothing known about the position in {holding.instrument}")
-            if holding.instrument not in self._spot:
-                yield holding
-
-    def _positions(self, now: int, account: str, asset: str) -> Iterator[tuple[Instrument, Decimal, Decimal]]:
-        for holding in self._derivatives(account):
-            spec = self.instruments[holding.instrument]
-            if spec.settle == asset:
-                yield spec, holding.qty, self._mark(now, spec.id)
-
-    def _unrealized(self, now: int, account: str, asset: str) -> Decimal:
-        total = ZERO
-        for holding in self._derivatives(account):
-            spec = self.instruments[holding.instrument]
-            if spec.settle != asset:
+            if spec.id in self._spot:
                 continue
             if holding.entry is None:
                 raise MarginRuleError(f"{spec.id} without an entry price")
-            total += spec.pnl(holding.qty, holding.entry, self._mark(now, spec.id))
-        return total
+            found.setdefault(spec.settle, []).append((spec, holding.qty, holding.entry))
+        return found
 
     def _mark(self, now: int, instrument: str) -> Decimal:
         seen = self.state.marks.get(instrument)
@@ -350,9 +349,12 @@ class MarginMonitor(Actor):
 
         Unrealised profit does not count. Raises MarginRuleError when any part of it is unknown.
         """
-        amount = self._wallet(account, asset) + min(ZERO, self._unrealized(now, account, asset))
-        for spec, qty, mark in self._positions(now, account, asset):
+        amount, unrealized = self._wallet(account, asset), ZERO
+        for spec, qty, entry in self._held(account).get(asset, ()):
+            mark = self._mark(now, spec.id)
+            unrealized += spec.pnl(qty, entry, mark)
             amount -= initial(spec, qty, mark, self._leverage[spec.id])
+        amount += min(ZERO, unrealized)
         for need in [*(need for needs in self.state.reserved.values() for need in needs), *self._working(now, account)]:
             if need.account == account and need.asset == asset:
                 amount -= need.amount

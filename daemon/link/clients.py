@@ -36,7 +36,7 @@ C = TypeVar("C", bound=Client)
 
 
 class Clients(Generic[C]):
-    """The clients of one socket, in the order in which they came; iterate over them, no more than `clients_max`.
+    """The clients of one socket, no more than `clients_max`; iterate over them: who trades on the market goes first.
 
     `welcome` greets whoever said hello and makes a client of it, `take` gets what the client sends, and raises
     WireError for what it must not send. `left` hears of it when it is gone, and may look up who is still there.
@@ -98,6 +98,8 @@ class Clients(Generic[C]):
                 self._count += 1
                 client = self._welcome(first, self._count, connection)
                 self._clients[client.number] = client
+                # Writing to one wakes it at once, and with it a processor that the next one then waits for.
+                self._clients = dict(sorted(self._clients.items(), key=lambda item: not item[1].wants_market))
                 self.idle_since = None
             if client is not None:
                 self._take(client, rest)
