@@ -239,7 +239,7 @@ class RiskGate(UnderWay):
         `mark` is the order's fingerprint; `begins`: the order, or its basket, is an execution of its strategy.
         """
         state, spec = self.state, self.instruments[order.instrument]
-        is_opening = not (self._is_hedge(order) or self._reduces(now, order))
+        is_opening = not (self._lines.is_hedge(order) or self._reduces(now, order))
         # What everything can come to is asked of openings alone (RULES).
         mine, gross, unexecuted, unpriced = self._worth(now, spec.id, orders) if is_opening else (ZERO, ZERO, ZERO, ())
         mid, touch = self._mid(spec.id), state.touches.get(spec.id)
@@ -260,7 +260,7 @@ class RiskGate(UnderWay):
             messages_in_window=self._lines.messages(now),
             is_known_id=order.request_id in state.ids.keys or order.request_id in state.orders,
             is_repeated=self._is_repeated(now, mark),
-            basket_room=self._room(order),
+            basket_room=self._lines.room(order),
             kill=state.kill,
             is_stopping=state.is_stopping,
             is_backlogged=state.is_backlogged,
@@ -293,7 +293,7 @@ class RiskGate(UnderWay):
             if mid is not None and other.quote in self.config.par:
                 gross += exposure * unit_notional(other, abs(mid))
                 unexecuted += flying.get(instrument, ZERO) * unit_notional(other, abs(mid))
-            elif (exposure or instrument in flying) and instrument != mine:
+            elif (exposure or flying.get(instrument)) and instrument != mine:
                 unpriced.append(instrument)
         return exposures.get(mine, ZERO), gross, unexecuted, tuple(unpriced)
 

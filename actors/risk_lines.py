@@ -115,6 +115,30 @@ class Lines:
         else:
             self.reserved.pop(basket_id, None)
 
+    # Baskets
+
+    def is_hedge(self, order: OrderRequest) -> bool:
+        """Whether the order is a hedge of a basket that passed its pre-flight, or of one that is at work."""
+        basket = self._state.baskets.get(order.basket_id)
+        return order.is_hedge and basket is not None and (basket.is_reserved or basket.is_active)
+
+    def room(self, order: OrderRequest) -> Decimal | None:
+        """Return how much more its basket lets the order's leg trade in this direction, None outside a basket.
+
+        Completing may go up to the leg's quantity, unwinding back to nothing filled.
+        """
+        basket = self._state.baskets.get(order.basket_id)
+        if basket is None:
+            return None
+        key, room = position_key(order.account, order.instrument, order.position_side), ZERO
+        for leg in basket.legs:
+            if leg.key == key:
+                room += leg.qty * (1 + self._config.overrun) - leg.filled if leg.side is order.side else leg.filled
+        for flying in self._state.orders.values():
+            if flying.basket_id == order.basket_id and flying.key == key and flying.side is order.side:
+                room -= flying.leaves
+        return max(ZERO, room)
+
     # Decisions
 
     def clears(self, now: int, order: OrderRequest) -> Line | None:
@@ -126,11 +150,12 @@ class Lines:
         if line is None or touch is None or price is None or not qty.is_finite() or not price.is_finite():
             return None
         spec, limits, sent = line.spec, line.limits, state.sent_ns
+        # What is asked of a hedge is asked of everybody, but for the room that its basket leaves.
+        is_hedge = self.is_hedge(order)
         if (
             # States in which not everything may go.
             not line.is_open_to_all
-            or self.reserved
-            or order.basket_id in state.baskets
+            or (not is_hedge and (self.reserved or order.basket_id in state.baskets))
             or (order.parent_id and not self._fits_parent(order))
             or state.kill
             or state.is_stopping
@@ -170,6 +195,9 @@ class Lines:
             unit_at_most = max(unit_at_mid, unit_at_price)
         if qty * unit_at_most > limits.order_notional_max or qty * unit_at_price < spec.min_notional:
             return None
+        if is_hedge:
+            room = self.room(order)
+            return line if room is not None and qty <= room else None
         return line if self._has_room(now, line, order.side, qty, unit_at_mid) else None
 
     def _fits_parent(self, order: OrderRequest) -> bool:

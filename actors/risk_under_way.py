@@ -205,25 +205,3 @@ class UnderWay(RiskParts):
             ZERO,
         )
         return order.qty + under_way <= -order.side.sign * held.qty(now)
-
-    def _is_hedge(self, order: OrderRequest) -> bool:
-        basket = self.state.baskets.get(order.basket_id)
-        return order.is_hedge and basket is not None and (basket.is_reserved or basket.is_active)
-
-    def _room(self, order: OrderRequest) -> Decimal | None:
-        """Return how much more its basket lets the order's leg trade in this direction, None outside a basket.
-
-        Completing may go up to the leg's quantity, unwinding back to nothing filled.
-        """
-        basket = self.state.baskets.get(order.basket_id)
-        if basket is None:
-            return None
-        key = position_key(order.account, order.instrument, order.position_side)
-        room = ZERO
-        for leg in basket.legs:
-            if leg.key == key:
-                room += leg.qty * (1 + self.config.overrun) - leg.filled if leg.side is order.side else leg.filled
-        for flying in self.state.orders.values():
-            if flying.basket_id == order.basket_id and flying.key == key and flying.side is order.side:
-                room -= flying.leaves
-        return max(ZERO, room)

@@ -77,6 +77,7 @@ CONFIG = RiskConfig(
     execution_window_ns=30_000_000_000,
     strategies=("s1",),
 )
+LEGS = (BasketLeg("f", PERP.id, Side.SELL, D(1)), BasketLeg("s", SPOT.id, Side.BUY, D(1)))
 SIDES = (PositionSide.BOTH,) * 6 + (PositionSide.LONG, PositionSide.SHORT)
 
 
@@ -111,6 +112,9 @@ class Day:
         chance = self.random
         self.now += chance.choice((0, 1_000_000, 20_000_000, 200_000_000))
         kind = chance.random()
+        if kind < 0.04 and self.baskets:
+            self.flying.append(self.hedge())
+            return self.flying[-1]
         if kind < 0.35:
             made = self.order(is_wild=chance.random() < 0.25)
             if made.qty.is_finite() and made.qty > ZERO:
@@ -173,6 +177,17 @@ class Day:
         changed: OrderRequest = evolve(made, **{name: chance.choice(changes[name]) for name in picked})
         return changed
 
+    def hedge(self) -> OrderRequest:
+        """Return a hedge of the latest basket, as a rule one that its leg has room for."""
+        chance = self.random
+        self.number += 1
+        leg = chance.choice(LEGS)
+        return OrderRequest(
+            self.now, f"r{self.number}", "s1", self.baskets[-1], leg.account, leg.instrument,
+            chance.choice((leg.side, leg.side, leg.side.opposite)), D(chance.choice(("0.5", "0.5", "1", "1.5"))),
+            OrderType.LIMIT, D(100), tif=TimeInForce.IOC, is_hedge=True,
+        )  # fmt: skip
+
     def parent(self) -> ExecutionIntent:
         chance = self.random
         spec, name = chance.choice((PERP, PERP, SPOT)), f"p{len(self.parents) - (chance.random() < 0.1)}"
@@ -209,15 +224,14 @@ class Day:
     def worse(self) -> Message:
         chance, now = self.random, self.now
         spec = chance.choice(SPECS)
-        legs = (BasketLeg("f", PERP.id, Side.SELL, D(1)), BasketLeg("s", SPOT.id, Side.BUY, D(1)))
         self.baskets.append(f"b{len(self.baskets)}")
         return chance.choice(
             (
                 PositionUpdate(
                     now, AT[spec.venue][0], spec.id, chance.choice(SIDES), D(chance.choice((1, -2))), None, ZERO
                 ),
-                PreflightRequest(now, self.baskets[-1], "s1", legs, D(10)),
-                PreflightRequest(now, self.baskets[-1], "s1", legs, D(10)),
+                PreflightRequest(now, self.baskets[-1], "s1", LEGS, D(10)),
+                PreflightRequest(now, self.baskets[-1], "s1", LEGS, D(10)),
                 BasketUpdate(now, chance.choice(self.baskets), "s1", BasketState.WORKING, (ZERO, ZERO)),
                 KillState(now, chance.choice((KillLevel.REDUCE_ONLY, KillLevel.CANCEL_ALL)), "t", ""),
                 FeedStatus(now, spec.id, False, "why"),
@@ -324,7 +338,7 @@ def test_the_gate_decides_as_the_table_alone(seed: int, window_ns: int) -> None:
 def test_a_day_knows_most_reasons_and_most_approvals_come_at_once() -> None:
     seen: Counter[str] = Counter()
     at_once = approved = 0
-    for seed in range(12):
+    for seed in range(20):
         (quick, said), day = gate_of(RiskGate, CONFIG), Day(seed)
         for spec in SPECS:
             quick.handle(day.now, BookView(day.now, spec.id, spec.ticks(D(100)) - 1, 1, spec.ticks(D(100)) + 1, 1))
@@ -381,6 +395,16 @@ def order(request_id: str = "r", **changes: Any) -> OrderRequest:
     return OrderRequest(0, request_id, "s1", **({"basket_id": ""} | values))
 
 
+def reserved() -> Message:
+    return PreflightRequest(0, "b", "s1", (BasketLeg("f", PERP.id, Side.SELL, D(1)),), D(1))
+
+
+def hedge(**changes: Any) -> OrderRequest:
+    """Return a hedge that trades all of the leg in `reserved`."""
+    values: dict[str, Any] = {"basket_id": "b", "side": Side.SELL, "tif": TimeInForce.IOC, "is_hedge": True} | changes
+    return order(**values)
+
+
 def evolved(**changes: Any) -> RiskConfig:
     return evolve(WIDE, default=evolve(WIDE.default, **changes))
 
@@ -402,6 +426,8 @@ def evolved(**changes: Any) -> RiskConfig:
         (calm(), order(qty=D("0.05"))),
         (calm(), order(price=D(101))),
         (calm(), order(price=D(99))),
+        (calm(WIDE, reserved()), hedge()),
+        (calm(WIDE, reserved(), hedge(request_id="h", qty=D("0.5"))), hedge(qty=D("0.5"))),
     ],
 )
 def test_at_the_limit_an_order_goes_at_once(gate: RiskGate, asked: OrderRequest) -> None:
@@ -455,15 +481,14 @@ def test_at_the_limit_an_order_goes_at_once(gate: RiskGate, asked: OrderRequest)
         (calm(WIDE, VenueDown(0, "fut", "market")), order()),
         (calm(WIDE, FeedStatus(0, PERP.id, False)), order()),
         (calm(WIDE, VenueDown(0, "fut", "private"), VenueUp(0, "fut")), order()),
-        (calm(WIDE, PreflightRequest(0, "b", "s1", (BasketLeg("f", PERP.id, Side.SELL, D(1)),), D(1))), order()),
-        (
-            calm(
-                WIDE,
-                PreflightRequest(0, "b", "s1", (BasketLeg("f", PERP.id, Side.SELL, D(1)),), D(1)),
-                ReservationReleased(0, "b"),
-            ),
-            order(basket_id="b"),
-        ),
+        (calm(WIDE, reserved()), order()),
+        (calm(WIDE, reserved(), ReservationReleased(0, "b")), order(basket_id="b")),
+        # Hedges: of a basket nobody works on, beyond its leg, back beyond what has filled, with another on its way.
+        (calm(WIDE, reserved(), ReservationReleased(0, "b")), hedge()),
+        (calm(WIDE, reserved()), hedge(qty=D("1.5"))),
+        (calm(WIDE, reserved()), hedge(side=Side.BUY)),
+        (calm(WIDE, reserved(), hedge(request_id="h")), hedge(qty=D("0.5"))),
+        (calm(WIDE, reserved()), hedge(is_hedge=False)),
     ],
 )
 def test_each_doubt_alone_leaves_an_order_to_the_table(gate: RiskGate, asked: OrderRequest) -> None:
