@@ -24,6 +24,7 @@ from actors.messages import (
     MARKET_CHANNEL,
     BasketState,
     BasketUpdate,
+    FillEvent,
     Incident,
     KillLevel,
     KillState,
@@ -44,6 +45,8 @@ _SHADOW = "shadow"
 _ANSWERS = frozenset({_SHADOW, "arm_refused", "flag_refused", "limit_refused", "adopt_refused", "release_refused"})
 _CALM = frozenset({MarginLevel.HEALTHY, MarginLevel.WARNING, MarginLevel.DANGER})
 _NO_NEWS = (OrderStatus.PARTIALLY_FILLED,)
+_TRADING = frozenset({FillEvent, OrderUpdate})
+"""Most events are these: always news, never an alarm, kept one by one."""
 _FOLD_OVER = 20
 
 
@@ -117,6 +120,9 @@ class EventLog(Actor):
         if message.__class__ is OrderUpdate and message.status in _NO_NEWS:
             # A fill is an event of its own; what was sent is one when the venue answers, or does not.
             return
+        if message.__class__ in _TRADING:
+            self._append(now, message, is_alarm=False)
+            return
         if isinstance(message, Acknowledge):
             self._acknowledge(message)
         is_alarm = self._is_alarm(message)
@@ -171,8 +177,10 @@ class EventLog(Actor):
 
     def _keep(self, now: int, message: Message, *, is_alarm: bool) -> None:
         fold = _fold(message)
-        if fold and self._folds(now, message, fold):
-            return
+        if not fold or not self._folds(now, message, fold):
+            self._append(now, message, is_alarm=is_alarm)
+
+    def _append(self, now: int, message: Message, *, is_alarm: bool) -> None:
         state = self._state
         state.last += 1
         state.alarms += is_alarm
