@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCKFLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format bench differential clients lock clean
+.PHONY: help demo test coverage lint format bench soak differential clients lock clean
 
 help:
 	@echo "make demo      trade twenty minutes of a market made from a seed, on paper and at full speed"
@@ -15,6 +15,7 @@ help:
 	@echo "make coverage  run the tests and report what they do not reach"
 	@echo "make lint      ruff and mypy over the whole tree"
 	@echo "make bench     measure this machine"
+	@echo "make soak      let network layer and gateway run side by side, cut once a minute (SECONDS=900)"
 	@echo "make differential  make the environment of the other simulator; test and bench then compare with it"
 	@echo "make clients   make the environment of other people's clients; test then lets them trade on our emulator"
 	@echo "make lock      resolve requirements/*.txt again (LOCKFLAGS=--upgrade for newer versions)"
@@ -41,6 +42,13 @@ format: .venv/.dev
 
 bench: .venv/.run
 	$(BIN)/basisd bench
+
+# Each ends with what it found, and with status 1 and a line for each promise that was broken.
+soak: SECONDS ?= 900
+soak: .venv/.dev
+	$(BIN)/python -m benchmarks.soak_net --seconds $(SECONDS) & net=$$!; \
+	$(BIN)/python -m benchmarks.soak_gateway --seconds $(SECONDS); gateway=$$?; \
+	wait $$net && exit $$gateway
 
 differential: .venv-differential/.done
 

@@ -155,7 +155,8 @@ def _running(*words: str, log: Path | None = None) -> Iterator[subprocess.Popen[
                 one.close()
 
 
-def _write_config(folder: Path, ws: int, rest: int, kind: str) -> Path:
+def write_config(folder: Path, ws: int, rest: int, kind: str) -> Path:
+    """Write the configuration of a desk for the hand-made venue at these ports, with its key; return its path."""
     instruments = "".join(_INSTRUMENT.format(quote=quote) for quote in ("USDT", "USDC"))
     path = folder / "wire.toml"
     path.write_text(_CONFIG.format(ws=ws, rest=rest, instruments=instruments, kind=_KINDS[kind]))
@@ -191,7 +192,7 @@ def _desk(kind: str) -> Iterator[_Peer]:
     with TemporaryDirectory() as name, _running("benchmarks.wire_peer") as process:
         folder = Path(name)
         ws, rest = (int(one) for one in _line(process))
-        words = str(_write_config(folder, ws, rest, kind)), "--state", str(folder / "state")
+        words = str(write_config(folder, ws, rest, kind)), "--state", str(folder / "state")
         with (
             _running("daemon.gateway", *words, log=folder / "gateway.log"),
             _running("daemon.guard", *words, "--mode", "paper", log=folder / "guard.log"),

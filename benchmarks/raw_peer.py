@@ -5,7 +5,8 @@ import hashlib
 import select
 import socket
 
-_PING = 0x9
+CLOSE = 0x8
+PING = 0x9
 _PONG = 0xA
 
 
@@ -19,6 +20,11 @@ def short_frame(text: bytes) -> bytes:
     """Return a text message of up to 125 bytes."""
     assert len(text) < 126
     return b"\x81" + bytes([len(text)]) + text
+
+
+def close_frame() -> bytes:
+    """Return a close with code 1001, going away, and no reason."""
+    return bytes((0x80 | CLOSE, 2)) + (1001).to_bytes(2)
 
 
 def shake_hands(peer: socket.socket) -> str:
@@ -38,22 +44,29 @@ def shake_hands(peer: socket.socket) -> str:
 def has_message(peer: socket.socket, wait_s: float) -> bool:
     """Return whether a message of a client begins within `wait_s`; pings before it are answered."""
     while select.select([peer], [], [], wait_s)[0]:
-        if peer.recv(1, socket.MSG_PEEK)[:1] != bytes((0x80 | _PING,)):
+        if peer.recv(1, socket.MSG_PEEK)[:1] != bytes((0x80 | PING,)):
             return True
-        _answer(peer, _frame(peer)[1])
+        answer_ping(peer, read_frame(peer)[1])
     return False
 
 
 def read_message(peer: socket.socket) -> bytes:
-    """Return the next message of a client, unmasked, answering pings before it; fragments are not expected."""
+    """Return the next message of a client, unmasked, answering pings before it; fragments are not expected.
+
+    Raises ConnectionError when there will be none.
+    """
     while True:
-        kind, told = _frame(peer)
-        if kind != _PING:
+        kind, told = read_frame(peer)
+        if kind == CLOSE:
+            peer.sendall(close_frame())
+            raise ConnectionError("the client closes")
+        if kind != PING:
             return told
-        _answer(peer, told)
+        answer_ping(peer, told)
 
 
-def _frame(peer: socket.socket) -> tuple[int, bytes]:
+def read_frame(peer: socket.socket) -> tuple[int, bytes]:
+    """Return opcode and payload, unmasked, of a client's next frame. Raises ConnectionError at the stream's end."""
     head = _exactly(peer, 2)
     size = head[1] & 0x7F
     if size == 126:
@@ -62,7 +75,8 @@ def _frame(peer: socket.socket) -> tuple[int, bytes]:
     return head[0] & 0x0F, bytes(byte ^ mask[place % 4] for place, byte in enumerate(body))
 
 
-def _answer(peer: socket.socket, ping: bytes) -> None:
+def answer_ping(peer: socket.socket, ping: bytes) -> None:
+    """Send the pong of a ping's payload."""
     peer.sendall(bytes((0x80 | _PONG, len(ping))) + ping)
 
 

@@ -11,26 +11,22 @@ counted while nothing is being replaced, do not either.
 import argparse
 import json
 import math
-import os
 import random
 import re
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
-from statistics import fmean, median
 
 import trio
 from attrs import Factory, asdict, define, evolve, frozen
 
+from benchmarks.held import Growth, Sample, judge, watch
 from benchmarks.numbered_server import CLOSE, RESET, SILENCE
+from benchmarks.peer_process import running
 from venues.net.limits import PoolRule, RatePools
 from venues.net.websocket import Down, DownReason, ReconnectingSocket, SocketSettings
 
-_MIB = 2**20
 _NUMBER = re.compile(rb'"u":(\d+),')
 _STAMP = re.compile(rb'"T":(\d+),')
 _ROTATE = "rotate"
@@ -43,32 +39,16 @@ _MEANT = {
 }
 _LOSSES = (DownReason.CLOSED_BY_VENUE, DownReason.LOST, DownReason.SILENT)
 _BUCKETS = 10
-_HOUR_S = 3_600.0
-_NOISE_MIB = 1.5
-"""What a short run's memory may grow without saying anything about an hour: an arena or two of the allocator's."""
 
 
 @frozen
 class SoakSettings:
-    """`sample_s` is how often memory, tasks and descriptors are read; the first `warm_up` of the run is not judged."""
+    """`sample_s` is how often memory, tasks and descriptors are read."""
 
     seconds: float = 900.0
     rate: int = 2_000
     cut_s: float = 60.0
     sample_s: float = 5.0
-    warm_up: float = 0.2
-    growth_mib_per_hour: float = 1.0
-
-
-@frozen
-class Sample:
-    """What the process holds at an instant; `is_steady` while exactly one connection is up."""
-
-    at_s: float
-    memory_mib: float
-    tasks: int
-    descriptors: int
-    is_steady: bool
 
 
 @frozen
@@ -150,11 +130,7 @@ class SoakResult:
     gaps: int
     numbers_missed: int
     doubles: int
-    memory_first_mib: float
-    memory_last_mib: float
-    growth_mib_per_hour: float
-    tasks: tuple[int, int]
-    descriptors: tuple[int, int]
+    growth: Growth
     delay_p50_us: float
     delay_p99_us: float
     broken: tuple[str, ...]
@@ -174,12 +150,13 @@ class Soak:
 
     async def run(self) -> SoakResult:
         began = trio.current_time()
-        async with _server(self.settings.rate) as (port, process):
-            socket = self._socket(f"ws://127.0.0.1:{port}")
+        is_steady, so_far = (lambda: len(self.up) == 1), self._so_far
+        async with running("benchmarks.numbered_server", str(self.settings.rate)) as (port, process):
+            socket = self._socket(f"ws://127.0.0.1:{int(port)}")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(socket.run)
                 nursery.start_soon(self._cut, socket, process)
-                nursery.start_soon(self._sample, began)
+                nursery.start_soon(watch, self.samples, self.settings.sample_s, is_steady, so_far)
                 await trio.sleep(self.settings.seconds)
                 nursery.cancel_scope.cancel()
         return self._judge(trio.current_time() - began)
@@ -230,29 +207,11 @@ class Soak:
             else:
                 await process.stdin.send_all(f"{how}\n".encode())
 
-    async def _sample(self, began: float) -> None:
-        page = os.sysconf("SC_PAGE_SIZE")
-        while True:
-            await trio.sleep(self.settings.sample_s)
-            memory = int(Path("/proc/self/statm").read_text().split()[1]) * page / _MIB
-            tasks = trio.lowlevel.current_statistics().tasks_living
-            at_s = trio.current_time() - began
-            self.samples.append(Sample(at_s, memory, tasks, len(os.listdir("/proc/self/fd")), len(self.up) == 1))
-            print(
-                f"{at_s:8.0f} s {self.numbers.frames:12,} frames {memory:7.1f} MiB {tasks:4} tasks"
-                f" {self.samples[-1].descriptors:4} descriptors {sum(self.cuts.values()):4} cuts",
-                file=sys.stderr,
-                flush=True,
-            )
+    def _so_far(self) -> str:
+        return f"{self.numbers.frames:12,} frames {sum(self.cuts.values()):4} cuts"
 
     def _judge(self, seconds: float) -> SoakResult:
-        judged = [sample for sample in self.samples if sample.at_s >= seconds * self.settings.warm_up]
-        if len(judged) < 3:
-            raise ValueError(f"{len(judged)} samples in {seconds:g} s say nothing")
-        third = len(judged) // 3
-        first, last = judged[:third], judged[-third:]
-        hours = max(fmean(one.at_s for one in last) - fmean(one.at_s for one in first), 1.0) / _HOUR_S
-        began_mib, ended_mib = median(one.memory_mib for one in first), median(one.memory_mib for one in last)
+        growth = judge(self.samples, seconds)
         downs = {str(reason): sum(down.reason is reason for down in self.downs) for reason in DownReason}
         held = SoakResult(
             seconds=seconds,
@@ -263,18 +222,14 @@ class Soak:
             gaps=len(self.numbers.gaps),
             numbers_missed=sum(gap.last - gap.first + 1 for gap in self.numbers.gaps),
             doubles=self.numbers.doubles,
-            memory_first_mib=began_mib,
-            memory_last_mib=ended_mib,
-            growth_mib_per_hour=(ended_mib - began_mib) / hours,
-            tasks=(_least(first, "tasks"), _least(last, "tasks")),
-            descriptors=(_least(first, "descriptors"), _least(last, "descriptors")),
+            growth=growth,
             delay_p50_us=self.delays.quantile_us(0.50),
             delay_p99_us=self.delays.quantile_us(0.99),
             broken=(),
         )
-        return evolve(held, broken=tuple(self._broken(held, hours)))
+        return evolve(held, broken=tuple(self._broken(held)))
 
-    def _broken(self, held: SoakResult, hours: float) -> list[str]:
+    def _broken(self, held: SoakResult) -> list[str]:
         broken = self.numbers.broken[:10]
         reasons = {down.connection: down.reason for down in self.downs}
         for gap in self.numbers.gaps:
@@ -287,39 +242,7 @@ class Soak:
                 broken.append(f"{self.cuts[how]} times {how} and only {held.downs[reason]} times {reason}")
         if held.frames < self.settings.rate * held.seconds / 2:
             broken.append(f"{held.frames} frames in {held.seconds:.0f} s")
-        allowed_mib = max(_NOISE_MIB, self.settings.growth_mib_per_hour * hours)
-        if held.memory_last_mib - held.memory_first_mib > allowed_mib:
-            broken.append(f"memory grew from {held.memory_first_mib:.1f} to {held.memory_last_mib:.1f} MiB")
-        for what, (before, after) in (("tasks", held.tasks), ("descriptors", held.descriptors)):
-            if after > before:
-                broken.append(f"{before} {what} became {after}")
-        return broken
-
-
-def _least(samples: Sequence[Sample], what: str) -> int:
-    """The smallest count among steady samples: what is merely under way is not always there, a leak is."""
-    return min((int(getattr(sample, what)) for sample in samples if sample.is_steady), default=0)
-
-
-@asynccontextmanager
-async def _server(rate: int) -> AsyncIterator[tuple[int, trio.Process]]:
-    command = [sys.executable, "-m", "benchmarks.numbered_server", str(rate)]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        line = b""
-        while not line.endswith(b"\n"):
-            read = await process.stdout.receive_some()
-            if not read:
-                raise ChildProcessError("the server ended before it said its port")
-            line += read
-        yield int(line), process
-    finally:
-        with trio.CancelScope(shield=True):
-            await process.stdin.aclose()
-            await process.stdout.aclose()
-            await process.wait()
+        return [*broken, *held.growth.broken]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -173,7 +173,7 @@ class Venue:
 
     def _order(self, asked: Mapping[str, str]) -> tuple[int, Any]:
         found = self.orders.get(asked["origClientOrderId"])
-        return (400, {"code": -2013, "msg": "Order does not exist."}) if found is None else (200, found)
+        return (400, _NO_SUCH_ORDER) if found is None else (200, found)
 
     def _open_orders(self, asked: Mapping[str, str]) -> tuple[int, Any]:
         return 200, [one for one in list(self.orders.values()) if one["status"] == "NEW" and _is_of(one, asked)]
@@ -214,6 +214,7 @@ def _says(make: Callable[[Mapping[str, str]], Any]) -> Callable[[Venue, Mapping[
     return lambda _, asked: (200, make(asked))
 
 
+_NO_SUCH_ORDER = {"code": -2013, "msg": "Order does not exist."}
 _CONFIGS = [{"symbol": name, "marginType": "CROSSED", "leverage": _LEVERAGE} for name in SYMBOLS]
 _INFO = {"rateLimits": _LIMITS, "symbols": [_symbol(*one) for one in SYMBOLS.items()]}
 _ANSWERS: dict[tuple[str, str], Callable[[Venue, Mapping[str, str]], tuple[int, Any]]] = {
@@ -221,6 +222,7 @@ _ANSWERS: dict[tuple[str, str], Callable[[Venue, Mapping[str, str]], tuple[int, 
     ("GET", "/fapi/v1/exchangeInfo"): _says(lambda _: _INFO),
     ("GET", "/fapi/v1/accountConfig"): _says(lambda _: {"dualSidePosition": False, "canTrade": True}),
     ("GET", "/fapi/v1/symbolConfig"): _says(lambda asked: [one for one in _CONFIGS if _is_of(one, asked)]),
+    ("GET", "/fapi/v1/algoOrder"): lambda *_: (400, _NO_SUCH_ORDER),
     ("GET", "/fapi/v1/openAlgoOrders"): _says(lambda _: []),
     ("GET", "/fapi/v1/income"): _says(lambda _: []),
     ("GET", "/fapi/v1/fundingRate"): _says(lambda _: []),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from benchmarks.soak_net import Delays, Gap, Numbers, Sample, Soak, SoakSettings
+from benchmarks.held import Sample
+from benchmarks.soak_net import Delays, Gap, Numbers, Soak, SoakSettings
 from venues.net.websocket import Down, DownReason
 
 ROOT = Path(__file__).resolve().parents[3]
