@@ -32,6 +32,7 @@ from venues.model.order import OrderStatus
 from venues.port import InstrumentState, InstrumentStatus, RejectReason
 
 _FLATTEN = "flatten"
+_PAUSE_DOUBLINGS = 4
 
 
 class AtomicExecutor(Placing):
@@ -141,6 +142,8 @@ class AtomicExecutor(Placing):
                 if update.reject_reason is RejectReason.HALTED:
                     # An attempt that cannot be made is none; what still trades is looked at anew.
                     self.state.halted_until[update.instrument] = now + self.config.closed_retry_ns
+                elif update.reject_reason is RejectReason.RATE_LIMIT:
+                    self._put_off(now, basket, child)
                 else:
                     self._missed(now, basket, child, is_refused=update.status is OrderStatus.REJECTED)
         self._go_on(now, basket)
@@ -179,6 +182,19 @@ class AtomicExecutor(Placing):
         basket.misses += 1
         basket.last_misses += basket.is_last_call
         basket.retry_at = now + self.config.hedge_retry_ns
+        self._judge_completing(basket, child, is_refused=is_refused)
+
+    def _put_off(self, now: int, basket: Basket, child: Child) -> None:
+        """The venue took no hedge just now: no reason to pay more, but to wait, each time longer, until the deadline."""
+        if child.is_first:
+            return
+        basket.misses += 1
+        basket.put_off += 1
+        basket.rounds = max(0, basket.rounds - 1)
+        basket.retry_at = now + (self.config.hedge_retry_ns << min(basket.put_off - 1, _PAUSE_DOUBLINGS))
+        self._judge_completing(basket, child, is_refused=False)
+
+    def _judge_completing(self, basket: Basket, child: Child, *, is_refused: bool) -> None:
         in_vain = is_refused or basket.misses * 2 >= self.config.hedge_attempts
         if not child.is_reduce and basket.closes is None and in_vain:
             basket.may_extend = False
@@ -194,7 +210,7 @@ class AtomicExecutor(Placing):
         basket.apply(event)
         basket.why = why
         basket.deadline_ns = now + max(self.config.flatten_deadline_ns, basket.deadline_ns - basket.planned_ns)
-        basket.rounds = basket.misses = basket.last_misses = basket.retry_at = 0
+        basket.rounds = basket.misses = basket.last_misses = basket.put_off = basket.retry_at = 0
         basket.exposure = ZERO
         basket.is_last_call = basket.is_over_budget = False
         closed = self.state.baskets.get(basket.closes or "")
@@ -251,7 +267,7 @@ class AtomicExecutor(Placing):
 
     def _is_exhausted(self, basket: Basket) -> bool:
         return (
-            basket.misses >= self.config.hedge_attempts
+            basket.price_misses >= self.config.hedge_attempts
             or basket.rounds >= self.config.hedge_rounds_max
             or basket.last_misses >= 2
         )
@@ -310,9 +326,9 @@ class AtomicExecutor(Placing):
             self.evaluate(now, basket)
 
     def _cap_bps(self, basket: Basket) -> Decimal | None:
-        if basket.is_last_call or basket.misses >= self.config.hedge_attempts - 1:
+        if basket.is_last_call or basket.price_misses >= self.config.hedge_attempts - 1:
             return None
-        return min(self.config.hard_cap_bps, max(basket.max_slippage_bps, ONE) * (1 << basket.misses))
+        return min(self.config.hard_cap_bps, max(basket.max_slippage_bps, ONE) * (1 << basket.price_misses))
 
     def _no_way(self, now: int, basket: Basket, why: str) -> None:
         basket.misses += 1

@@ -217,7 +217,8 @@ class Basket:
     """One multi-leg trade. `carried` is base quantity that came from the residual ledger or a broken basket.
 
     `exposure` is quote notional x nanoseconds spent unbalanced; `unhedged` the notional since `marked_ns`. `leads` are
-    the legs that are traded first, by index, none when all are at once; `is_quoted_out` ends a maker's quoting.
+    the legs that are traded first, by index, none when all are at once; `is_quoted_out` ends a maker's quoting. Of the
+    hedges that failed (`misses`) some were `put_off`: the venue took no orders just then, which tells nothing of prices.
     """
 
     id: str
@@ -243,6 +244,7 @@ class Basket:
     rounds: int = 0
     misses: int = 0
     last_misses: int = 0
+    put_off: int = 0
     retry_at: int = 0
     depth_awaited: dict[str, str] = field(factory=dict)
     depth: dict[str, DepthReply] = field(factory=dict)
@@ -266,6 +268,11 @@ class Basket:
     def apply(self, event: BasketEvent) -> None:
         """Move to the next state. Raises IllegalBasketEventError and changes nothing for an unlisted pair."""
         self.state = next_state(self.state, event)
+
+    @property
+    def price_misses(self) -> int:
+        """How many hedges found nobody at their price, or were refused for good."""
+        return self.misses - self.put_off
 
     @property
     def is_pending(self) -> bool:

@@ -57,6 +57,8 @@ class ExecutorConfig:
     a market order. After half of the attempts a completion gives way to unwinding. `last_call_ns` before the deadline,
     or when the risk budget is spent, the last attempt is made at once. `taker_fee_bps` by instrument prices unwinding.
     A hedge that a closed market holds up comes again after `session_retry_ns`, and is not counted as an attempt.
+    One that a venue has no time for (its rate limit, 503) comes again after `hedge_retry_ns`, doubled each time up to
+    sixteen times that, until the deadline: its cap is not raised for that, but completing gives way in the end.
     When the daemon stops, baskets under way have `stop_deadline_ns` left. A maker's leg is quoted anew at most every
     `requote_ns` and `quotes_max` times. Nothing is tried for `closed_retry_ns` where no leg trades; a basket with
     a loss budget is looked at every `look_ns` while it is uneven.

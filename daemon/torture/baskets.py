@@ -149,8 +149,8 @@ class BasketChecks:
         if basket.placement is Placement.MAKER_TAKER:
             tries = sum(not one.rests and not one.filled for one in basket.children.values())
         most = (len(basket.legs) + 1) * (self.config.hedge_attempts + 1) + self.config.hedge_attempts
-        if tries > most or basket.misses > 2 * self.config.hedge_attempts:
-            return f"I11: {basket.id} has made {tries} orders and missed {basket.misses} times"
+        if tries > most or basket.price_misses > 2 * self.config.hedge_attempts:
+            return f"I11: {basket.id} has made {tries} orders and missed {basket.price_misses} times"
         if not child.is_first:
             return ""
         if request.price is None:
