@@ -185,7 +185,7 @@ class AtomicExecutor(Placing):
         self._judge_completing(basket, child, is_refused=is_refused)
 
     def _put_off(self, now: int, basket: Basket, child: Child) -> None:
-        """The venue took no hedge just now: no reason to pay more, but to wait, each time longer, until the deadline."""
+        """The venue took no hedge just now: no reason to pay more but to wait, each time longer, until the deadline."""
         if child.is_first:
             return
         basket.misses += 1

@@ -218,7 +218,7 @@ class Basket:
 
     `exposure` is quote notional x nanoseconds spent unbalanced; `unhedged` the notional since `marked_ns`. `leads` are
     the legs that are traded first, by index, none when all are at once; `is_quoted_out` ends a maker's quoting. Of the
-    hedges that failed (`misses`) some were `put_off`: the venue took no orders just then, which tells nothing of prices.
+    hedges that failed (`misses`) some were `put_off`: the venue took no orders just then, which says nothing of prices.
     """
 
     id: str

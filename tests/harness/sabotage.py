@@ -22,6 +22,7 @@ from actors.order_desk import OrderDesk
 from actors.order_manager import OrderManager
 from actors.order_records import Tracked
 from actors.risk_gate import RiskGate
+from actors.risk_lines import Lines
 from daemon.live.recovery import RecoveryError
 from daemon.torture.desk import PERPETUAL, VENUES, DeskSettings
 from daemon.torture.invariants import InvariantError
@@ -223,7 +224,7 @@ def a_close_may_be_repeated(replace: Replace) -> None:
         return sent
 
     replace(AtomicExecutor, "send", twice)
-    replace(RiskGate, "_room", lambda self, order: None)
+    replace(Lines, "room", lambda self, order: None)
 
 
 def a_close_takes_more_than_the_basket_holds(replace: Replace) -> None:
@@ -237,7 +238,7 @@ def a_close_takes_more_than_the_basket_holds(replace: Replace) -> None:
         return basket
 
     replace(BasketBook, "plan", doubled)
-    replace(RiskGate, "_room", lambda self, order: None)
+    replace(Lines, "room", lambda self, order: None)
 
 
 # 6: filled but not seen
