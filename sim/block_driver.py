@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 from attrs import define, field
 
 from actors.cell import Cell
@@ -19,6 +18,7 @@ from sim.exchange import NEVER, Exchange, Seat
 from sim.feed_latency import with_feed_latency
 from sim.kernel import desk as codes
 from sim.kernel import layout
+from sim.kernel.compiled import Direct
 from sim.kernel.desk import Desk, make_desk
 from sim.kernel.feed import Feed
 from sim.kernel.handles import handle_of
@@ -33,6 +33,7 @@ from venues.model.instrument import InstrumentKind
 from venues.model.money import desk_arithmetic
 from venues.model.order import OrderType, Side
 
+_play_hosted = Direct(play_hosted)
 _ALWAYS = 1 << 62
 _HEAD = 4096
 
@@ -65,7 +66,8 @@ class BlockDriver:
     _feed: Feed = field(init=False)
     _told: DeskFeed = field(init=False)
     _markets: list[tuple[Seat, SimVenue, Market]] = field(init=False, factory=list)
-    _handles: tuple[Any, Any] = field(init=False)
+    _desk_at: Any = field(init=False)
+    _feed_at: Any = field(init=False)
     _kernel: Kernel | None = field(init=False, default=None)
     _kernel_at: Any = field(init=False, default=None)
     _known_ns: int = field(init=False, default=-1)
@@ -85,6 +87,7 @@ class BlockDriver:
         self._loop = CellLoop(self.cell, exchange, self.log, self.result)
         self._desk = make_desk(len(self._markets), 1, 1, 2 * len(self.core.kernel.events), self.core.kernel.events)
         self._desk.clock["is_hosted"] = 1
+        self._desk_at = handle_of(self._desk)
 
     @desk_arithmetic()
     def run(
@@ -108,8 +111,12 @@ class BlockDriver:
         sample = (now // self.sample_ns + 1) * self.sample_ns
         is_over = False
         while self.cell.halt is None and not is_over:
-            told_ns, due_ns = told.next_ns(), min(exchange.next_ns(), loop.timer_ns)
-            due = min(sample, told_ns, due_ns)
+            told_ns, due_ns, timer_ns = told.next_ns(), exchange.next_ns(), loop.timer_ns
+            if timer_ns < due_ns:
+                due_ns = timer_ns
+            due = told_ns if told_ns < due_ns else due_ns
+            if sample < due:
+                due = sample
             if due > self._known_ns:
                 # What has arrived by then may not have been read yet.
                 self._extend(following)
@@ -162,23 +169,23 @@ class BlockDriver:
             window, known = Rows.join([self._window.slice(start, len(self._window)), news]), left
         clock["venue_row"] -= start
         clock["local_row"] -= start
-        local = np.flatnonzero(news.flags & LOCAL)
-        if len(local):
+        last = len(news) - 1 - int((news.flags[::-1] & LOCAL).argmax())
+        if news.flags[last] & LOCAL:
             # Others of the last instant may be in the next rows.
-            self._known_ns = int(news.local_ns[local[-1]]) - 1
+            self._known_ns = int(news.local_ns[last]) - 1
         self._take_window(window, known)
         self.log.commit()
 
     def _take_window(self, window: Rows, known: int) -> None:
         self._window = window
         self._feed = Feed(**{name: getattr(window, name) for name in COLUMNS})
-        self._handles = (handle_of(self._desk), handle_of(self._feed))
+        self._feed_at = handle_of(self._feed)
         self._told.take(window, known)
 
     def _play(self, until: int, source: Iterator[Rows]) -> bool:
         """Play to `until`; False when something came up before it that may have changed what is due."""
         while True:
-            why = play_hosted(self._kernel_handle(), *self._handles, until, self._is_last)
+            why = _play_hosted.call(self._kernel_handle(), self._desk_at, self._feed_at, until, self._is_last)
             if why == codes.AT_TIME:
                 return True
             if why == codes.NEED_ROWS:

@@ -81,7 +81,7 @@ class CellLoop:
             if venue_ns <= timer_ns:
                 if venue_ns > until:
                     break
-                if not is_seen:
+                if not is_seen and not exchange.is_report_next():
                     is_seen = True
                     if before_venues is not None:
                         before_venues()

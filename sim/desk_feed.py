@@ -5,12 +5,14 @@ for the first time and after a gap. Asked for a book, the feed answers with what
 """
 
 from collections.abc import Iterator, Sequence
+from struct import Struct
 from typing import Any
 
 import numpy as np
 from attrs import define, field
 
 from sim.exchange import NEVER
+from sim.kernel.compiled import Direct
 from sim.kernel.layout import Array
 from sim.kernel.sampling import look
 from sim.row_reports import report_of, with_estimate
@@ -33,7 +35,9 @@ from venues.model.instrument import Instrument
 from venues.model.order import Side
 from venues.port import BookDelta, BookSnapshot, FeedGap, MarkPrice, Report, Trade
 
-_SINGLE = (MARK, ESTIMATE, FUNDING, STATUS, OPEN_INTEREST, GAP)
+_SINGLE = (MARK, ESTIMATE, FUNDING, STATUS, OPEN_INTEREST, GAP, CLEAR)
+_PAIR = Struct("2q")
+_look = Direct(look)
 
 
 @define(eq=False)
@@ -57,6 +61,7 @@ class DeskFeed:
     _unknown: dict[int, int] = field(init=False)
     _shown: Any = field(init=False)
     _changes: Any = field(init=False)
+    _written: memoryview = field(init=False)
     _names: list[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -65,6 +70,7 @@ class DeskFeed:
         self._unknown = dict.fromkeys(range(count), -1)
         self._shown = np.zeros((2 * count, self.depth, 2), np.int64)
         self._changes = np.zeros(count * (4 + 8 * self.depth), np.int64)
+        self._written = memoryview(self._changes)
         self._names = [one.id for one in self.instruments]
 
     def take(self, rows: Rows, known: int) -> None:
@@ -72,8 +78,13 @@ class DeskFeed:
         self._rows = rows
         kind = rows.kind
         is_local = rows.flags & LOCAL != 0
-        is_single = np.isin(kind, _SINGLE) | (kind == CLEAR) & (rows.flags & LAST != 0)
-        single = np.flatnonzero(is_single & is_local & (rows.local_ns > self._heard_ns))[::-1]
+        is_single = np.zeros(len(rows), np.bool_)
+        for one in _SINGLE:
+            is_single |= kind == one
+        # Few of the rows: what else decides is looked at only there.
+        single = np.flatnonzero(is_single & is_local)[::-1]
+        is_whole = (kind[single] != CLEAR) | (rows.flags[single] & LAST != 0)
+        single = single[is_whole & (rows.local_ns[single] > self._heard_ns)]
         # The next one is the last of the list, and behind it stands what is never due.
         self._single = single.tolist()
         self._single_ns = [NEVER, *rows.local_ns[single].tolist()]
@@ -115,11 +126,10 @@ class DeskFeed:
     def sample(self, now: int, kernel: Array) -> list[Report]:
         """Return what has become of trades and books since last time, before `now`; `kernel` is a handle."""
         told: list[Report] = self._summed_trades(now) if self.has_trades else []
-        end = look(kernel, self._shown, self._changes)
+        end = _look.call(kernel, self._shown, self._changes)
         if not end:
             return told
-        numbers = iter(self._changes[:end].tolist())
-        pairs = list(zip(numbers, numbers, strict=True))
+        pairs: list[Level] = list(_PAIR.iter_unpack(self._written[:end]))
         at, unknown, names, ids = 0, self._unknown, self._names, self._update_ids
         while at < len(pairs):
             index, (bids, asks) = pairs[at][0], pairs[at + 1]

@@ -108,6 +108,10 @@ class Exchange:
         due = self._due[0][0] if self._due else NEVER
         return due if due < self.deadline_ns else self.deadline_ns
 
+    def is_report_next(self) -> bool:
+        """Whether what happens next is a report reaching its clients: no venue has a part in it."""
+        return bool(self._due) and self._due[0][2] is None and self._due[0][0] < self.deadline_ns
+
     def is_question_next(self) -> bool:
         """Whether what happens next is only asking or answering: it changes nothing at any venue."""
         if not self._due or self.deadline_ns <= self._due[0][0]:
