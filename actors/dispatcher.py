@@ -10,6 +10,8 @@ from actors.base import Actor, Handler, Outbox, TimerFired, WiringError
 from actors.timers import Timers
 from venues.port import Command, FeedGap, Lane, Message, message
 
+_FEED, _ORDERS, _CONTROL = Lane.FEED, Lane.ORDERS, Lane.CONTROL
+
 _Item = tuple[Message, Any, str]
 """A queued message, the item that caused it (None for an input) and who emitted it."""
 
@@ -193,16 +195,16 @@ class Dispatcher:
     def offer(self, message: Message) -> None:
         """Put an external input into its lane. A full feed lane discards the fullest instrument and marks its gap."""
         lane = message.lane
-        if lane is Lane.FEED:
+        if lane is _FEED:
             if len(self._feed) >= self.limits.feed_depth:
                 self._discard_fullest(message.ts)
             self._feed.append(message)
-        elif lane is Lane.ORDERS:
+        elif lane is _ORDERS:
             self._orders.append(message)
             if not self._is_over_high_water and len(self._orders) > self.limits.orders_high_water:
                 self._is_over_high_water = True
                 self._control.append(InboxHighWater(message.ts, len(self._orders), True))
-        elif lane is Lane.CONTROL:
+        elif lane is _CONTROL:
             self._control.append(message)
         else:
             raise WiringError(f"{type(message).__name__} is a view; only feed handlers publish views")
@@ -281,7 +283,7 @@ class Dispatcher:
     def drain_views(self) -> None:
         """Deliver the waiting views, oldest first; `run` does it when every lane is empty."""
         while self._views:
-            self._queue.append(self._next_view())
+            self._queue.append(self._take_view(next(iter(self._views))))
             self._deliver(self._last_now, only_queued=True)
 
     def drain_view(self, key: ViewKey) -> None:
@@ -293,9 +295,6 @@ class Dispatcher:
     def delivered_views(self, *, without: int) -> list[ViewKey]:
         """Return which views were delivered since the last input, leaving out those that input `without` caused."""
         return [key for key, root in self._delivered if root != without]
-
-    def _next_view(self) -> _Item:
-        return self._take_view(next(iter(self._views)))
 
     def _take_view(self, key: ViewKey) -> _Item:
         item, self._root = self._views.pop(key)
@@ -315,8 +314,10 @@ class Dispatcher:
                 self._control.append(InboxHighWater(now, 0, False))
         elif self._feed:
             message = self._feed.popleft()
+        elif self._views:
+            return self._take_view(next(iter(self._views)))
         else:
-            return self._next_view() if self._views else None
+            return None
         return self._log_input(now, message, bool(self._views))
 
     def _log_input(self, now: int, message: Message, is_held: bool) -> _Item:
@@ -350,12 +351,15 @@ class Dispatcher:
                         for handler, slot in routes.get(message.__class__) or self._own(message):
                             handler(at, message)
                             if staged:
-                                is_view = slot.publishes.get
+                                publishes = slot.publishes.get
                                 for emitted in staged:
-                                    if is_view(emitted.__class__) is False:
-                                        queue.append((emitted, item, slot.actor))
+                                    is_view = publishes(emitted.__class__)
+                                    if is_view is None:
+                                        seq = self._stage(slot, emitted, seq)
+                                    elif is_view:
+                                        self._publish(slot, emitted, item)
                                     else:
-                                        seq = self._stage(slot, emitted, item, seq)
+                                        queue.append((emitted, item, slot.actor))
                                 staged.clear()
                         if seq > ceiling:
                             raise MessageStormError(self._root, _chain(item), limit)
@@ -383,8 +387,8 @@ class Dispatcher:
             self.counters.messages += seq - first
             self.seq = seq
 
-    def _stage(self, slot: Slot, staged: Any, cause: _Item, seq: int) -> int:
-        """Take what a handler staged besides messages: a view, a command, a timer.
+    def _stage(self, slot: Slot, staged: Any, seq: int) -> int:
+        """Take what a handler staged besides messages: a command, a timer.
 
         Returns the last number used: intents take one each.
         """
@@ -392,22 +396,23 @@ class Dispatcher:
         if kind is tuple:
             self._timers.set(*staged)
             return seq
-        if kind in slot.sends:
-            seq += 1
-            self.effects.append(Intent(seq, self.seq, self._root, staged))
-            self.counters.intents += 1
-            return seq
-        if kind not in slot.publishes:
+        if kind not in slot.sends:
             how = "sends" if isinstance(staged, Command) else "emits"
             raise WiringError(f"{slot.actor} {how} undeclared {kind.__name__}")
-        key = (kind, staged.key)
+        seq += 1
+        self.effects.append(Intent(seq, self.seq, self._root, staged))
+        self.counters.intents += 1
+        return seq
+
+    def _publish(self, slot: Slot, view: Any, cause: _Item) -> None:
+        """Let a view wait; it takes in or replaces the one that waits already."""
+        key = (view.__class__, view.key)
         waiting = self._views.get(key)
         if waiting is not None:
             self.counters.views_overwritten += 1
-            staged = staged.over(waiting[0][0])
+            view = view.over(waiting[0][0])
         # Cut the chain behind the cause: a view may be replaced for ever and must not keep its ancestors alive.
-        self._views[key] = ((staged, (cause[0], None, cause[2]), slot.actor), self._root)
-        return seq
+        self._views[key] = ((view, (cause[0], None, cause[2]), slot.actor), self._root)
 
     def _own(self, message: Message) -> "_Route":
         """Return the addressee of a message that is for one actor alone; nobody, for what nobody handles."""
