@@ -105,6 +105,10 @@ class _Start(Message):
     actor: str
 
 
+_OWN = (TimerFired, _Start)
+"""What is for the actor it names, and for nobody else."""
+
+
 @define
 class Slot:
     """One subscription: an actor's handler of one message type.
@@ -168,7 +172,6 @@ class Dispatcher:
         self._delivered: list[tuple[ViewKey, int]] = []
         self._spent: dict[int, int] = {}
         self._last_now = 0
-        self._left = -1
         self._is_over_high_water = False
         self._timers = Timers()
         self._routes: dict[type[Message], _Route] = {}
@@ -252,17 +255,24 @@ class Dispatcher:
     def start(self, now: int) -> None:
         """Let every actor begin, in wiring order, and deliver what they emit."""
         self._last_now = now
-        for name in self.actors:
-            self._queue.append((_Start(now, name), None, "input"))
-        self._deliver(now, only_queued=True)
+        self._queue.extend((_Start(now, name), None, "input") for name in self.actors)
+        if self._queue:
+            self._deliver(self._queue.popleft())
 
     def run(self, now: int, inputs_max: int | None = None) -> None:
         """Take inputs until every lane is empty, or `inputs_max` inputs and views were taken (see `is_idle`).
 
         Raises HandlerFailedError or MessageStormError; the lanes then still hold the inputs behind the failed one.
         """
-        self._left = -1 if inputs_max is None else inputs_max
-        self._deliver(now, only_queued=False)
+        left = -1 if inputs_max is None else inputs_max
+        # Views that have begun to be delivered are delivered to the last: a replay knows no stop between them.
+        while left or (self._delivered and self._views):
+            following = self._next(now)
+            if following is None:
+                return
+            if left > 0:
+                left -= 1
+            self._deliver(following)
 
     @property
     def is_idle(self) -> bool:
@@ -273,8 +283,7 @@ class Dispatcher:
         """Deliver one input and everything it causes. Replays call this with the logged `is_held`."""
         if not is_held:
             self.drain_views()
-        self._queue.append(self._log_input(now, message, is_held))
-        self._deliver(now, only_queued=True)
+        self._deliver(self._log_input(now, message, is_held))
 
     def forget_timer(self, fired: TimerFired) -> bool:
         """Take a logged timer off the pending ones before a replay delivers it; False when none was pending."""
@@ -283,14 +292,12 @@ class Dispatcher:
     def drain_views(self) -> None:
         """Deliver the waiting views, oldest first; `run` does it when every lane is empty."""
         while self._views:
-            self._queue.append(self._take_view(next(iter(self._views))))
-            self._deliver(self._last_now, only_queued=True)
+            self._deliver(self._take_view(next(iter(self._views))))
 
     def drain_view(self, key: ViewKey) -> None:
         """Deliver one waiting view out of turn, as a rebuild does; nothing when none waits."""
         if key in self._views:
-            self._queue.append(self._take_view(key))
-            self._deliver(self._last_now, only_queued=True)
+            self._deliver(self._take_view(key))
 
     def delivered_views(self, *, without: int) -> list[ViewKey]:
         """Return which views were delivered since the last input, leaving out those that input `without` caused."""
@@ -330,78 +337,66 @@ class Dispatcher:
         self.sink.input(root, now, is_held, message)
         return message, None, "input"
 
-    def _deliver(self, now: int, *, only_queued: bool) -> None:
-        """Deliver what is queued and all it causes; then, unless `only_queued`, the next input, until none is left."""
-        queue, routes = self._queue, self._routes
-        staged = self._staged
+    def _deliver(self, item: _Item) -> None:
+        """Deliver one message and all it causes."""
+        queue, routes, staged = self._queue, self._routes, self._staged
+        begin = seq = self.seq
+        # Of the last input, as in a replay: a view may have waited for a later run.
+        now = self._last_now
         limit = self.limits.messages_per_input
-        seq = first = self.seq
+        ceiling = seq + limit - (self._spent.get(self._root, 0) if self._spent else 0)
         slot: Slot | None = None
         try:
             while True:
-                begin = seq
-                # Of the last input, as in a replay: a view may have waited for a later run.
-                at = self._last_now
-                ceiling = seq + limit - (self._spent.get(self._root, 0) if self._spent else 0)
-                try:
-                    while queue:
-                        item = queue.popleft()
-                        message = item[0]
-                        self.seq = seq = seq + 1
-                        for handler, slot in routes.get(message.__class__) or self._own(message):
-                            handler(at, message)
-                            if staged:
-                                publishes = slot.publishes.get
-                                for emitted in staged:
-                                    is_view = publishes(emitted.__class__)
-                                    if is_view is None:
-                                        seq = self._stage(slot, emitted, seq)
-                                    elif is_view:
-                                        self._publish(slot, emitted, item)
-                                    else:
-                                        queue.append((emitted, item, slot.actor))
-                                staged.clear()
-                        if seq > ceiling:
-                            raise MessageStormError(self._root, _chain(item), limit)
-                except DispatchError:
-                    self._abandon()
-                    raise
-                # An actor that wants to leave the process has failed as well.
-                except (Exception, SystemExit) as error:
-                    self._abandon()
-                    failed = slot.actor if slot is not None else "?"
-                    raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
-                self.seq = seq
-                if self._delivered:
-                    self._spent[self._root] = self._spent.get(self._root, 0) + seq - begin
-                # Outside the handlers' try: a log that cannot be written is no actor's failure and ends the run.
-                # Views that have begun to be delivered are delivered to the last: a replay knows no stop between them.
-                is_over = not self._left and not (self._delivered and self._views)
-                following = None if only_queued or is_over else self._next(now)
-                if following is None:
-                    return
-                if self._left > 0:
-                    self._left -= 1
-                queue.append(following)
+                message = item[0]
+                self.seq = seq = seq + 1
+                for handler, slot in routes.get(message.__class__) or self._own(message):
+                    handler(now, message)
+                    if staged:
+                        seq = self._take_staged(slot, item, seq)
+                if seq > ceiling:
+                    raise MessageStormError(self._root, _chain(item), limit)
+                if not queue:
+                    break
+                item = queue.popleft()
+        except DispatchError:
+            self._abandon()
+            raise
+        # An actor that wants to leave the process has failed as well.
+        except (Exception, SystemExit) as error:
+            self._abandon()
+            failed = slot.actor if slot is not None else "?"
+            raise HandlerFailedError(self._root, failed, type(message).__name__, error) from error
         finally:
-            self.counters.messages += seq - first
+            self.counters.messages += seq - begin
             self.seq = seq
+        if self._views and self._delivered:
+            # Another view of the same input may follow.
+            self._spent[self._root] = self._spent.get(self._root, 0) + seq - begin
 
-    def _stage(self, slot: Slot, staged: Any, seq: int) -> int:
-        """Take what a handler staged besides messages: a command, a timer.
+    def _take_staged(self, slot: Slot, cause: _Item, seq: int) -> int:
+        """Take what a handler staged: messages, views, commands, timers.
 
         Returns the last number used: intents take one each.
         """
-        kind = staged.__class__
-        if kind is tuple:
-            self._timers.set(*staged)
-            return seq
-        if kind not in slot.sends:
-            how = "sends" if isinstance(staged, Command) else "emits"
-            raise WiringError(f"{slot.actor} {how} undeclared {kind.__name__}")
-        seq += 1
-        self.effects.append(Intent(seq, self.seq, self._root, staged))
-        self.counters.intents += 1
+        publishes = slot.publishes.get
+        for staged in self._staged:
+            kind = staged.__class__
+            is_view = publishes(kind)
+            if is_view:
+                self._publish(slot, staged, cause)
+            elif is_view is not None:
+                self._queue.append((staged, cause, slot.actor))
+            elif kind is tuple:
+                self._timers.set(*staged)
+            elif kind in slot.sends:
+                seq += 1
+                self.effects.append(Intent(seq, self.seq, self._root, staged))
+                self.counters.intents += 1
+            else:
+                how = "sends" if isinstance(staged, Command) else "emits"
+                raise WiringError(f"{slot.actor} {how} undeclared {kind.__name__}")
+        self._staged.clear()
         return seq
 
     def _publish(self, slot: Slot, view: Any, cause: _Item) -> None:
@@ -416,7 +411,7 @@ class Dispatcher:
 
     def _own(self, message: Message) -> "_Route":
         """Return the addressee of a message that is for one actor alone; nobody, for what nobody handles."""
-        return self._own_routes[message.actor] if isinstance(message, TimerFired | _Start) else ()
+        return self._own_routes[message.actor] if isinstance(message, _OWN) else ()
 
     def _abandon(self) -> None:
         """Discard what was staged, and every command of the failed input that was not handed out yet."""
