@@ -304,6 +304,7 @@ class PositionSynchronizer(SyncDesk):
             self._compare_account(now, result)
         if sync.asked:
             return
+        self.out.cancel_timer(_ANSWER + result.account)
         sync.failures = 0
         if sync.agreed:
             sync.forced.clear()
@@ -400,7 +401,7 @@ class PositionSynchronizer(SyncDesk):
     def _compare_bases(self, now: int, account: str, balances: Mapping[str, Decimal]) -> None:
         """Spot positions are what the balance of their base asset is beyond the baseline."""
         sync = self.state.accounts[account]
-        for base in self.bases(account):
+        for base in self._bases[account]:
             mine = [
                 ours
                 for ours in self.state.ours.values()

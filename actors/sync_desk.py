@@ -58,22 +58,22 @@ class SyncDesk(Actor):
         self.leverage = dict(leverage or {})
         self.modes = dict(modes or {})
         self.state = SynchronizerState({account: AccountSync() for account in self.accounts})
+        self._bases = {account: self._bases_of(venue) for account, venue in self.accounts.items()}
         self._unwatched = {account: self._unwatched_of(venue) for account, venue in self.accounts.items()}
 
     def _there(self, venue: str) -> list[Instrument]:
         return [spec for spec in self.instruments.values() if spec.venue == venue]
 
-    def bases(self, account: str) -> list[str]:
+    def _bases_of(self, venue: str) -> tuple[str, ...]:
         """Return the assets whose balance only our spot trades move."""
-        there = self._there(self.accounts[account])
+        there = self._there(venue)
         money = {spec.settle for spec in there}
-        return sorted({spec.base for spec in there if spec.is_spot} - money)
+        return tuple(sorted({spec.base for spec in there if spec.is_spot} - money))
 
     def _unwatched_of(self, venue: str) -> frozenset[str]:
         """Assets that are not compared as money: bases are compared as positions, futures settle in cash daily."""
-        there = self._there(venue)
-        bases = {spec.base for spec in there if spec.is_spot} - {spec.settle for spec in there}
-        return frozenset(bases | {spec.settle for spec in there if spec.kind is InstrumentKind.FUTURE})
+        settled = {spec.settle for spec in self._there(venue) if spec.kind is InstrumentKind.FUTURE}
+        return frozenset(settled.union(self._bases_of(venue)))
 
     def _query_id(self) -> str:
         self.state.query_count += 1
