@@ -14,7 +14,7 @@ transaction takes along the market inputs that no segment on the disk has yet (`
 """
 
 import sqlite3
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -360,20 +360,23 @@ class RunLog:
         self._has_stale_bridges = False
 
     def _hash(self) -> None:
-        lines = self._market_lines
-        last = self._market_seqs[-1] if lines else 0
-        if self._others:
-            # Intents were noted after the inputs that were dispatched together with theirs.
-            records = sorted([*zip(self._market_seqs, lines, strict=True), *self._others])
-            before = self._hashed_seq
-            for seq, _ in records:
-                if seq <= before:
-                    self._fail(ValueError(f"seq {seq} does not follow {before}"))
-                before = seq
-            last, lines = before, [line for _, line in records]
-            self._others.clear()
+        """Hash what waits by rising number: intents were noted after the inputs that were dispatched together."""
+        seqs, waiting = self._market_seqs, self._market_lines
+        lines: list[bytes] = []
+        start, last = 0, self._hashed_seq
+        for seq, line in sorted(self._others):
+            end = bisect_right(seqs, seq, start)
+            if end > start:
+                last = seqs[end - 1]
+            if seq <= last:
+                self._fail(ValueError(f"seq {seq} does not follow {last}"))
+            lines += waiting[start:end]
+            lines.append(line)
+            start, last = end, seq
+        lines += waiting[start:]
+        self._others.clear()
         if lines:
-            self._hashed_seq = last
+            self._hashed_seq = seqs[-1] if start < len(seqs) else last
             self._hashed_count += len(lines)
             self._sha256.update(b"\n".join(lines))
             self._sha256.update(b"\n")
