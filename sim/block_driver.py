@@ -292,12 +292,12 @@ class BlockDriver:
             if self.cell.halt is not None:
                 return
             self.result.market_events += 1
-            self._loop.hear(now, report)
+            self._loop.hear(now, (report,))
 
     def _sample(self, now: int) -> None:
         if self.cell.halt is None and (told := self._told.sample(now, self._kernel_handle())):
             self.result.market_events += len(told)
-            self._loop.hear(now, *told)
+            self._loop.hear(now, told)
 
     def _kernel_handle(self) -> Any:
         if self.core.kernel is not self._kernel:

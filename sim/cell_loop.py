@@ -57,9 +57,9 @@ class CellLoop:
         """Start the cell and tell it that all venues are up."""
         self.result.start_ns = now
         self._send(now, self.cell.start(now))
-        self.hear(now, *(VenueUp(now, seat.venue.name) for seat in self.exchange.seats))
+        self.hear(now, [VenueUp(now, seat.venue.name) for seat in self.exchange.seats])
 
-    def hear(self, now: int, *messages: Message) -> None:
+    def hear(self, now: int, messages: Sequence[Message]) -> None:
         """Give the cell what has arrived and send what it decides; it hears nothing any more once it has halted."""
         cell = self.cell
         for message in messages:
@@ -90,19 +90,19 @@ class CellLoop:
                 if delivered is not None:
                     report, _ = delivered
                     self.result.fills += isinstance(report, OrderFilled)
-                    self.hear(venue_ns, report)
+                    self.hear(venue_ns, (report,))
                 elif not is_question:
                     has_changed = True
             elif timer_ns > until:
                 break
             else:
                 self.cell.offer_due(timer_ns)
-                self.hear(timer_ns)
+                self.hear(timer_ns, ())
         return has_changed
 
     def stop(self, now: int) -> None:
         """Tell the cell that the market is over."""
-        self.hear(now, StopCommand(now, "end of the market"))
+        self.hear(now, (StopCommand(now, "end of the market"),))
 
     def end(self, now: int) -> DriverResult:
         """Return what the run was; a cell that halted leaves no order behind."""

@@ -48,7 +48,7 @@ class Driver:
             loop.advance(now if is_local else now - 1)
             if is_local:
                 self.result.market_events += 1
-                loop.hear(now, tick.message)
+                loop.hear(now, (tick.message,))
             else:
                 exchange.on_market(now, tick.message)
             if number & 0xFFF == 0xFFF:

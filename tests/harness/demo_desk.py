@@ -99,8 +99,8 @@ def build_cell(config: RunConfig) -> Cell:
 class CommittingLoop(CellLoop):
     """Commits whenever the cell has run, as a live driver does."""
 
-    def hear(self, now: int, *messages: Message) -> None:
-        super().hear(now, *messages)
+    def hear(self, now: int, messages: Sequence[Message]) -> None:
+        super().hear(now, messages)
         self.log.commit()
 
 
