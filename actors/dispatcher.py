@@ -333,7 +333,8 @@ class Dispatcher:
         self._last_now = now
         if self._delivered:
             self._delivered.clear()
-            self._spent.clear()
+            if self._spent:
+                self._spent.clear()
         self.sink.input(root, now, is_held, message)
         return message, None, "input"
 

@@ -367,8 +367,9 @@ class Ledger(Actor):
 
     @handles(BookView)
     def on_book(self, now: int, view: BookView) -> None:
-        if view.instrument in self.instruments and view.instrument not in self.state.marks:
-            self.state.touches[view.instrument] = view.bid + view.ask
+        state, instrument = self.state, view.instrument
+        if instrument in self.instruments and instrument not in state.marks:
+            state.touches[instrument] = view.bid + view.ask
             self._publish_moved(now)
 
     def _publish_moved(self, now: int) -> None:

@@ -49,13 +49,13 @@ class Judge:
         self.book = book
         self.isolated = isolated
         self.on = switches(book.config.on)
+        self._checks = [check for guard, check in _CHECKS.items() if guard in book.config.on]
 
     def findings(self, now: int) -> Found:
         """Yield everything that the guards find now, in the order of their names."""
         exposure = measure(self.book, now)
-        for guard, check in _CHECKS.items():
-            if guard in self.book.config.on:
-                yield from check(self, now, exposure)
+        for check in self._checks:
+            yield from check(self, now, exposure)
 
     def _held(self) -> Iterator[tuple[str, Held, Instrument, Decimal]]:
         """Yield the positions that are known; what is not known is a finding of every guard that sums."""
