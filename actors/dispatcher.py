@@ -345,7 +345,9 @@ class Dispatcher:
         # Of the last input, as in a replay: a view may have waited for a later run.
         now = self._last_now
         limit = self.limits.messages_per_input
-        ceiling = seq + limit - (self._spent.get(self._root, 0) if self._spent else 0)
+        ceiling = seq + limit
+        if self._spent:
+            ceiling -= self._spent.get(self._root, 0)
         slot: Slot | None = None
         try:
             while True:

@@ -81,18 +81,18 @@ class CellLoop:
             if venue_ns <= timer_ns:
                 if venue_ns > until:
                     break
-                if not is_seen and not exchange.is_report_next():
+                arrived = exchange.take_report()
+                if arrived is not None:
+                    report, _ = arrived
+                    self.result.fills += isinstance(report, OrderFilled)
+                    self.hear(venue_ns, (report,))
+                    continue
+                if not is_seen:
                     is_seen = True
                     if before_venues is not None:
                         before_venues()
-                is_question = exchange.is_question_next()
-                delivered = exchange.happen()
-                if delivered is not None:
-                    report, _ = delivered
-                    self.result.fills += isinstance(report, OrderFilled)
-                    self.hear(venue_ns, (report,))
-                elif not is_question:
-                    has_changed = True
+                has_changed |= not exchange.is_question_next()
+                exchange.happen()
             elif timer_ns > until:
                 break
             else:

@@ -130,19 +130,19 @@ class DeskFeed:
         if not end:
             return told
         pairs: list[Level] = list(_PAIR.iter_unpack(self._written[:end]))
-        at, unknown, names, ids = 0, self._unknown, self._names, self._update_ids
+        at = 0
         while at < len(pairs):
-            index, (bids, asks) = pairs[at][0], pairs[at + 1]
-            start, middle = at + 2, at + 2 + bids
+            index = pairs[at][0]
+            bids, asks = pairs[at + 1]
+            start = at + 2
+            middle = start + bids
             at = middle + asks
-            if index in unknown:
+            if index in self._unknown:
                 self._find_book(index, now, told)
                 continue
-            before = ids[index]
-            ids[index] = following = before + 1
-            told.append(
-                BookDelta(now, names[index], following, following, before, pairs[start:middle], pairs[middle:at])
-            )
+            name, before = self._names[index], self._update_ids[index]
+            self._update_ids[index] = following = before + 1
+            told.append(BookDelta(now, name, following, following, before, pairs[start:middle], pairs[middle:at]))
         return told
 
     def _find_book(self, index: int, now: int, told: list[Report]) -> None:

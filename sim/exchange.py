@@ -108,10 +108,6 @@ class Exchange:
         due = self._due[0][0] if self._due else NEVER
         return due if due < self.deadline_ns else self.deadline_ns
 
-    def is_report_next(self) -> bool:
-        """Whether what happens next is a report reaching its clients: no venue has a part in it."""
-        return bool(self._due) and self._due[0][2] is None and self._due[0][0] < self.deadline_ns
-
     def is_question_next(self) -> bool:
         """Whether what happens next is only asking or answering: it changes nothing at any venue."""
         if not self._due or self.deadline_ns <= self._due[0][0]:
@@ -119,15 +115,24 @@ class Exchange:
         _, _, seat, message, client = self._due[0]
         return client != ALL if seat is None else isinstance(message, Query)
 
+    def take_report(self) -> tuple[Report, int] | None:
+        """Return what reaches its clients next, and which (ALL or one); None when it is a venue's turn."""
+        if not self._due or self._due[0][2] is not None or self.deadline_ns <= self._due[0][0]:
+            return None
+        _, _, _, message, client = heappop(self._due)
+        assert isinstance(message, Report)
+        return message, client
+
     def happen(self) -> tuple[Report, int] | None:
         """Let the next thing happen; return the report that thereby reaches its clients, and which (ALL or one)."""
         if not self._due or self.deadline_ns <= self._due[0][0]:
             self._on_deadline(self.deadline_ns)
             return None
+        arrived = self.take_report()
+        if arrived is not None:
+            return arrived
         ns, _, seat, message, client = heappop(self._due)
-        if seat is None:
-            assert isinstance(message, Report)
-            return message, client
+        assert seat is not None
         if isinstance(message, Query) and message.kind is QueryKind.BOOK:
             self._report(ns, seat, [self._answer_book(ns, message)], client)
         elif isinstance(message, Command):
