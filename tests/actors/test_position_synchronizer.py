@@ -180,6 +180,15 @@ def test_no_answer_is_a_failed_query_and_a_late_one_is_ignored():
     assert not desk.of(Reconciled)
 
 
+def test_a_round_times_out_until_its_last_answer_is_there():
+    desk = SyncDesk()
+    desk.done.timers.clear()
+    desk.give(QueryResult(desk.now, "f", desk.asked(), QueryKind.POSITIONS))
+    assert desk.done.timers == []
+    desk.money("f")
+    assert desk.done.timers == [("sync", "answer/f", None)]
+
+
 def test_an_answer_without_numbers_is_a_failed_query():
     desk = SyncDesk()
     desk.answer(("NaN", None, None))
