@@ -321,7 +321,7 @@ class Guardian(Flattener):
     def _judge_desk(self, now: int, made: FlattenPlan, *, is_complete: bool) -> None:
         """A desk that is alive is ended only for what is more than the rests its baskets leave."""
         if not is_complete:
-            self.out.timer(ROUND, now + self.config.round_ns)
+            self._rest(now)
         elif self._is_dust_to_a_desk(made):
             self._is_flat(now)
         else:

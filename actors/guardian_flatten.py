@@ -20,7 +20,8 @@ from venues.port import BookSnapshot, CancelAll, QueryKind, QueryResult
 LOOK = "look"
 ROUND = "round"
 _FLAT_LOOKS = 2
-_DOUBLINGS_MAX = 3
+_DOUBLINGS_MAX = 5
+"""Looks that lead to nothing cost a venue's weight, of which all others are made: at last one in 32 rounds' time."""
 
 
 class Flattener(GuardVenues):

@@ -63,6 +63,31 @@ def test_a_desk_that_says_so_flattens_and_is_checked():
     assert made.state.level is ARMED
 
 
+def test_a_desk_that_cannot_be_checked_is_looked_after_ever_more_rarely():
+    """Twenty questions a second had spent the address's weight, and then no answer came any more."""
+    made = with_desk()
+    desk = made.desk
+    assert desk is not None
+    made.hold("fut", PERP, "1")
+    desk.open_baskets, desk.closes_after_ns = 1, SECOND
+    desk.closes = lambda: made.hold("fut", PERP, "-1")
+    flatten(made)
+    made.run(500 * MS)
+    made.go_down("perp")
+    made.run(600 * MS)
+    assert course(made) is Course.CHECK
+    before = len(made.all_sent(Query))
+    made.run(60 * SECOND)
+    accounts = 2
+    looks = (len(made.all_sent(Query)) - before) / (2 * accounts)
+    # Six within the first three seconds and a half, then one in each 3.2 s.
+    assert 15 <= looks <= 25
+    assert course(made) is Course.CHECK
+    made.come_up("perp")
+    made.run(SECOND)
+    assert course(made) is Course.FLAT
+
+
 def deaf(made: Rig) -> None:
     assert made.desk is not None
     made.desk.is_deaf = True
