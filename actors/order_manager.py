@@ -12,10 +12,12 @@ from actors.messages import (
     KillLevel,
     KillState,
     OrderApproved,
+    OrderDenied,
     OrderRequest,
     PreflightReply,
     PreflightRequest,
     ReservationReleased,
+    ResumeCommand,
     StopCommand,
 )
 from actors.order_records import Tracked, fits, is_sane, to_fill, trade_key
@@ -24,7 +26,7 @@ from actors.order_validation import refusal
 from actors.pacing import Priority
 from venues.model.instrument import Instrument
 from venues.model.money import ZERO
-from venues.model.order import Order, OrderEvent, OrderStatus, PositionSide
+from venues.model.order import Order, OrderEvent, OrderStatus, PositionSide, can_rest
 from venues.port import (
     CancelRejected,
     ModifyRejected,
@@ -47,6 +49,7 @@ from venues.port import (
 )
 
 _BOTH = PositionSide.BOTH
+_EARLY = "early"
 _LACKING_MIN = 3
 _ORDER_CHANNELS = frozenset({"", "private", "orders"})
 
@@ -92,6 +95,10 @@ class OrderManager(OrderStrangers):
             return
         spec = self.instruments.get(request.instrument)
         tracked = self._track(now, request, spec)
+        if self._is_taken_back(request):
+            tracked.order.apply(OrderEvent.CANCEL)
+            self._settle(now, tracked, why="cancelled before it was sent")
+            return
         reason = refusal(now, request, spec)
         if reason is not None or spec is None:
             tracked.reject_reason = reason
@@ -152,17 +159,44 @@ class OrderManager(OrderStrangers):
         client_id = self.state.requests.get(message.request_id)
         tracked = self.state.orders.get(client_id) if client_id is not None else None
         if tracked is None:
-            self._incident(now, "cancel_of_unknown_request", "", f"no order was sent for {message.request_id}")
+            # A request goes by the gate: a cancel of the same instant overtakes it.
+            self.state.early.append(message.request_id)
+            self.out.timer(_EARLY, now)
         elif tracked.order.status.is_terminal:
             self._publish(now, tracked)
         else:
             self._cancel(now, tracked)
 
+    def _is_taken_back(self, request: OrderRequest) -> bool:
+        """Whether what ends the order has come before the order itself, which was approved meanwhile."""
+        if request.request_id in self.state.early:
+            self.state.early.remove(request.request_id)
+            return True
+        return request.ts <= self.state.swept_ns and can_rest(request.type, request.tif)
+
+    @handles(OrderDenied)
+    def denied(self, now: int, message: OrderDenied) -> None:
+        if message.request.request_id in self.state.early:
+            self.state.early.remove(message.request.request_id)
+
+    def on_timer(self, now: int, key: str) -> None:
+        if key != _EARLY:
+            super().on_timer(now, key)
+            return
+        for request_id in self.state.early:
+            self._incident(now, "cancel_of_unknown_request", "", f"no order was sent for {request_id}")
+        self.state.early.clear()
+
     @handles(KillState)
     def kill_changed(self, now: int, message: KillState) -> None:
         if message.level >= KillLevel.CANCEL_ALL:
+            self.state.swept_ns = now
             for tracked in self._live():
                 self._cancel(now, tracked)
+
+    @handles(ResumeCommand)
+    def resumed(self, now: int, message: ResumeCommand) -> None:
+        self.state.swept_ns = -1
 
     @handles(HaltState)
     def part_halted(self, now: int, halt: HaltState) -> None:
@@ -185,6 +219,7 @@ class OrderManager(OrderStrangers):
 
     @handles(StopCommand)
     def stopping(self, now: int, message: StopCommand) -> None:
+        self.state.swept_ns = now
         for tracked in self._live():
             if not tracked.is_immediate:
                 self._cancel(now, tracked)

@@ -112,6 +112,7 @@ class OrderManagerState:
     """`orders` and `traces` by client id; `external_trades` by instrument, newest last, as `trade_id:side`.
 
     `strangers` by `account|instrument|client id`, `open_queries` are the accounts asked for open orders, by query id.
+    `early` are requests to be cancelled that have not come yet; `swept_ns` is when all orders were last to be.
     """
 
     next_order: int = 1
@@ -134,6 +135,8 @@ class OrderManagerState:
     pacing: PacingState = field(factory=PacingState)
     strangers: dict[str, OpenStranger] = field(factory=dict)
     open_queries: dict[str, str] = field(factory=dict)
+    early: list[str] = field(factory=list)
+    swept_ns: int = -1
 
 
 def is_sane(report: OrderFilled) -> bool:

@@ -2,21 +2,27 @@
 
 import json
 import re
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
-from cell_harness import PERP, SECOND, SPECS, SPOT, D, fill_of
+from cell_harness import PERP, SECOND, SPECS, SPOT, D, FakeDesk, Recorder, fill_of
 from hypothesis import given
 from hypothesis import strategies as st
 from order_bench import ACC, PERP_ID, Bench, ack, ask, fill, key, lost, view
 
+from actors.base import Actor, TimerFired, handles
 from actors.cell import CellRestarted
+from actors.dispatcher import Dispatcher
 from actors.messages import (
     CancelRequest,
     KillLevel,
     KillState,
     OrderApproved,
+    OrderDenied,
     OrderRequest,
+    OrderUpdate,
+    ResumeCommand,
     StopCommand,
 )
 from actors.order_manager import OrderManager
@@ -637,7 +643,81 @@ def test_a_stop_cancels_what_rests() -> None:
 def test_a_cancel_of_nothing_is_told() -> None:
     bench = Bench()
     bench.tell(CancelRequest(1, "nobody"))
+    assert bench.incidents() == []
+    assert ("order_manager", "early", bench.now) in bench.out.timers
+    bench.tell(TimerFired(bench.now, "order_manager", "early"))
     assert bench.incidents() == ["cancel_of_unknown_request"]
+    bench.tell(TimerFired(bench.now, "order_manager", "early"))
+    assert len(bench.incidents()) == 1
+
+
+def taken_back(bench: Bench, approved: OrderRequest) -> bool:
+    """Whether an order that is approved now is over without having been sent."""
+    before = len(bench.out.sent)
+    bench.tell(OrderApproved(bench.now, approved))
+    if len(bench.out.sent) > before:
+        return False
+    assert bench.last().status is S.CANCELED
+    assert bench.last().is_final
+    assert bench.last().why == "cancelled before it was sent"
+    return True
+
+
+def test_a_cancel_that_overtakes_its_order_takes_it_back() -> None:
+    """The order is still at the gate when what follows from the same report cancels it."""
+    bench = Bench()
+    bench.tell(CancelRequest(1, "r1"))
+    assert taken_back(bench, ask("r1"))
+    bench.tell(TimerFired(bench.now, "order_manager", "early"))
+    assert bench.incidents() == []
+    assert not taken_back(bench, ask("r2"))
+
+
+def test_a_cancel_that_overtakes_an_order_which_the_gate_refuses_is_no_incident() -> None:
+    bench = Bench()
+    bench.tell(CancelRequest(1, "r1"))
+    bench.tell(OrderDenied(1, ask("r1"), ("killed: CANCEL_ALL",)))
+    bench.tell(TimerFired(bench.now, "order_manager", "early"))
+    assert bench.incidents() == []
+
+
+@pytest.mark.parametrize(
+    ("sweep", "is_swept"),
+    [
+        (KillState(1, KillLevel.CANCEL_ALL, "t", ""), True),
+        (KillState(1, KillLevel.FLATTEN, "t", ""), True),
+        (StopCommand(1, "end"), True),
+        (KillState(1, KillLevel.REDUCE_ONLY, "t", ""), False),
+    ],
+)
+def test_what_was_approved_when_all_was_to_be_cancelled_must_not_rest(sweep: Message, is_swept: bool) -> None:
+    bench = Bench()
+    bench.tell(sweep)
+    asked: Any = evolve(cast("Any", ask("r1")), ts=bench.now)
+    assert taken_back(bench, asked) is is_swept
+    assert not taken_back(bench, evolve(asked, request_id="r2", tif=TimeInForce.IOC))
+    assert not taken_back(bench, evolve(asked, request_id="r3", ts=bench.now + 1)), "asked for since"
+    bench.tell(ResumeCommand(1, "again"))
+    assert not taken_back(bench, evolve(asked, request_id="r4"))
+
+
+def test_whole_cell_cancels_an_order_asked_for_and_not_wanted_at_one_instant() -> None:
+    """By the dispatcher's order the cancel comes first: it must not be lost."""
+
+    class Fickle(Actor):
+        publishes = (OrderRequest, CancelRequest)
+
+        @handles(ResumeCommand)
+        def both(self, now: int, message: ResumeCommand) -> None:
+            self.out.emit(ask("r1"))
+            self.out.emit(CancelRequest(now, "r1"))
+
+    recorder = Recorder()
+    cell = Dispatcher([Fickle("fickle"), FakeDesk(), OrderManager(SPECS), recorder])
+    cell.start(SECOND)
+    cell.take(2 * SECOND, ResumeCommand(2 * SECOND, "x"))
+    assert cell.take_effects() == []
+    assert [one.status for one in recorder.seen if isinstance(one, OrderUpdate)] == [S.CANCELED]
 
 
 # Venues, restarts, memory

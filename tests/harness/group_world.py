@@ -137,6 +137,17 @@ def _report(now: int, one: Resting) -> OrderReport:
     return OrderReport(now, *one.key, f"v{order.client_order_id}", order.side, order.qty, one.filled, one.status)
 
 
+class _WatchedGroups(OrderGroups):
+    """Notes at each exit it places what such exits then work, and what is open."""
+
+    placed: list[tuple[Role, Decimal, Decimal]]
+
+    def _place(self, now: int, group: Group, role: Role, qty: Decimal) -> None:
+        super()._place(now, group, role, qty)
+        if role in (Role.STOP, Role.TARGET):
+            self.placed.append((role, group.working(role), group.open_qty))
+
+
 class GroupWorld:
     """The cell, the venue, and what is under way between them. With `is_prompt` nothing stays under way."""
 
@@ -145,13 +156,13 @@ class GroupWorld:
         self.is_prompt = is_prompt
         self.venue = StepVenue(enforces)
         self.gate, self.recorder = FakeDesk(), GroupRecorder()
-        self.groups = OrderGroups(SPECS, config)
+        self.groups = _WatchedGroups(SPECS, config)
+        self.groups.placed = []
         self.manager = OrderManager(SPECS)
         ledger = Ledger(SPECS, {ACC: {"USDT": D(1_000_000)}}, name="ledger")
         self.cell = Dispatcher([ledger, self.gate, self.manager, self.groups, self.recorder])
         self.commands: list[Command] = []
         self.reports: list[Report] = []
-        self.checked: set[str] = set()
         self.cell.start(self.now)
 
     def tell(self, message: Message) -> None:
