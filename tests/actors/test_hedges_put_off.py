@@ -79,7 +79,7 @@ def test_when_no_venue_takes_anything_the_basket_breaks_at_its_deadline_and_says
     cell.advance(2 * SECOND)
     assert cell.states("b1")[-1] == "broken"
     assert "deadline" in cell.why("b1")
-    assert len(hedges(cell)) + len(hedges(cell, SPOT.id)) < 40
+    assert len(hedges(cell)) + len(hedges(cell, SPOT.id)) < 50
 
 
 @pytest.mark.parametrize("refusals", [1, 3])

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from emulated_desk import LONG_S, Desk
+from gateway_truth import LOT, net_of
 from live_daemon import eventually
 
 from daemon.admin.client import CallFailedError, UnreachableError
@@ -170,6 +171,7 @@ class Tormented:
     desk: Desk
     events: dict[int, dict[str, Any]] = field(factory=dict)
     met: Counter[str] = field(factory=Counter)
+    _is_over: bool = False
     _since: int = 0
     _looked_s: float = 0.0
 
@@ -186,6 +188,7 @@ class Tormented:
         for one in self.desk.venues.values():
             self.met.update(f"{row['fault']['on']} {row['fault']['kind']}" for row in one.faults() if row["fired"])
             one.mend()
+        self._is_over = True
 
     def _tend_until(self, moment_s: float) -> None:
         """Look after the desk until a moment of the script: when things go wrong is what a script says."""
@@ -202,7 +205,11 @@ class Tormented:
         eventually(what, tended, patience_s)
 
     def tend(self) -> None:
-        """Note what was told, and arm if that is possible; not more often than a person would."""
+        """Note what was told, and arm if that is possible; not more often than a person would.
+
+        What a broken basket has left open is taken off first, once nothing goes wrong any more and the desk sees its
+        books: who arms a desk answers for what it holds.
+        """
         if time.monotonic() - self._looked_s < LOOK_S:
             return
         self._looked_s = time.monotonic()
@@ -212,8 +219,22 @@ class Tormented:
         with suppress(UnreachableError, CallFailedError):
             self._listen()
             status = self.desk.view("status")
-            if not status["kill"]["level"] == status["guard"]["level"] == "armed":
+            if status["kill"]["level"] == status["guard"]["level"] == "armed":
+                return
+            if not self._is_left_open():
                 self.desk.daemon.call("arm", {"reason": "what went wrong was looked into"})
+            elif self._is_over and self._sees_books():
+                self.desk.daemon.call("kill", {"level": "flatten", "reason": "a basket is broken"})
+
+    def _sees_books(self) -> bool:
+        """Whether every feed is live; one that was cut in two is found after half a minute."""
+        rows = [one for _, one in sorted(self.events.items()) if one["kind"] == "FeedStatus"]
+        latest = {row["fields"]["instrument"]: row["text"] for row in rows}
+        return not any("not live" in text for text in latest.values())
+
+    def _is_left_open(self) -> bool:
+        baskets = self.desk.view("baskets")["baskets"]
+        return any(one["state"] == "broken" and abs(net_of(one)) >= LOT for one in baskets)
 
     def _listen(self) -> None:
         while True:

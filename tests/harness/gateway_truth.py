@@ -227,6 +227,11 @@ def money_agrees(
             yield f"{book.name} has {book.wallet}, the desk {ours}, told are {told}"
 
 
+def net_of(basket: Mapping[str, Any]) -> Decimal:
+    """Return by how much a basket's legs differ."""
+    return sum((Decimal(leg["position"]) for leg in basket["legs"]), ZERO)
+
+
 def nothing_is_naked_and_silent(
     baskets: Iterable[Mapping[str, Any]], held: Mapping[str, Decimal], halted: str
 ) -> Iterator[str]:
@@ -236,7 +241,7 @@ def nothing_is_naked_and_silent(
     if abs(sum(held.values(), ZERO)) >= LOT:
         yield f"unhedged, and the desk is armed: {held}"
     for basket in baskets:
-        net = sum((Decimal(leg["position"]) for leg in basket["legs"]), ZERO)
+        net = net_of(basket)
         if abs(net) >= LOT:
             yield f"{basket['id']} is {basket['state']} with {net}, and the desk is armed"
 
