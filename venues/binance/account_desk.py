@@ -221,7 +221,9 @@ class AccountDesk:
         if why:
             self._teller.tell((QueryFailed(self._now(), query.account, query.query_id, query.kind, why),))
         else:
-            self._teller.tell(await self.inquire(query))
+            reports = await self.inquire(query)
+            self.entry.learn(reports)
+            self._teller.tell(reports)
 
     async def inquire(self, query: Query) -> list[Report]:
         """Ask all that `query` takes; return the reports that answer it."""

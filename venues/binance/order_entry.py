@@ -29,6 +29,7 @@ from venues.port import (
     OrderModified,
     OrderRejected,
     OrderTriggered,
+    QueryResult,
     RejectReason,
     Report,
     SubmitOrder,
@@ -321,6 +322,14 @@ class OrderEntry:
     def news(self, reports: Sequence[Report]) -> list[Report]:
         """Return what of the user stream's reports is not known already from an answer."""
         return [report for report in reports if not self._is_repeat(report)]
+
+    def learn(self, reports: Sequence[Report]) -> None:
+        """Take from answers to questions which orders are over: the event that should have told it may be lost."""
+        for result in reports:
+            for order in result.orders if isinstance(result, QueryResult) else ():
+                known = self._orders.get(order.client_order_id)
+                if known is not None and order.status.is_terminal and not (known.is_over or known.is_under_way):
+                    self._finish(order.client_order_id, known)
 
     def _pass(self, reports: Sequence[Report]) -> None:
         fresh = self.news(reports)

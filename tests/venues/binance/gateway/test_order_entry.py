@@ -14,8 +14,9 @@ from venues.binance.order_entry import OrderEntry
 from venues.binance.reactions import Verdict
 from venues.binance.requests import UsdmRequests
 from venues.binance.sessions import Answered, OnOutcome, Outcome, Unproven, Unsent
+from venues.model.fill import FillReason, Liquidity
 from venues.model.instrument import Instrument, InstrumentKind
-from venues.model.order import OrderType, Side
+from venues.model.order import OrderStatus, OrderType, Side
 from venues.port import (
     CancelAll,
     CancelOrder,
@@ -24,10 +25,15 @@ from venues.port import (
     ModifyRejected,
     OrderAccepted,
     OrderCanceled,
+    OrderExpired,
+    OrderFilled,
     OrderModified,
     OrderRejected,
+    OrderReport,
     OrderTriggered,
     OutcomeUnknown,
+    QueryKind,
+    QueryResult,
     RejectReason,
     Report,
     SubmitOrder,
@@ -141,6 +147,32 @@ def test_the_stream_may_be_first() -> None:
     assert desk.entry.news([accepted]) == [accepted]
     desk.ways.answer(order())
     assert desk.take() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "is_over"), [(OrderStatus.EXPIRED, True), (OrderStatus.FILLED, True), (OrderStatus.ACCEPTED, False)]
+)
+def test_an_answer_to_a_question_ends_an_order_whose_event_was_lost(status: OrderStatus, is_over: bool) -> None:
+    desk = Desk().accepted()
+    shown = OrderReport(NOW, *IDS, "22542179", Side.BUY, D("0.01"), D(0), status)
+    desk.entry.learn([QueryResult(NOW, "me", "q", QueryKind.ORDER, orders=(shown,))])
+    assert list(desk.entry._ended) == (["a"] if is_over else [])
+    late = OrderExpired(NOW, *IDS, D(0))
+    assert desk.entry.news([late]) == ([] if is_over else [late])
+    # A fill is told whenever it comes.
+    fill = OrderFilled(
+        NOW, *IDS[:2], "a", "22542179", "t1", Side.BUY, D(50_000), D("0.01"), Liquidity.MAKER, D(0), "USDT",
+        FillReason.QUEUE,
+    )  # fmt: skip
+    assert desk.entry.news([fill]) == [fill]
+
+
+def test_an_answer_from_before_the_order_came_ends_nothing() -> None:
+    desk = Desk()
+    desk.entry.submit(SUBMIT)
+    shown = OrderReport(NOW, *IDS, "1", Side.BUY, D("0.01"), D(0), OrderStatus.CANCELED)
+    desk.entry.learn([QueryResult(NOW, "me", "q", QueryKind.ORDER, orders=(shown,))])
+    assert list(desk.entry._ended) == []
 
 
 @pytest.mark.parametrize(
