@@ -24,9 +24,8 @@ def desk(*of_perp: Outcome, spot: tuple[Outcome, ...] = ()) -> Harness:
 
 def begin(cell: Harness, **given: Any) -> None:
     legs = buy(SPOT, "1"), sell(PERP, "1")
-    cell.tell(
-        BasketIntent(cell.now, "b1", "s", legs, **({"deadline_ns": 60 * SECOND, "risk_budget": D(10**9)} | given))
-    )
+    terms: dict[str, Any] = {"deadline_ns": 60 * SECOND, "risk_budget": D(10**9), **given}
+    cell.tell(BasketIntent(cell.now, "b1", "s", legs, **terms))
 
 
 def hedges(cell: Harness, instrument: str = PERP.id) -> list[SubmitOrder]:
