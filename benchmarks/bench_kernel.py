@@ -123,7 +123,7 @@ def _flood(k: Kernel, d: Desk, state: Any) -> Any:
     return clock.now + 1_000_000
 
 
-@njit(cache=True)
+@njit
 def _bare_book(kind: Any, flags: Any, ticks: Any, lots: Any, bids: Any, asks: Any, low: int) -> int:
     best_bid, best_ask = -1, len(asks)
     for row in range(len(kind)):

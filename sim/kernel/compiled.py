@@ -47,7 +47,7 @@ def _known_by_source(dispatcher: Any) -> Any:
     identity = _identity(dispatcher.py_func)
     cache = dispatcher._cache
     cache._index_key = lambda signature, code: (signature, code.magic_tuple(), identity)
-    load = cache.load_overload
+    load, save = cache.load_overload, cache.save_overload
 
     def load_or_compile(signature: Any, context: Any) -> Any:
         try:
@@ -56,7 +56,15 @@ def _known_by_source(dispatcher: Any) -> Any:
             # Stored by a module that is not to be found under its name here: a file that was run, or loaded by path.
             return None
 
-    cache.load_overload = load_or_compile
+    def save_all_the_same(signature: Any, compiled_code: Any) -> None:
+        try:
+            save(signature, compiled_code)
+        except ImportError:
+            # The list of what is stored names such a module, and cannot be read here: it begins anew.
+            cache.flush()
+            save(signature, compiled_code)
+
+    cache.load_overload, cache.save_overload = load_or_compile, save_all_the_same
     return dispatcher
 
 
