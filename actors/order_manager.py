@@ -160,7 +160,8 @@ class OrderManager(OrderStrangers):
         tracked = self.state.orders.get(client_id) if client_id is not None else None
         if tracked is None:
             # A request goes by the gate: a cancel of the same instant overtakes it.
-            self.state.early.append(message.request_id)
+            if message.request_id not in self.state.early:
+                self.state.early.append(message.request_id)
             self.out.timer(_EARLY, now)
         elif tracked.order.status.is_terminal:
             self._publish(now, tracked)

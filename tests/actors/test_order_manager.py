@@ -667,6 +667,7 @@ def test_a_cancel_that_overtakes_its_order_takes_it_back() -> None:
     """The order is still at the gate when what follows from the same report cancels it."""
     bench = Bench()
     bench.tell(CancelRequest(1, "r1"))
+    bench.tell(CancelRequest(1, "r1"))
     assert taken_back(bench, ask("r1"))
     bench.tell(TimerFired(bench.now, "order_manager", "early"))
     assert bench.incidents() == []

@@ -324,12 +324,15 @@ class OrderEntry:
         return [report for report in reports if not self._is_repeat(report)]
 
     def learn(self, reports: Sequence[Report]) -> None:
-        """Take from answers to questions which orders are over: the event that should have told it may be lost."""
+        """Take from answers to questions which orders may be forgotten: the event of their end may be lost.
+
+        If it comes after all it is told: who had asked may have waited no longer.
+        """
         for result in reports:
             for order in result.orders if isinstance(result, QueryResult) else ():
                 known = self._orders.get(order.client_order_id)
                 if known is not None and order.status.is_terminal and not (known.is_over or known.is_under_way):
-                    self._finish(order.client_order_id, known)
+                    self._forget_later(order.client_order_id)
 
     def _pass(self, reports: Sequence[Report]) -> None:
         fresh = self.news(reports)
@@ -361,8 +364,11 @@ class OrderEntry:
         return False
 
     def _finish(self, name: str, known: _Known) -> None:
-        """An order is over: forget it after a thousand others."""
         known.is_over = True
+        self._forget_later(name)
+
+    def _forget_later(self, name: str) -> None:
+        """An order is over: forget it after a thousand others."""
         self._ended[name] = None
         if len(self._ended) > ENDED_MAX:
             oldest = next(iter(self._ended))
