@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -17,6 +18,31 @@ _NOISE_MIB = 1.5
 GROWTH_MIB_PER_HOUR = 1.0
 WARM_UP = 0.2
 """The share of a run that is not judged."""
+
+
+@frozen
+class SoakSettings:
+    """`rate` in frames a second, `cut_s` between cuts, `sample_s` between looks at memory, tasks and descriptors."""
+
+    seconds: float = 900.0
+    rate: int = 2_000
+    cut_s: float = 60.0
+    sample_s: float = 5.0
+
+
+def parser(text: str) -> ArgumentParser:
+    """Return what reads the settings of a soak from a command line; `text` describes it."""
+    defaults = SoakSettings()
+    made = ArgumentParser(description=text, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--seconds", type=float, default=defaults.seconds)
+    made.add_argument("--rate", type=int, default=defaults.rate, help="frames a second")
+    made.add_argument("--cut", type=float, default=defaults.cut_s, help="seconds between cuts")
+    made.add_argument("--sample", type=float, default=defaults.sample_s, help="seconds between samples")
+    return made
+
+
+def settings_of(told: Namespace) -> SoakSettings:
+    return SoakSettings(told.seconds, told.rate, told.cut, told.sample)
 
 
 @frozen

@@ -9,7 +9,6 @@ replaced; memory does not grow, nor do tasks and descriptors.
     python -m benchmarks.soak_gateway --seconds 7200
 """
 
-import argparse
 import json
 import sys
 import time
@@ -23,7 +22,7 @@ import trio
 from attrs import Factory, asdict, define, field, frozen
 
 from benchmarks.bench_wire import write_config
-from benchmarks.held import Growth, Sample, judge, watch
+from benchmarks.held import Growth, Sample, SoakSettings, judge, parser, settings_of, watch
 from benchmarks.numbered_server import CLOSE, RESET, SILENCE
 from benchmarks.peer_process import running
 from benchmarks.soak_venue import EXPIRE
@@ -81,17 +80,6 @@ _OPEN_NS = 60_000_000_000
 """Nor does asking take so long, with a venue that answers."""
 
 _SYMBOL = f"{_VENUE}:BTCUSDT"
-
-
-@frozen
-class SoakSettings:
-    """`cut_s` is the time between cuts. Silence takes half a minute to be found: a short run goes without."""
-
-    seconds: float = 900.0
-    rate: int = 2_000
-    cut_s: float = 60.0
-    sample_s: float = 5.0
-    has_silence: bool = True
 
 
 @frozen
@@ -173,7 +161,7 @@ class Client:
 
 @define
 class Soak:
-    """One run against a venue process."""
+    """One run against a venue process. Silence takes half a minute to be found: a short run goes without."""
 
     settings: SoakSettings
     client: Client = Factory(Client)
@@ -181,6 +169,7 @@ class Soak:
     cuts: dict[str, int] = Factory(lambda: dict.fromkeys(_SOCKETS, 0))
     opened: dict[str, int] = Factory(dict)
     sent: int = 0
+    has_silence: bool = True
     gateway: Gateway = field(init=False)
 
     async def run(self) -> SoakResult:
@@ -235,7 +224,7 @@ class Soak:
 
     async def _cut(self, process: trio.Process) -> None:
         assert process.stdin is not None
-        for how, channel in cycle(_CUTS if self.settings.has_silence else [one for one in _CUTS if one[0] != SILENCE]):
+        for how, channel in cycle(_CUTS if self.has_silence else [one for one in _CUTS if one[0] != SILENCE]):
             await trio.sleep(self.settings.cut_s)
             self.cuts[channel] += 1
             await process.stdin.send_all(f"{how} {channel}\n".encode())
@@ -277,16 +266,10 @@ class Soak:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run for as long as asked; the result goes to standard output, a line for each broken promise to the error one."""
-    defaults = SoakSettings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=defaults.seconds)
-    parser.add_argument("--rate", type=int, default=defaults.rate, help="frames a second")
-    parser.add_argument("--cut", type=float, default=defaults.cut_s, help="seconds between cuts")
-    parser.add_argument("--sample", type=float, default=defaults.sample_s, help="seconds between samples")
-    parser.add_argument("--without-silence", action="store_true", help="leave out the cuts that take long to be found")
-    told = parser.parse_args(arguments)
-    settings = SoakSettings(told.seconds, told.rate, told.cut, told.sample, not told.without_silence)
-    result = trio.run(Soak(settings).run)
+    known = parser(__doc__ or "")
+    known.add_argument("--without-silence", action="store_true", help="leave out the cuts that take long to be found")
+    told = known.parse_args(arguments)
+    result = trio.run(Soak(settings_of(told), has_silence=not told.without_silence).run)
     print(json.dumps(asdict(result), indent=2))
     for why in result.broken:
         print(why, file=sys.stderr)

@@ -8,7 +8,6 @@ counted while nothing is being replaced, do not either.
     python -m benchmarks.soak_net --seconds 7200
 """
 
-import argparse
 import json
 import math
 import random
@@ -21,7 +20,7 @@ from itertools import cycle
 import trio
 from attrs import Factory, asdict, define, evolve, frozen
 
-from benchmarks.held import Growth, Sample, judge, watch
+from benchmarks.held import Growth, Sample, SoakSettings, judge, parser, settings_of, watch
 from benchmarks.numbered_server import CLOSE, RESET, SILENCE
 from benchmarks.peer_process import running
 from venues.net.limits import PoolRule, RatePools
@@ -39,16 +38,6 @@ _MEANT = {
 }
 _LOSSES = (DownReason.CLOSED_BY_VENUE, DownReason.LOST, DownReason.SILENT)
 _BUCKETS = 10
-
-
-@frozen
-class SoakSettings:
-    """`sample_s` is how often memory, tasks and descriptors are read."""
-
-    seconds: float = 900.0
-    rate: int = 2_000
-    cut_s: float = 60.0
-    sample_s: float = 5.0
 
 
 @frozen
@@ -247,14 +236,7 @@ class Soak:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run for as long as asked; the result goes to standard output, a line for each broken promise to the error one."""
-    defaults = SoakSettings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=defaults.seconds)
-    parser.add_argument("--rate", type=int, default=defaults.rate, help="frames a second")
-    parser.add_argument("--cut", type=float, default=defaults.cut_s, help="seconds between cuts")
-    parser.add_argument("--sample", type=float, default=defaults.sample_s, help="seconds between samples")
-    told = parser.parse_args(arguments)
-    settings = SoakSettings(seconds=told.seconds, rate=told.rate, cut_s=told.cut, sample_s=told.sample)
+    settings = settings_of(parser(__doc__ or "").parse_args(arguments))
     result = trio.run(Soak(settings).run)
     print(json.dumps(asdict(result), indent=2))
     for why in result.broken:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from benchmarks.held import Sample
-from benchmarks.soak_gateway import Client, Soak, SoakSettings
+from benchmarks.held import Sample, SoakSettings
+from benchmarks.soak_gateway import Client, Soak
 from venues.model.order import Side
 from venues.port import (
     AccountReport,

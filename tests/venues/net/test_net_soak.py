@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from benchmarks.held import Sample
-from benchmarks.soak_net import Delays, Gap, Numbers, Soak, SoakSettings
+from benchmarks.held import Sample, SoakSettings
+from benchmarks.soak_net import Delays, Gap, Numbers, Soak
 from venues.net.websocket import Down, DownReason
 
 ROOT = Path(__file__).resolve().parents[3]
